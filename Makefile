@@ -1,0 +1,127 @@
+# dpipe - one non-recursive Makefile. `make help` lists the targets.
+#
+#   MODE=release|debug|asan|tsan|fuzz|cov   what to build; each in build/MODE (default release)
+#   CC=gcc|clang  V=1 (show commands)  WERROR=1  PREFIX=/usr/local  DESTDIR=
+
+MODE    ?= release
+PREFIX  ?= /usr/local
+BUILD   := build/$(MODE)
+VERSION := 0.1.0
+Q       := $(if $(V),,@)
+
+# Lowest first: a layer includes only what stands before it (tools/layers.sh).
+LAYERS  := base ingest clean dedup tokenizer shards trainer_feed trainer daemon cli
+LIBS    := libarchive libzstd libpcre2-8 sqlite3 libcrypto yaml-0.1 jansson gumbo libdeflate zlib liblzma liblz4 libxxhash
+# Flags come from pkg-config when make starts. So where packages are missing, any goal first installs them
+# and then starts make again; on a complete machine this block is nothing.
+ifneq ($(filter-out help clean deps lint,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(shell pkg-config --exists $(LIBS) 2>/dev/null && echo yes),yes)
+GOALS := $(or $(MAKECMDGOALS),all)
+.PHONY: $(GOALS)
+$(firstword $(GOALS)):
+	@$(if $(DP_DEPS),echo "dpipe: still missing after tools/install-deps.sh: $(LIBS)" >&2; exit 69,tools/install-deps.sh)
+	@$(MAKE) --no-print-directory DP_DEPS=1 $(GOALS)
+$(wordlist 2,99,$(GOALS)): $(firstword $(GOALS)) ; @:
+DP_REPLACED := yes
+endif
+endif
+ifndef DP_REPLACED
+
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
+CXX     ?= g++
+SAN     :=
+OPT     := -O2
+ifeq ($(MODE),debug)
+OPT     := -O0 -DDP_DEBUG
+else ifeq ($(MODE),asan)
+OPT     := -O1 -DDP_DEBUG
+SAN     := -fsanitize=address,undefined -fno-sanitize-recover=all
+else ifeq ($(MODE),tsan)
+OPT     := -O1 -DDP_DEBUG
+SAN     := -fsanitize=thread
+else ifeq ($(MODE),fuzz)
+CC      := clang
+CXX     := clang++
+OPT     := -O1 -DDP_DEBUG
+SAN     := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+else ifeq ($(MODE),cov)
+OPT     := -O0
+SAN     := --coverage
+else ifneq ($(MODE),release)
+$(error MODE is release, debug, asan, tsan, fuzz or cov, not $(MODE))
+endif
+
+# -ffp-contract=off: the kernels say themselves where a fused multiply-add stands, so that levels agree bit for bit.
+WARN    := -Wall -Wextra -Wshadow -Wvla -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith -Wwrite-strings -Wformat=2 -Wno-format-truncation $(if $(WERROR),-Werror)
+WARNXX  := -Wall -Wextra $(if $(WERROR),-Werror)
+CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DDP_VERSION='"$(VERSION)"' -I. $(shell pkg-config --cflags $(LIBS) 2>/dev/null)
+BASEFLAGS := $(OPT) -g -fno-omit-frame-pointer -fPIC -pthread -ffp-contract=off $(SAN)
+ALL_CFLAGS := -std=c17 $(WARN) $(BASEFLAGS) $(CFLAGS)
+ALL_CXXFLAGS := -std=c++17 $(WARNXX) $(BASEFLAGS) -fno-exceptions -fno-rtti $(CXXFLAGS)
+ALL_LIBS := $(shell pkg-config --libs $(LIBS) 2>/dev/null) -lbz2 -lcld2 -lm -lpthread $(LDLIBS)
+
+# Instruction sets belong to suffixed files, and to nothing else.
+ISA_avx2       := -mavx2 -mfma -mbmi -mbmi2 -mpopcnt -mlzcnt
+ISA_avx512     := $(ISA_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd -mavx512vbmi -mavx512vbmi2 -mprefer-vector-width=512
+ISA_avx512bf16 := $(ISA_avx512) -mavx512bf16
+isa = $(if $(filter %_avx2.c,$1),$(ISA_avx2))$(if $(filter %_avx512.c,$1),$(ISA_avx512))$(if $(filter %_avx512bf16.c,$1),$(ISA_avx512bf16))
+
+LIB_SRC  := $(sort $(foreach l,$(filter-out cli,$(LAYERS)),$(wildcard $l/*.c)))
+LIB_CXX  := $(sort $(foreach l,$(LAYERS),$(wildcard $l/*.cc)))
+CLI_SRC  := $(sort $(wildcard cli/*.c))
+LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o) $(LIB_CXX:%.cc=$(BUILD)/%.oo)
+CLI_OBJ  := $(CLI_SRC:%.c=$(BUILD)/%.o)
+UNIT     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/unit/test_*.c tests/check/check_*.c)))
+FUZZ     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+BENCH    := $(patsubst bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard bench/bench_*.c)))
+SHIMS    := $(patsubst tests/%.c,$(BUILD)/tests/%.so,$(sort $(wildcard tests/fault/shim_*.c)))
+PROG     := $(BUILD)/dpipe
+
+.PHONY: all lib tests benches help deps check check-fast check-all check-asan check-tsan lint fmt fuzz fault parity demo bench-pipeline install uninstall dist compdb cov clean man completions
+.DEFAULT_GOAL := all
+
+## all: the program, build/MODE/dpipe (the default)
+all: $(PROG) $(BUILD)/libdpipe.so
+
+lib: $(BUILD)/libdpipe.a
+tests: $(UNIT) $(FUZZ) $(SHIMS)
+benches: $(BENCH)
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC    $<")
+	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(call isa,$<) -MMD -MP -c $< -o $@
+
+$(BUILD)/%.oo: %.cc
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CXX   $<")
+	$(Q)$(CXX) $(CPPFLAGS) $(ALL_CXXFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/libdpipe.a: $(LIB_OBJ)
+	$(Q)rm -f $@; ar rcs $@ $^
+
+$(BUILD)/libdpipe.so: $(LIB_OBJ)
+	$(Q)$(CC) $(SAN) -shared -Wl,-soname,libdpipe.so.0 -o $@ $^ $(LDFLAGS) $(ALL_LIBS)
+
+$(PROG): $(CLI_OBJ) $(BUILD)/libdpipe.a
+	$(if $(V),,@echo "  LINK  $@")
+	$(Q)$(CC) $(SAN) -o $@ $^ $(LDFLAGS) $(ALL_LIBS)
+
+$(UNIT): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libdpipe.a
+	$(Q)$(CC) $(SAN) -o $@ $^ $(LDFLAGS) $(ALL_LIBS)
+$(BENCH): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libdpipe.a
+	$(Q)$(CC) $(SAN) -o $@ $^ $(LDFLAGS) $(ALL_LIBS)
+ifeq ($(MODE),fuzz)
+$(FUZZ): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libdpipe.a
+	$(Q)$(CC) $(SAN) -fsanitize=fuzzer -o $@ $^ $(LDFLAGS) $(ALL_LIBS)
+else
+$(FUZZ): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libdpipe.a
+	$(Q)$(CC) $(SAN) -o $@ $^ $(LDFLAGS) $(ALL_LIBS)
+endif
+$(SHIMS): $(BUILD)/tests/%.so: tests/%.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -std=c17 -O2 -g -fPIC -shared -o $@ $< -ldl -pthread
+
+endif # DP_REPLACED

@@ -1,0 +1,85 @@
+#include "base/buf.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+void dp_buf_init(struct dp_buf *b, size_t bytes_max)
+{
+    memset(b, 0, sizeof *b);
+    b->bytes_max = bytes_max;
+}
+
+void dp_buf_release(struct dp_buf *b)
+{
+    free(b->ptr);
+    dp_buf_init(b, b->bytes_max);
+}
+
+char *dp_buf_reserve(struct dp_buf *b, size_t n)
+{
+    if (b->full) return NULL;
+    if (b->ptr && n <= b->cap - b->len) return b->ptr + b->len;
+    if (n > b->bytes_max || b->len > b->bytes_max - n) {
+        b->full = true;
+        return NULL;
+    }
+    size_t cap = b->cap ? b->cap * 2 : 256;
+    if (cap < b->len + n) cap = b->len + n;
+    if (cap > b->bytes_max) cap = b->bytes_max;
+    char *p = realloc(b->ptr, cap + 1);
+    if (!p) {
+        b->full = true;
+        return NULL;
+    }
+    b->ptr = p;
+    b->cap = cap;
+    b->ptr[b->len] = 0;
+    return b->ptr + b->len;
+}
+
+void dp_buf_add(struct dp_buf *b, const void *p, size_t n)
+{
+    char *to = dp_buf_reserve(b, n);
+    if (!to) return;
+    if (n) memcpy(to, p, n);
+    b->len += n;
+    b->ptr[b->len] = 0;
+}
+
+void dp_buf_add_str(struct dp_buf *b, const char *s)
+{
+    dp_buf_add(b, s, strlen(s));
+}
+
+void dp_buf_add_span(struct dp_buf *b, struct dp_span s)
+{
+    dp_buf_add(b, s.ptr, s.len);
+}
+
+void dp_buf_add_char(struct dp_buf *b, char c)
+{
+    dp_buf_add(b, &c, 1);
+}
+
+void dp_buf_printf(struct dp_buf *b, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    if (n < 0 || !dp_buf_reserve(b, (size_t)n)) {
+        b->full = true;
+        return;
+    }
+    va_start(ap, fmt);
+    vsnprintf(b->ptr + b->len, (size_t)n + 1, fmt, ap);
+    va_end(ap);
+    b->len += (size_t)n;
+}
+
+int dp_buf_check(const struct dp_buf *b, const char *what, struct dp_err *e)
+{
+    if (!b->full) return DP_OK;
+    if (b->len + 1 >= b->bytes_max) DP_FAIL(e, LIMIT, "%s is larger than its limit of %zu bytes", what, b->bytes_max);
+    DP_FAIL(e, NOMEM, "%s: an append was refused at %zu bytes (limit %zu)", what, b->len, b->bytes_max);
+}
