@@ -39,7 +39,7 @@ bool dp_json_bool(const struct dp_json *v, bool otherwise);
 
 struct dp_jsonw {
     struct dp_buf *buf;
-    bool comma;
+    bool comma, after_key;
     int indent; /* spaces a level; 0 for one line */
     int depth;
 };
