@@ -26,8 +26,8 @@ void dp_manifest_free(struct dp_manifest *m)
 {
     if (!m) return;
     for (size_t i = 0; i < m->count; i++) {
-        free(m->shards[i].name);
-        free(m->shards[i].index);
+        free((void *)(uintptr_t)m->shards[i].name);
+        free((void *)(uintptr_t)m->shards[i].index);
     }
     free(m->shards);
     free(m);
@@ -73,13 +73,14 @@ int dp_manifest_add(struct dp_manifest *m, const struct dp_manifest_shard *s, st
         m->cap = cap;
     }
     struct dp_manifest_shard copy = *s;
-    copy.name = strdup(s->name);
-    copy.index = strdup(s->index);
-    if (!copy.name || !copy.index) {
-        free(copy.name);
-        free(copy.index);
+    char *name = strdup(s->name), *index = strdup(s->index);
+    if (!name || !index) {
+        free(name);
+        free(index);
         DP_FAIL(e, NOMEM, "manifest");
     }
+    copy.name = name;
+    copy.index = index;
     m->shards[m->count++] = copy;
     m->tokens += s->tokens;
     m->documents += s->documents;
@@ -214,10 +215,13 @@ static int digest(const struct dp_json *o, const char *key, char out[DP_HEX256],
 static int parse_shard(struct dp_manifest *m, const struct dp_json *o, const char *name, struct dp_err *e)
 {
     struct dp_manifest_shard s = {0};
+    char *body = NULL, *side = NULL;
     int64_t v;
     int rc = DP_OK;
-    DP_TRY_OUT(string(o, "name", &s.name, name, e));
-    DP_TRY_OUT(string(o, "index", &s.index, name, e));
+    DP_TRY_OUT(string(o, "name", &body, name, e));
+    DP_TRY_OUT(string(o, "index", &side, name, e));
+    s.name = body;
+    s.index = side;
     DP_TRY_OUT(number(o, "tokens", 0, (int64_t)DP_SHARD_TOKENS_MAX, &v, name, e));
     s.tokens = (uint64_t)v;
     DP_TRY_OUT(number(o, "documents", 0, (int64_t)DP_SHARD_DOCS_MAX, &v, name, e));
@@ -233,8 +237,8 @@ static int parse_shard(struct dp_manifest *m, const struct dp_json *o, const cha
         rc = DP_CORRUPT;
     }
 out:
-    free(s.name);
-    free(s.index);
+    free(body);
+    free(side);
     return rc;
 }
 

@@ -22,7 +22,7 @@
 #define DP_MANIFEST_SHARDS_MAX ((size_t)1 << 20)
 
 struct dp_manifest_shard {
-    char *name, *index; /* body and side file */
+    const char *name, *index; /* body and side file; a manifest owns those in its list */
     uint64_t tokens, documents, bytes;
     char sha256[DP_HEX256], index_sha256[DP_HEX256];
 };

@@ -29,6 +29,7 @@ const struct dp_opt dp_feed_opts[] = {
 };
 
 #define SAMPLE_MAX (UINT64_C(1) << 62)
+enum { PREFETCH_BYTES = 4096 };
 
 struct dp_feed {
     struct dp_feed_options o;
@@ -142,33 +143,62 @@ static int copy_ids(const struct dp_feed *f, uint64_t token, uint64_t n, int32_t
     return DP_OK;
 }
 
-static int copy_row(const struct dp_feed *f, uint64_t pos, int32_t *ids, struct dp_err *e)
+/* A row that is going to be copied: its first piece, looked up ahead. */
+struct row {
+    uint64_t pos, token, n; /* n ids of the row follow global id `token` */
+};
+
+static struct row row_find(const struct dp_feed *f, uint64_t sample, struct row_order *ro)
 {
-    uint64_t n = (uint64_t)f->o.seq_len + 1;
-    while (n) {
-        uint64_t token, k = dp_feed_index_find(&f->ix, pos, n, &token);
-        DP_TRY(copy_ids(f, token, k, ids, e));
-        ids += k;
-        pos += k;
-        n -= k;
+    struct row r = {.pos = row_position(f, sample, ro)};
+    r.n = dp_feed_index_find(&f->ix, r.pos, (uint64_t)f->o.seq_len + 1, &r.token);
+    return r;
+}
+
+static void row_prefetch(const struct dp_feed *f, const struct row *r)
+{
+    size_t s = dp_feed_index_shard(&f->ix, r->token), width = (size_t)f->m->meta.dtype;
+    uint64_t first = r->token - f->ix.token_start[s], n = f->ix.token_start[s + 1] - r->token;
+    if (n > r->n) n = r->n;
+    const char *p = (const char *)dp_shard_ids(f->ix.shard[s]) + first * width;
+    size_t bytes = n * width < PREFETCH_BYTES ? (size_t)n * width : PREFETCH_BYTES;
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
+}
+
+static int row_copy(const struct dp_feed *f, const struct row *r, int32_t *ids, struct dp_err *e)
+{
+    uint64_t left = (uint64_t)f->o.seq_len + 1, pos = r->pos, token = r->token, n = r->n;
+    for (;;) {
+        DP_TRY(copy_ids(f, token, n, ids, e));
+        ids += n;
+        pos += n;
+        left -= n;
+        if (!left) return DP_OK;
+        n = dp_feed_index_find(&f->ix, pos, left, &token);
     }
-    return DP_OK;
 }
 
 int dp_feed_get(const struct dp_feed *f, uint64_t global_sample, int32_t *ids, struct dp_err *e)
 {
     struct row_order ro = {0};
     if (global_sample >= SAMPLE_MAX) DP_FAIL(e, USAGE, "feed: sample %" PRIu64 " is past 2^62", global_sample);
-    return copy_row(f, row_position(f, global_sample, &ro), ids, e);
+    struct row r = row_find(f, global_sample, &ro);
+    return row_copy(f, &r, ids, e);
 }
 
 int dp_feed_next(struct dp_feed *f, int32_t *ids, struct dp_err *e)
 {
     uint64_t batch = (uint64_t)f->o.batch, step = batch * (uint64_t)f->o.world, first = f->cursor + (uint64_t)f->o.rank * batch;
     struct row_order ro = {0};
-    if (f->cursor >= SAMPLE_MAX - step) DP_FAIL(e, USAGE, "feed: sample %" PRIu64 " is past 2^62", f->cursor);
-    for (uint64_t b = 0; b < batch; b++)
-        DP_TRY(copy_row(f, row_position(f, first + b, &ro), ids + b * ((uint64_t)f->o.seq_len + 1), e));
+    if (f->cursor >= SAMPLE_MAX - 2 * step) DP_FAIL(e, USAGE, "feed: sample %" PRIu64 " is past 2^62", f->cursor);
+    struct row r = row_find(f, first, &ro);
+    for (uint64_t b = 0; b < batch; b++) {
+        /* After the batch's last row comes the first of this rank's next batch. */
+        struct row next = row_find(f, b + 1 < batch ? first + b + 1 : first + step, &ro);
+        row_prefetch(f, &next);
+        DP_TRY(row_copy(f, &r, ids + b * ((uint64_t)f->o.seq_len + 1), e));
+        r = next;
+    }
     f->cursor += step;
     return DP_OK;
 }
