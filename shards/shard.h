@@ -89,5 +89,7 @@ typedef void (*dp_shard_report_fn)(void *ctx, uint64_t frame, uint64_t first_id,
 /* Check every frame's checksum and every id's range. DP_CORRUPT, naming the first bad frame, when `report` (which may be
  * NULL) was called at least once; it is called for each bad frame in order. Detects any flipped bit of the body. */
 int dp_shard_verify(const struct dp_shard *s, dp_shard_report_fn report, void *ctx, struct dp_err *e);
+/* One frame of it: DP_OK, or DP_CORRUPT naming the frame. frame < dp_shard_frames(). */
+int dp_shard_verify_frame(const struct dp_shard *s, uint64_t frame, struct dp_err *e);
 
 #endif

@@ -190,24 +190,41 @@ static size_t first_outside(const struct dp_shard *s, uint64_t first, size_t n)
     return n;
 }
 
+/* Says in `what` what is wrong with frame f; an empty text when nothing is. */
+static void check_frame(const struct dp_shard *s, uint64_t f, char what[160])
+{
+    uint64_t first = f * DP_SHARD_FRAME_IDS, left = s->tokens - first;
+    size_t n = left < DP_SHARD_FRAME_IDS ? (size_t)left : DP_SHARD_FRAME_IDS, width = (size_t)s->meta.dtype;
+    uint32_t crc = dp_crc32c(0, (const char *)s->ids + first * width, n * width);
+    what[0] = 0;
+    if (crc != s->frame_crc[f]) {
+        snprintf(what, 160, "checksum %08" PRIx32 ", %08" PRIx32 " when it was written", crc, s->frame_crc[f]);
+        return;
+    }
+    size_t bad = first_outside(s, first, n);
+    if (bad < n)
+        snprintf(what, 160, "id number %" PRIu64 " is %" PRIu32 ", the vocabulary ends at %" PRIu32, first + bad, dp_shard_id(s, first + bad),
+                 s->meta.vocab_size);
+}
+
+int dp_shard_verify_frame(const struct dp_shard *s, uint64_t frame, struct dp_err *e)
+{
+    char what[160];
+    DP_ASSERT(frame < s->frames);
+    check_frame(s, frame, what);
+    if (*what) DP_FAIL(e, CORRUPT, "%s: frame %" PRIu64 " (ids from %" PRIu64 "): %s", s->name, frame, frame * DP_SHARD_FRAME_IDS, what);
+    return DP_OK;
+}
+
 int dp_shard_verify(const struct dp_shard *s, dp_shard_report_fn report, void *ctx, struct dp_err *e)
 {
     int rc = DP_OK;
     for (uint64_t f = 0; f < s->frames; f++) {
-        uint64_t first = f * DP_SHARD_FRAME_IDS, left = s->tokens - first;
-        size_t n = left < DP_SHARD_FRAME_IDS ? (size_t)left : DP_SHARD_FRAME_IDS, width = (size_t)s->meta.dtype;
-        char what[160] = "";
-        uint32_t crc = dp_crc32c(0, (const char *)s->ids + first * width, n * width);
-        size_t bad = first_outside(s, first, n);
-        if (crc != s->frame_crc[f])
-            snprintf(what, sizeof what, "checksum %08" PRIx32 ", %08" PRIx32 " when it was written", crc, s->frame_crc[f]);
-        else if (bad < n)
-            snprintf(what, sizeof what, "id number %" PRIu64 " is %" PRIu32 ", the vocabulary ends at %" PRIu32, first + bad,
-                     dp_shard_id(s, first + bad), s->meta.vocab_size);
+        char what[160];
+        check_frame(s, f, what);
         if (!*what) continue;
-        if (rc == DP_OK)
-            rc = dp_err_set(e, DP_CORRUPT, 0, __FILE__, __LINE__, "%s: frame %" PRIu64 " (ids from %" PRIu64 "): %s", s->name, f, first, what);
-        if (report) report(ctx, f, first, what);
+        if (rc == DP_OK) rc = dp_shard_verify_frame(s, f, e); /* for its message */
+        if (report) report(ctx, f, f * DP_SHARD_FRAME_IDS, what);
     }
     return rc;
 }
