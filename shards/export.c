@@ -85,7 +85,7 @@ int dp_export_ids(const struct dp_export_set *set, struct dp_export_file *f, uin
             uint64_t at = first - start, k = DP_SHARD_FRAME_IDS - at % DP_SHARD_FRAME_IDS, left = dp_shard_tokens(shard) - at;
             if (k > left) k = left;
             if (k > n) k = n;
-            if (dp_shard_verify_frame(shard, at / DP_SHARD_FRAME_IDS, e) < 0) return dp_err_prefix(e, "nothing was exported: %s", set->m->shards[s].name);
+            if (dp_shard_verify_frame(shard, at / DP_SHARD_FRAME_IDS, e) < 0) return dp_err_prefix(e, "export stopped: %s", set->m->shards[s].name);
             const char *p = (const char *)dp_shard_ids(shard) + at * (uint64_t)own;
             if (width == own) DP_TRY(dp_out_add(f->out, p, (size_t)k * (size_t)own, e));
             else DP_TRY(write_widened(f, (const void *)p, k, e));
