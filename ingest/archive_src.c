@@ -176,6 +176,11 @@ static int member_produce(struct dp_stream *s, char *dst, size_t room, size_t *g
     return DP_OK;
 }
 
+static void member_close(struct dp_stream *s)
+{
+    (void)s; /* part of the archive */
+}
+
 int dp_archive_open(struct dp_archive **out, struct dp_stream *source, struct dp_err *e)
 {
     struct dp_archive *a = calloc(1, sizeof *a);
@@ -185,6 +190,7 @@ int dp_archive_open(struct dp_archive **out, struct dp_stream *source, struct dp
     a->run = source->run;
     a->member.run = source->run;
     a->member.produce = member_produce;
+    a->member.close = member_close;
     a->member.ptr = "";
     dp_buf_init(&a->name, 1 << 20);
     dp_buf_init(&a->where, 4 << 20);

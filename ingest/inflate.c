@@ -19,6 +19,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { WHOLE_MAX = 4 << 20, ZSTD_WINDOW_LOG_MAX = 27, DICT_MAX = 16 << 20 };

@@ -11,6 +11,7 @@
 #include "ingest/format_guess.h"
 #include "ingest/http_message.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -269,7 +270,7 @@ static int drop_rest(struct dp_warc *w, struct dp_err *e)
 static int add_meta(struct dp_warc *w, const struct header *h, int status, struct dp_err *e)
 {
     dp_buf_clear(&w->meta);
-    if (h->date.len) {
+    if (h->date.len && h->date.len <= 64) {
         dp_buf_add_str(&w->meta, "\"date\":\"");
         dp_json_escape(&w->meta, h->date);
         dp_buf_add_char(&w->meta, '"');
