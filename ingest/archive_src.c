@@ -23,7 +23,7 @@ struct dp_archive {
     struct dp_stream *src;
     struct dp_ingest_run *run;
     struct dp_stream member; /* no buffer between members */
-    uint64_t member_begin;   /* bytes handed to libarchive when the member began */
+    uint64_t member_begin;   /* bytes handed to libarchive before the block in which the member began */
     uint64_t handed, member_out;
     size_t lent;             /* bytes of the window that libarchive looks at */
     locale_t utf8;
@@ -161,13 +161,13 @@ static int member_produce(struct dp_stream *s, char *dst, size_t room, size_t *g
         s->eof = s->broken = true;
     } else {
         a->member_out += (size_t)n;
-        if (!dp_run_produced(a->run, s->where, s->offset, (size_t)n)) {
-            s->eof = s->broken = true;
-        } else if (a->member_out > DP_RATIO_FREE_BYTES
-                   && (double)a->member_out > a->run->o->ratio_max * (double)(a->handed - a->member_begin + BLOCK)) {
+        if (a->member_out > DP_RATIO_FREE_BYTES && (double)a->member_out > a->run->o->ratio_max * (double)(a->handed - a->member_begin + 1)) {
+            dp_run_forgive(a->run, a->member_out - (size_t)n);
             dp_run_damage(a->run, s->where, s->offset, DP_LIMIT,
                           "refused, it expands more than %.0f times (limit ratio_max; raise it if you trust the source)",
                           a->run->o->ratio_max);
+            s->eof = s->broken = true;
+        } else if (!dp_run_produced(a->run, s->where, s->offset, (size_t)n)) {
             s->eof = s->broken = true;
         } else {
             *got = (size_t)n;
@@ -343,7 +343,7 @@ static int next_member(struct dp_archive *a, struct dp_stream **member, struct d
         s->marks = 0;
         s->where = a->where.ptr;
         a->member_out = 0;
-        a->member_begin = a->handed;
+        a->member_begin = a->handed - a->lent; /* the block at hand may hold all of a small member */
         int64_t declared = archive_entry_size_is_set(entry) ? archive_entry_size(entry) : 0;
         *size = declared > 0 ? (uint64_t)declared : 0;
         *member = s;

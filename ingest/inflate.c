@@ -358,16 +358,17 @@ static bool account(struct codec *c, size_t n)
 {
     c->member_out += n;
     c->produced += n;
-    if (!dp_run_produced(c->s.run, c->s.where, c->member_in, n)) {
-        c->s.eof = true;
-        return false;
-    }
     double ratio_max = c->s.run->o->ratio_max;
     uint64_t in = c->src->offset - c->member_in;
     uint64_t chain_in = c->s.chain->offset - c->s.chain_base;
     bool bomb = c->member_out > DP_RATIO_FREE_BYTES && (double)c->member_out > ratio_max * (double)(in + 1);
     bool chain_bomb = c->produced > DP_RATIO_FREE_BYTES && (double)c->produced > ratio_max * (double)(chain_in + 1);
-    if (!bomb && !chain_bomb) return true;
+    if (!bomb && !chain_bomb) {
+        if (dp_run_produced(c->s.run, c->s.where, c->member_in, n)) return true;
+        c->s.eof = true;
+        return false;
+    }
+    dp_run_forgive(c->s.run, (chain_bomb ? c->produced : c->member_out) - n);
     char why[160];
     snprintf(why, sizeof why, "refused, it expands more than %.0f times (limit ratio_max; raise it if you trust the source)", ratio_max);
     member_bad(c, DP_LIMIT, why);

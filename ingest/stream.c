@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { CAP_MIN = 256 * 1024, ROOM_MIN = 32 * 1024 };
+enum { CAP_MIN = 256 * 1024, ROOM_MIN = 32 * 1024, REFUSALS_MAX = 64 };
 
 void dp_run_damage(struct dp_ingest_run *run, const char *where, uint64_t offset, enum dp_code code,
                    const char *fmt, ...)
@@ -36,8 +36,9 @@ bool dp_run_produced(struct dp_ingest_run *run, const char *where, uint64_t offs
                       run->name, (unsigned long long)run->o->total_bytes_max);
         return false;
     }
-    if (run->produced > DP_RATIO_FREE_BYTES
-        && (double)run->produced > run->o->ratio_max * (double)(run->file_bytes ? run->file_bytes : 1)) {
+    uint64_t counted = run->produced - run->forgiven;
+    if (counted > DP_RATIO_FREE_BYTES
+        && (double)counted > run->o->ratio_max * (double)(run->file_bytes ? run->file_bytes : 1)) {
         run->refused = true;
         dp_run_damage(run, where, offset, DP_LIMIT,
                       "%s: expands more than %.0f times (limit ratio_max); the rest is not read, "
@@ -46,6 +47,12 @@ bool dp_run_produced(struct dp_ingest_run *run, const char *where, uint64_t offs
         return false;
     }
     return true;
+}
+
+void dp_run_forgive(struct dp_ingest_run *run, uint64_t n)
+{
+    if (++run->refusals > REFUSALS_MAX) return;
+    run->forgiven = n < run->produced - run->forgiven ? run->forgiven + n : run->produced;
 }
 
 bool dp_run_member(struct dp_ingest_run *run, const char *where, uint64_t offset)

@@ -31,6 +31,8 @@ struct dp_ingest_run {
     const char *name;        /* the source, for messages */
     uint64_t file_bytes;
     uint64_t produced;       /* bytes out of all decompressors and archives, every layer counted */
+    uint64_t forgiven;       /* of produced: from members that were refused; doesn't count against ratio_max */
+    int refusals;
     uint64_t buffered;       /* bytes of nested archives held in memory now */
     bool refused;            /* a limit of the whole source was hit: every stream ends here */
     struct dp_reader_stats stats;
@@ -43,6 +45,8 @@ void dp_run_damage(struct dp_ingest_run *run, const char *where, uint64_t offset
                    const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 /* Count n bytes that came out of a layer; false when the source has used up total_bytes_max or ratio_max (reported once). */
 bool dp_run_produced(struct dp_ingest_run *run, const char *where, uint64_t offset, size_t n);
+/* A member was refused as a bomb after n bytes: the members behind it shall still be read. After 64 refusals nothing is forgiven any more. */
+void dp_run_forgive(struct dp_ingest_run *run, uint64_t n);
 /* Count a member of an archive or of a compressed file; false past members_max (reported once). */
 bool dp_run_member(struct dp_ingest_run *run, const char *where, uint64_t offset);
 
