@@ -84,6 +84,7 @@ static size_t find_prefix(const char *p, const char *e)
 static size_t suffix_after_digit(const char *p, const char *e)
 {
     for (int i = 0; i < DP_WORD_AFTER_DIGIT; i++) {
+        if (dp_word_after_digit[i][0] == 0) continue;
         size_t n = strlen(dp_word_after_digit[i]);
         if ((size_t)(e - p) > n && digit(e[-(ptrdiff_t)n - 1]) && memcmp(e - n, dp_word_after_digit[i], n) == 0) return n;
     }
@@ -154,9 +155,7 @@ static int push_plain(struct dp_words *w, const char *p, size_t n, uint32_t at)
     int rc = DP_OK;
     if (w->count == w->cap) rc = push(w, p, n, at);
     else {
-        bool alpha = false;
-        for (size_t i = 0; i < n; i++) alpha |= p[i] > '9';
-        w->word[w->count++] = (struct dp_word){at, (uint32_t)n, (uint32_t)n, alpha ? DP_WORD_ALPHA : 0u};
+        w->word[w->count++] = (struct dp_word){at, (uint32_t)n, (uint32_t)n, DP_WORD_ALPHA};
     }
     return rc;
 }
@@ -257,13 +256,11 @@ static size_t find_infix(const char *p, const char *q, const char *e)
     uint32_t bc = dp_utf8_prev(&b), nc = dp_utf8_next(&t);
     unsigned bf = dp_uni(bc), nf = dp_uni(nc);
     if (bc >= '0' && bc <= '9' && strchr("+-*^", (int)(c < 128 ? c : 1)) && ((nc >= '0' && nc <= '9') || nc == '-')) return 1;
-#define QUOTE(x) ((x) == '\'' || (x) == '"' || (x) == '`' || (x) == ',' || (dp_uni(x) & DP_UNI_PUNCT && (x) >= 0xAB && dp_uni(x) & DP_UNI_PREFIX && quote(x)))
     if (c == '.' || c == ',') {
         if (c == '.') return (bf & DP_UNI_W_LOWER || strchr("'\"`,", (int)(bc < 128 ? bc : 1))) &&
                              (nf & DP_UNI_W_UPPER || strchr("'\"`,", (int)(nc < 128 ? nc : 1)));
         return bf & DP_UNI_W_ALPHA && nf & DP_UNI_W_ALPHA;
     }
-#undef QUOTE
     if (!(bf & DP_UNI_W_ALPHA) && !(bc >= '0' && bc <= '9')) return 0;
     if (c == '-' || c == '~' || c == 0x2013 || c == 0x2014) {
         size_t n = (size_t)(r - q);
@@ -344,7 +341,8 @@ static int chunk(struct dp_words *w, const char *p, const char *e, uint32_t at)
     }
     for (size_t i = first, j = w->count; i + 1 < j; i++) {
         struct dp_word t = w->word[i];
-        w->word[i] = w->word[--j];
+        j--;
+        w->word[i] = w->word[j];
         w->word[j] = t;
     }
     return rc;
@@ -357,7 +355,7 @@ int dp_words_split(struct dp_words *w, struct dp_span text, uint32_t base)
     int rc = DP_OK;
     while (p < e && rc == DP_OK) {
         const char *s = p;
-        while (p < e && plain[(unsigned char)*p]) p++;
+        while (p < e && plain[(unsigned char)*p] && *p > '9') p++;
         bool fast = true;
         const char *q = p;
         while (q < e) {
@@ -376,9 +374,8 @@ int dp_words_split(struct dp_words *w, struct dp_span text, uint32_t base)
         size_t n = (size_t)(q - s);
         uint32_t at = base + (uint32_t)(s - text.ptr);
         if (n) {
-            if (!fast || digit(*s) || digit(q[-1]) || special(s, n) || q[-1] == 'b' || q[-1] == 'B') rc = chunk(w, s, q, at);
-            else rc = push_plain(w, s, n, at);
-            /* Letters alone can only end in a unit after a digit, and a digit inside is seen here. */
+            /* Letters alone have no affix: only digits can be followed by a unit. */
+            rc = fast && !special(s, n) ? push_plain(w, s, n, at) : chunk(w, s, q, at);
         }
         p = q;
         if (p < e) p += dp_utf8_size((unsigned char)*p);
