@@ -1,6 +1,8 @@
 /* clean/cld2_shim.cc - see the header. Plain text, no hints: what a document says about itself is wrong too often. */
 #include "clean/cld2_shim.h"
 
+#include <stdio.h> // the next header uses FILE without it
+
 #include <cld2/public/compact_lang_det.h>
 #include <string.h>
 
