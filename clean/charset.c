@@ -7,6 +7,7 @@
 #include "clean/cld2_shim.h"
 #include "clean/utf8.h"
 
+#include <stdio.h>
 #include <strings.h>
 
 static const struct dp_charset charsets[] = {

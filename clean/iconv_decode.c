@@ -21,7 +21,7 @@ static int converter(struct dp_iconv *c, const char *name, iconv_t *out, struct 
 
 int dp_iconv_decode(struct dp_iconv *c, const char *name, struct dp_span s, struct dp_buf *out, size_t *bad, struct dp_err *e)
 {
-    iconv_t cd;
+    iconv_t cd = NULL;
     *bad = 0;
     DP_TRY(converter(c, name, &cd, e));
     iconv(cd, NULL, NULL, NULL, NULL);
