@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static int bpe_key(struct dp_road *r, struct dp_err *e)
+int dp_road_train_bpe_key(struct dp_road *r, struct dp_err *e)
 {
     struct dp_keyer k;
     const char *file = r->options->tokenizer.file;
@@ -126,7 +126,7 @@ static int publish(struct dp_publish *p, const struct dp_tokenizer *t, const str
 
 int dp_road_train_bpe(struct dp_road *r, struct dp_err *e)
 {
-    DP_TRY(bpe_key(r, e));
+    DP_TRY(dp_road_train_bpe_key(r, e));
     struct dp_publish *p = calloc(1, sizeof *p);
     struct dp_tokenizer *t = NULL;
     if (!p) DP_FAIL(e, NOMEM, "train-bpe");

@@ -17,7 +17,7 @@
 
 enum { TOKENIZE_VERSION = 1, MANIFEST_VERSION = 1, LANGS = 128, SHARDS_A_GROUP = 24 };
 
-static int plan_groups(struct dp_road *r, struct dp_err *e)
+int dp_road_groups(struct dp_road *r, struct dp_err *e)
 {
     free(r->group);
     r->groups = 0;
@@ -203,7 +203,7 @@ static int encode_group(struct encoding *c, const struct dp_group *g, struct dp_
     bool claimed = rc == DP_OK;
     if (claimed) {
         *j = (struct shard_job){.p = p, .g = g};
-        j->meta = (struct dp_shard_meta){.vocab_size = (uint32_t)dp_tokenizer_vocab_size(c->tok), .eot = dp_tokenizer_eot(c->tok),
+        j->meta = (struct dp_shard_meta){.vocab_size = dp_tokenizer_size(c->tok), .eot = dp_tokenizer_eot(c->tok),
                                          .tokenizer = dp_tokenizer_digest(c->tok)};
         rc = open_shard(j, e);
         for (size_t u = g->first; rc >= 0 && u < g->first + g->count; u++) rc = encode_unit(c, j, u, enc, &ids, e);
@@ -269,7 +269,7 @@ static int encode_all(struct dp_road *r, struct dp_err *e)
 
 int dp_road_tokenize(struct dp_road *r, struct dp_err *e)
 {
-    DP_TRY(plan_groups(r, e));
+    DP_TRY(dp_road_groups(r, e));
     bool all = true;
     for (size_t i = 0; i < r->groups; i++) all = all && dp_catalog_is_done(r->ws.catalog, "tokenize", r->group[i].key.hex);
     if (!all) return encode_all(r, e);
@@ -279,7 +279,7 @@ int dp_road_tokenize(struct dp_road *r, struct dp_err *e)
 
 /* --- manifest --- */
 
-static int shard_key(struct dp_road *r, struct dp_err *e)
+int dp_road_shard_key(struct dp_road *r, struct dp_err *e)
 {
     struct dp_keyer k;
     dp_keyer_init(&k, "shard", MANIFEST_VERSION);
@@ -317,7 +317,7 @@ static int write_manifest(struct dp_road *r, struct dp_publish *p, struct dp_err
     char *path = dp_road_path(r, "train-bpe", r->bpe.hex, "tokenizer", 0, e);
     int rc = path ? dp_tokenizer_load_file(&tok, path, NULL, e) : DP_NOTFOUND;
     if (rc >= 0) {
-        struct dp_shard_meta meta = {.vocab_size = (uint32_t)dp_tokenizer_vocab_size(tok), .eot = dp_tokenizer_eot(tok), .tokenizer = dp_tokenizer_digest(tok)};
+        struct dp_shard_meta meta = {.vocab_size = dp_tokenizer_size(tok), .eot = dp_tokenizer_eot(tok), .tokenizer = dp_tokenizer_digest(tok)};
         rc = dp_manifest_new(&m, &meta, e);
     }
     for (size_t i = 0; rc >= 0 && i < r->groups; i++) rc = add_group(r, &r->group[i], m, e);
@@ -339,7 +339,7 @@ static int write_manifest(struct dp_road *r, struct dp_publish *p, struct dp_err
 
 int dp_road_shard(struct dp_road *r, struct dp_err *e)
 {
-    DP_TRY(shard_key(r, e));
+    DP_TRY(dp_road_shard_key(r, e));
     struct dp_publish *p = calloc(1, sizeof *p);
     if (!p) DP_FAIL(e, NOMEM, "manifest");
     int rc = dp_publish_claim(p, r, "shard", &r->shard, "manifest", e);

@@ -26,7 +26,7 @@ struct training {
     double val_loss;
 };
 
-static int train_key(struct dp_road *r, struct dp_err *e)
+int dp_road_train_key(struct dp_road *r, struct dp_err *e)
 {
     struct dp_keyer k;
     const struct dp_feed_options *f = &r->options->feed;
@@ -254,7 +254,7 @@ static int open_training(struct training *t, struct dp_err *e)
 
 int dp_road_train(struct dp_road *r, struct dp_err *e)
 {
-    DP_TRY(train_key(r, e));
+    DP_TRY(dp_road_train_key(r, e));
     struct dp_publish *p = calloc(1, sizeof *p);
     struct training t = {.road = r};
     if (!p) DP_FAIL(e, NOMEM, "train");
