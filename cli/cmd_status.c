@@ -1,5 +1,6 @@
 /* status: how far the road is, and what went where: documents in, dropped by reason, duplicates, bytes per token, loss. */
 #include "base/fs.h"
+#include "base/json.h"
 #include "cli/cli.h"
 #include "daemon/loss_plot.h"
 

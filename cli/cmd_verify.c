@@ -1,4 +1,4 @@
-#include "base/log.h"
+#include "base/json.h"
 #include "cli/cli.h"
 #include "shards/shard_verify.h"
 

@@ -11,10 +11,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { DEDUP_VERSION = 1 };
+
 int dp_road_dedup_key(struct dp_road *r, struct dp_err *e)
 {
     struct dp_keyer k;
-    dp_keyer_init(&k, "dedup", DP_DEDUP_VERSION);
+    dp_keyer_init(&k, "dedup", DEDUP_VERSION);
     dp_keyer_options(&k, "dedup", dp_dedup_opts, &r->options->dedup);
     for (size_t i = 0; i < r->units; i++) dp_keyer_add(&k, "sig", r->unit[i].sig.hex);
     return dp_keyer_finish(&k, &r->dedup, e);
