@@ -10,6 +10,7 @@
 struct own {
     char *tokenizer, *split, *field, *b64_field;
     bool jsonl, whole_file, count;
+    int special;
 };
 #define O(f) offsetof(struct own, f)
 static const struct dp_opt rows[] = {
@@ -19,6 +20,7 @@ static const struct dp_opt rows[] = {
     {.name = "field", .type = DP_OPT_STRING, .offset = O(field), .preset = "text", .arg = "NAME", .help = "the JSON member with the text"},
     {.name = "b64_field", .type = DP_OPT_STRING, .offset = O(b64_field), .arg = "NAME", .help = "the JSON member with the text's bytes in base64"},
     {.name = "whole_file", .type = DP_OPT_BOOL, .offset = O(whole_file), .help = "a file is one text (otherwise a line is)"},
+    {.name = "special", .type = DP_OPT_CHOICE, .offset = O(special), .preset = "none", .choices = "none|all", .help = "whether the text of special tokens becomes their ids"},
     {.name = "count", .type = DP_OPT_BOOL, .offset = O(count), .help = "only how many ids"},
     DP_OPT_END,
 };
@@ -34,16 +36,16 @@ struct ctx {
 static int encode_one(void *v, struct dp_span text, struct dp_err *e)
 {
     struct ctx *c = v;
-    c->ids.count = 0;
+    c->ids.len = 0;
     DP_TRY(dp_encode(c->enc, text, &c->ids, e));
     struct dp_buf *b = &c->out;
-    if (c->count) dp_buf_printf(b, "{\"count\":%zu}\n", (size_t)c->ids.count);
+    if (c->count) dp_buf_printf(b, "{\"count\":%zu}\n", c->ids.len);
     else {
         dp_buf_add_str(b, "{\"ids\":[");
-        for (size_t i = 0; i < c->ids.count; i++) {
+        for (size_t i = 0; i < c->ids.len; i++) {
             char t[12]; /* ids are below 2^21 */
             int n = 0;
-            uint32_t id = c->ids.v[i];
+            uint32_t id = c->ids.ptr[i];
             do t[11 - n++] = (char)('0' + id % 10);
             while (id /= 10);
             if (i) t[11 - n++] = ',';
@@ -64,7 +66,7 @@ static int open_ctx(struct ctx *c, const struct own *o, struct dp_err *e)
     *c = (struct ctx){.count = o->count};
     dp_buf_init(&c->out, (size_t)4 << 30);
     DP_TRY(dp_tokenizer_load_file(&c->tok, o->tokenizer, o->split, e));
-    return dp_encoder_open(&c->enc, c->tok, e);
+    return dp_encoder_open(&c->enc, c->tok, 0, o->special ? DP_SPECIAL_ALL : DP_SPECIAL_NONE, e);
 }
 
 static void close_ctx(struct ctx *c)

@@ -168,20 +168,20 @@ static int encode_unit(struct encoding *c, struct shard_job *j, size_t u, struct
     struct dp_doc d;
     int rc = dp_kept_open(&k, c->road, u, e);
     while (rc >= 0 && (rc = dp_kept_next(&k, false, &d, e)) == DP_OK) {
-        ids->count = 0;
+        ids->len = 0;
         rc = dp_encode(enc, d.text, ids, e);
-        if (rc >= 0 && !dp_shard_writer_fits(j->w, ids->count)) {
+        if (rc >= 0 && !dp_shard_writer_fits(j->w, ids->len)) {
             rc = finish_shard(j, e);
             if (rc >= 0) rc = open_shard(j, e);
         }
-        if (rc >= 0) rc = dp_shard_writer_add(j->w, d.id, dp_hash128(d.text.ptr, d.text.len), (uint32_t)(u - j->g->first), ids->v, ids->count, e);
+        if (rc >= 0) rc = dp_shard_writer_add(j->w, d.id, dp_hash128(d.text.ptr, d.text.len), (uint32_t)(u - j->g->first), ids->ptr, ids->len, e);
         if (rc < 0) {
             char hex[DP_HEX128];
             dp_hash128_hex(d.id, hex);
             dp_err_prefix(e, "document %s of %s", hex, c->road->unit[u].what);
             break;
         }
-        count_lang(j, &d, ids->count);
+        count_lang(j, &d, ids->len);
         j->docs++;
         dp_progress_add(d.text.len, 1);
         if (dp_road_stopped(c->road)) rc = dp_err_set(e, DP_STOPPED, 0, __FILE__, __LINE__, "stopped while tokenizing; run again to go on");
@@ -250,7 +250,7 @@ static int encode_all(struct dp_road *r, struct dp_err *e)
     c.tok = tok;
     c.encoder = calloc((size_t)n, sizeof *c.encoder);
     if (rc >= 0 && !c.encoder) rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "encoders");
-    for (int i = 0; rc >= 0 && i < n; i++) rc = dp_encoder_open(&c.encoder[i], tok, e);
+    for (int i = 0; rc >= 0 && i < n; i++) rc = dp_encoder_open(&c.encoder[i], tok, 0, DP_SPECIAL_NONE, e);
     if (rc >= 0) {
         uint64_t bytes = 0;
         for (size_t i = 0; i < r->groups; i++) bytes += r->group[i].bytes;
