@@ -77,7 +77,7 @@ void dp_optim_step(struct dp_optim *o, struct dp_pool *pool, const struct dp_opt
     DP_ASSERT(step >= 1);
     double scale = r->clip > 0 ? r->clip / (norm + 1e-6) : 1;
     struct dp_adamw w = {
-        .lr = (float)r->lr, .beta1 = (float)r->beta1, .beta2 = (float)r->beta2, .eps = (float)r->eps, .decay = 1,
+        .keep2 = (float)r->beta2, .mix1 = (float)(1 - r->beta1), .mix2 = (float)(1 - r->beta2), .eps = (float)r->eps, .decay = 1,
         .grad_scale = (float)(scale < 1 ? scale : 1),
         .rate = (float)(r->lr / (1 - pow(r->beta1, (double)step))),
         .root = (float)(1 / sqrt(1 - pow(r->beta2, (double)step))),

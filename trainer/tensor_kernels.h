@@ -10,7 +10,9 @@
 
 /* What AdamW needs for one step; see optim.h. */
 struct dp_adamw {
-    float lr, beta1, beta2, eps;
+    float keep2;      /* beta2 */
+    float mix1, mix2; /* 1 - beta1, 1 - beta2, each rounded once */
+    float eps;
     float decay;     /* 1 - lr * weight decay, or 1 */
     float grad_scale; /* clipping factor, applied to the gradient as it is read */
     float rate;      /* lr / (1 - beta1^t) */
