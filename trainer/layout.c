@@ -142,7 +142,7 @@ const struct dp_param *dp_layout_find(const struct dp_layout *l, const char *nam
 
 void dp_layout_init_weights(const struct dp_layout *l, const struct dp_model_config *c, uint64_t seed, float *p)
 {
-    uint64_t state = seed;
+    uint64_t next = dp_mix64(seed);
     double residual_std = 0.02 / sqrt(2.0 * (double)c->layers);
     for (size_t i = 0; i < l->count; i++) {
         const struct dp_param *t = &l->params[i];
@@ -155,6 +155,7 @@ void dp_layout_init_weights(const struct dp_layout *l, const struct dp_model_con
         }
         double range = (t->residual ? residual_std : 0.02) * sqrt(3.0); /* uniform on [-r, r) has deviation r/sqrt 3 */
         for (uint64_t j = 0; j < n; j++) {
+            uint64_t state = next++;
             double u = (double)(dp_splitmix64(&state) >> 11) * 0x1p-53;
             p[t->offset + j] = (float)((2 * u - 1) * range);
         }

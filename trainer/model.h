@@ -63,7 +63,8 @@ void dp_layout_release(struct dp_layout *l);
 /* NULL when there is none. */
 const struct dp_param *dp_layout_find(const struct dp_layout *l, const char *name);
 /* Uniform weights of standard deviation 0.02 (0.02/sqrt(2 layers) for residual projections), norms 1, biases 0.
- * The i-th number is splitmix64's i-th output from state `seed`, counted over matrices in parameter order. */
+ * The i-th number, counted over matrices in parameter order, is splitmix64's first output from state mix(seed) + i: seed 0 gives
+ * the weights of the reference curve in ../data/trainer. */
 void dp_layout_init_weights(const struct dp_layout *l, const struct dp_model_config *c, uint64_t seed, float *p);
 
 struct dp_layer_acts {
