@@ -361,6 +361,15 @@ static int fill(struct dp_warc *w, const struct header *h, struct dp_record *rec
     return DP_OK;
 }
 
+/* What stands behind a block, as far as it is at hand: newlines, then the next record or nothing. */
+static bool good_tail(const char *p, size_t n)
+{
+    size_t i = 0;
+    while (i < n && (p[i] == '\r' || p[i] == '\n')) i++;
+    size_t left = n - i < 5 ? n - i : 5;
+    return memcmp(p + i, "WARC/", left) == 0;
+}
+
 /* The block isn't followed by what follows blocks, or is cut short: report, and go to where reading can go on. */
 static int bad_length(struct dp_warc *w, const struct header *h, struct dp_err *e)
 {
@@ -413,10 +422,13 @@ static int take_record(struct dp_warc *w, const struct header *h, struct dp_reco
         return DP_EMPTY;
     }
     if (!w->arc && (s->len == n || s->ptr[n] == '\r')) DP_TRY(dp_stream_need(s, n + 1, e));
-    bool good = w->arc || s->len == n || s->ptr[n] == '\r' || s->ptr[n] == '\n' || (s->len - n >= 5 && memcmp(s->ptr + n, "WARC/", 5) == 0);
-    if (!good && find_inside(s->ptr, h->bytes - 1, n) < n) {
-        DP_TRY(bad_length(w, h, e));
-        return DP_EMPTY;
+    bool good = w->arc || good_tail(s->ptr + n, s->len - n);
+    if (!good) {
+        DP_TRY(dp_stream_need(s, n + TAIL, e)); /* the record line may stand across the end */
+        if (find_inside(s->ptr, h->bytes - 1, s->len) < n) {
+            DP_TRY(bad_length(w, h, e));
+            return DP_EMPTY;
+        }
     }
     w->drop = n;
     if (!wanted(w, h)) {
