@@ -1,0 +1,618 @@
+#include "base/catalog.h"
+
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+static const char *const migrations[] = {
+    "CREATE TABLE source (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, name TEXT NOT NULL, prefix TEXT NOT NULL, digest TEXT NOT NULL,"
+    " bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL) STRICT;"
+    "CREATE INDEX source_content ON source(prefix, digest);"
+    "CREATE TABLE unit (id INTEGER PRIMARY KEY, stage TEXT NOT NULL, key TEXT NOT NULL, what TEXT NOT NULL, state TEXT NOT NULL"
+    " CHECK (state IN ('ready','running','done','failed')), owner TEXT, lease_until INTEGER NOT NULL DEFAULT 0, epoch INTEGER NOT NULL DEFAULT 0,"
+    " attempts INTEGER NOT NULL DEFAULT 0, error TEXT, recipe_hash TEXT, UNIQUE (stage, key)) STRICT;"
+    "CREATE TABLE artifact (id INTEGER PRIMARY KEY, unit INTEGER NOT NULL REFERENCES unit(id) ON DELETE CASCADE, kind TEXT NOT NULL,"
+    " name TEXT NOT NULL UNIQUE, digest TEXT NOT NULL, bytes INTEGER NOT NULL, docs INTEGER NOT NULL, payload INTEGER NOT NULL) STRICT;"
+    "CREATE INDEX artifact_unit ON artifact(unit);"
+    "CREATE TABLE parent (unit INTEGER NOT NULL REFERENCES unit(id) ON DELETE CASCADE, ordinal INTEGER NOT NULL, parent TEXT NOT NULL,"
+    " PRIMARY KEY (unit, ordinal)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE count (unit INTEGER NOT NULL REFERENCES unit(id) ON DELETE CASCADE, ordinal INTEGER NOT NULL, stage TEXT NOT NULL,"
+    " docs_in INTEGER NOT NULL, docs_out INTEGER NOT NULL, bytes_in INTEGER NOT NULL, bytes_out INTEGER NOT NULL, ns INTEGER NOT NULL,"
+    " PRIMARY KEY (unit, ordinal)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE dropped (unit INTEGER NOT NULL REFERENCES unit(id) ON DELETE CASCADE, ordinal INTEGER NOT NULL, reason TEXT NOT NULL,"
+    " docs INTEGER NOT NULL, bytes INTEGER NOT NULL, PRIMARY KEY (unit, ordinal, reason)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;",
+};
+enum { VERSION = sizeof migrations / sizeof *migrations };
+
+struct change {
+    int (*fn)(struct dp_catalog *c, void *ctx, struct dp_err *e);
+    void *ctx;
+    struct dp_err *e;
+    int rc;
+    bool finished;
+    struct change *next;
+};
+
+struct dp_catalog {
+    char *path;
+    sqlite3 *w, *r; /* the writer thread's connection; readers' connection, under read_mu */
+    pthread_mutex_t mu, read_mu;
+    pthread_cond_t work, committed;
+    struct change *first, **last;
+    pthread_t writer;
+    bool started, stop;
+};
+
+/* --- statements --- */
+
+static int sql_fail(struct dp_catalog *c, sqlite3 *db, const char *what, struct dp_err *e)
+{
+    int code = sqlite3_errcode(db) & 0xff;
+    const char *msg = sqlite3_errmsg(db);
+    switch (code) {
+    case SQLITE_FULL: DP_FAIL(e, NOSPACE, "%s: %s: %s", c->path, what, msg);
+    case SQLITE_NOMEM: DP_FAIL(e, NOMEM, "%s: %s: %s", c->path, what, msg);
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED: DP_FAIL(e, BUSY, "%s: %s: %s", c->path, what, msg);
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB: DP_FAIL(e, CORRUPT, "%s: %s: %s", c->path, what, msg);
+    case SQLITE_CONSTRAINT: DP_FAIL(e, BROKEN, "%s: %s: %s", c->path, what, msg);
+    default: DP_FAIL(e, IO, "%s: %s: %s", c->path, what, msg);
+    }
+}
+
+static int exec(struct dp_catalog *c, sqlite3 *db, const char *sql, struct dp_err *e)
+{
+    return sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK ? DP_OK : sql_fail(c, db, "statement", e);
+}
+
+/* Prepare and bind: 's' text (NULL is SQL NULL), 'i' int64_t. */
+static int prepare(struct dp_catalog *c, sqlite3 *db, sqlite3_stmt **st, struct dp_err *e, const char *sql, const char *types, ...)
+{
+    if (sqlite3_prepare_v2(db, sql, -1, st, NULL) != SQLITE_OK) return sql_fail(c, db, "prepare", e);
+    va_list ap;
+    va_start(ap, types);
+    int rc = SQLITE_OK;
+    for (int i = 1; *types && rc == SQLITE_OK; types++, i++) {
+        if (*types == 's') rc = sqlite3_bind_text(*st, i, va_arg(ap, const char *), -1, SQLITE_STATIC);
+        else rc = sqlite3_bind_int64(*st, i, va_arg(ap, int64_t));
+    }
+    va_end(ap);
+    if (rc == SQLITE_OK) return DP_OK;
+    rc = sql_fail(c, db, "bind", e);
+    sqlite3_finalize(*st);
+    *st = NULL;
+    return rc;
+}
+
+/* 1 with a row, 0 at the end. */
+static int step(struct dp_catalog *c, sqlite3 *db, sqlite3_stmt *st, struct dp_err *e)
+{
+    int rc = sqlite3_step(st);
+    return rc == SQLITE_ROW ? 1 : rc == SQLITE_DONE ? 0 : sql_fail(c, db, "step", e);
+}
+
+/* A statement without rows, given once. */
+#define RUN(c, e, sql, ...)                                                                        \
+    do {                                                                                           \
+        sqlite3_stmt *st_;                                                                         \
+        DP_TRY(prepare((c), (c)->w, &st_, (e), (sql), __VA_ARGS__));                               \
+        int step_ = step((c), (c)->w, st_, (e));                                                   \
+        sqlite3_finalize(st_);                                                                     \
+        if (step_ < 0) return step_;                                                               \
+    } while (0)
+
+static const char *text(sqlite3_stmt *st, int col)
+{
+    const char *s = (const char *)sqlite3_column_text(st, col);
+    return s ? s : "";
+}
+
+/* --- the writer --- */
+
+static struct change *take_all(struct dp_catalog *c)
+{
+    struct change *list = c->first;
+    c->first = NULL;
+    c->last = &c->first;
+    return list;
+}
+
+/* All changes of the list in one transaction, each in a savepoint: one that fails doesn't take the others with it. */
+static void commit_list(struct dp_catalog *c, struct change *list)
+{
+    struct dp_err err = {0};
+    int rc = exec(c, c->w, "BEGIN IMMEDIATE", &err);
+    for (struct change *k = list; k && rc >= 0; k = k->next) {
+        rc = exec(c, c->w, "SAVEPOINT s", &err);
+        if (rc < 0) break;
+        k->rc = k->fn(c, k->ctx, k->e);
+        if (k->rc < 0) sqlite3_exec(c->w, "ROLLBACK TO s", NULL, NULL, NULL);
+        rc = exec(c, c->w, "RELEASE s", &err);
+    }
+    if (rc >= 0) rc = exec(c, c->w, "COMMIT", &err);
+    if (rc < 0) {
+        if (!sqlite3_get_autocommit(c->w)) sqlite3_exec(c->w, "ROLLBACK", NULL, NULL, NULL);
+        for (struct change *k = list; k; k = k->next) {
+            if (k->rc < 0) continue;
+            k->rc = rc;
+            if (k->e) *k->e = err;
+        }
+    }
+}
+
+static void *writer_main(void *v)
+{
+    struct dp_catalog *c = v;
+    pthread_mutex_lock(&c->mu);
+    for (;;) {
+        while (!c->first && !c->stop) pthread_cond_wait(&c->work, &c->mu);
+        struct change *list = take_all(c);
+        if (!list) break;
+        pthread_mutex_unlock(&c->mu);
+        commit_list(c, list);
+        pthread_mutex_lock(&c->mu);
+        for (struct change *next; list; list = next) {
+            next = list->next; /* its owner frees it as soon as it sees `finished` */
+            list->finished = true;
+        }
+        pthread_cond_broadcast(&c->committed);
+    }
+    pthread_mutex_unlock(&c->mu);
+    return NULL;
+}
+
+static int change(struct dp_catalog *c, int (*fn)(struct dp_catalog *, void *, struct dp_err *), void *ctx, struct dp_err *e)
+{
+    struct change k = {.fn = fn, .ctx = ctx, .e = e};
+    pthread_mutex_lock(&c->mu);
+    *c->last = &k;
+    c->last = &k.next;
+    pthread_cond_signal(&c->work);
+    while (!k.finished) pthread_cond_wait(&c->committed, &c->mu);
+    pthread_mutex_unlock(&c->mu);
+    return k.rc;
+}
+
+/* --- open --- */
+
+static int open_db(struct dp_catalog *c, sqlite3 **db, struct dp_err *e)
+{
+    if (sqlite3_open_v2(c->path, db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
+        if (!*db) DP_FAIL(e, NOMEM, "%s: sqlite3", c->path);
+        return sql_fail(c, *db, "open", e);
+    }
+    sqlite3_busy_timeout(*db, 10000);
+    return exec(c, *db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY", e);
+}
+
+static int migrate(struct dp_catalog *c, struct dp_err *e)
+{
+    sqlite3_stmt *st;
+    DP_TRY(prepare(c, c->w, &st, e, "PRAGMA user_version", ""));
+    int rc = step(c, c->w, st, e);
+    int version = rc == 1 ? sqlite3_column_int(st, 0) : 0;
+    sqlite3_finalize(st);
+    DP_TRY(rc);
+    if (version > VERSION)
+        DP_FAIL(e, CONFIG, "%s: made by a newer dpipe (catalog version %d, this program knows %d); use that program", c->path, version, VERSION);
+    for (; version < VERSION; version++) {
+        char sql[64];
+        DP_TRY(exec(c, c->w, "BEGIN IMMEDIATE", e));
+        snprintf(sql, sizeof sql, "PRAGMA user_version=%d", version + 1);
+        rc = exec(c, c->w, migrations[version], e);
+        if (rc >= 0) rc = exec(c, c->w, sql, e);
+        if (rc >= 0) rc = exec(c, c->w, "COMMIT", e);
+        if (rc < 0) {
+            sqlite3_exec(c->w, "ROLLBACK", NULL, NULL, NULL);
+            return rc;
+        }
+    }
+    return DP_OK;
+}
+
+int dp_catalog_open(struct dp_catalog **out, const char *path, struct dp_err *e)
+{
+    *out = NULL;
+    struct dp_catalog *c = calloc(1, sizeof *c);
+    if (!c || !(c->path = strdup(path))) {
+        free(c);
+        DP_FAIL(e, NOMEM, "%s", path);
+    }
+    c->last = &c->first;
+    pthread_mutex_init(&c->mu, NULL);
+    pthread_mutex_init(&c->read_mu, NULL);
+    pthread_cond_init(&c->work, NULL);
+    pthread_cond_init(&c->committed, NULL);
+    int rc = open_db(c, &c->w, e);
+    if (rc >= 0) rc = migrate(c, e);
+    if (rc >= 0) rc = open_db(c, &c->r, e);
+    if (rc >= 0) {
+        int sys = pthread_create(&c->writer, NULL, writer_main, c);
+        if (sys) rc = dp_err_set(e, DP_NOMEM, sys, __FILE__, __LINE__, "%s: cannot start the writer thread", path);
+        else c->started = true;
+    }
+    if (rc < 0) {
+        dp_catalog_close(c);
+        return rc;
+    }
+    *out = c;
+    return DP_OK;
+}
+
+void dp_catalog_close(struct dp_catalog *c)
+{
+    if (!c) return;
+    if (c->started) {
+        pthread_mutex_lock(&c->mu);
+        c->stop = true;
+        pthread_cond_signal(&c->work);
+        pthread_mutex_unlock(&c->mu);
+        pthread_join(c->writer, NULL);
+    }
+    sqlite3_close(c->r);
+    sqlite3_close(c->w);
+    pthread_mutex_destroy(&c->mu);
+    pthread_mutex_destroy(&c->read_mu);
+    pthread_cond_destroy(&c->work);
+    pthread_cond_destroy(&c->committed);
+    free(c->path);
+    free(c);
+}
+
+/* --- sources --- */
+
+struct source_put {
+    const struct dp_source *s;
+    bool fresh;
+};
+
+static int source_put(struct dp_catalog *c, void *ctx, struct dp_err *e)
+{
+    struct source_put *p = ctx;
+    const struct dp_source *s = p->s;
+    sqlite3_stmt *st;
+    DP_TRY(prepare(c, c->w, &st, e, "SELECT 1 FROM source WHERE path=? AND prefix=? AND digest=?", "sss", s->path, s->prefix, s->digest));
+    int rc = step(c, c->w, st, e);
+    sqlite3_finalize(st);
+    DP_TRY(rc);
+    p->fresh = rc == 0;
+    RUN(c, e,
+        "INSERT INTO source(path,name,prefix,digest,bytes,mtime_ns,inode) VALUES(?,?,?,?,?,?,?) ON CONFLICT(path) DO UPDATE SET"
+        " name=excluded.name, prefix=excluded.prefix, digest=excluded.digest, bytes=excluded.bytes, mtime_ns=excluded.mtime_ns, inode=excluded.inode",
+        "ssssiii", s->path, s->name, s->prefix, s->digest, s->bytes, s->mtime_ns, s->inode);
+    return DP_OK;
+}
+
+int dp_catalog_source_put(struct dp_catalog *c, const struct dp_source *s, bool *fresh, struct dp_err *e)
+{
+    struct source_put p = {.s = s};
+    int rc = change(c, source_put, &p, e);
+    *fresh = p.fresh;
+    return rc;
+}
+
+int dp_catalog_source_known(struct dp_catalog *c, const char *path, int64_t bytes, int64_t mtime_ns, int64_t inode, const char *prefix,
+                            bool *found, struct dp_err *e)
+{
+    sqlite3_stmt *st;
+    pthread_mutex_lock(&c->read_mu);
+    int rc = prepare(c, c->r, &st, e, "SELECT 1 FROM source WHERE path=? AND bytes=? AND mtime_ns=? AND inode=? AND prefix=?", "siiis", path, bytes,
+                     mtime_ns, inode, prefix);
+    if (rc >= 0) {
+        rc = step(c, c->r, st, e);
+        sqlite3_finalize(st);
+    }
+    pthread_mutex_unlock(&c->read_mu);
+    *found = rc == 1;
+    return rc < 0 ? rc : DP_OK;
+}
+
+int dp_catalog_sources(struct dp_catalog *c, int (*fn)(void *ctx, const struct dp_source *s), void *ctx, struct dp_err *e)
+{
+    sqlite3_stmt *st;
+    pthread_mutex_lock(&c->read_mu);
+    /* Of several paths with one content the first by path is read. */
+    int rc = prepare(c, c->r, &st, e,
+                     "SELECT id,path,name,prefix,digest,bytes,mtime_ns,inode FROM source s WHERE path ="
+                     " (SELECT min(path) FROM source t WHERE t.prefix=s.prefix AND t.digest=s.digest) ORDER BY prefix, name, digest", "");
+    if (rc >= 0) {
+        while ((rc = step(c, c->r, st, e)) == 1) {
+            struct dp_source s = {sqlite3_column_int64(st, 0), text(st, 1), text(st, 2), text(st, 3), text(st, 4),
+                                  sqlite3_column_int64(st, 5), sqlite3_column_int64(st, 6), sqlite3_column_int64(st, 7)};
+            rc = fn(ctx, &s);
+            if (rc < 0) break;
+        }
+        sqlite3_finalize(st);
+    }
+    pthread_mutex_unlock(&c->read_mu);
+    return rc < 0 ? rc : DP_OK;
+}
+
+/* --- units --- */
+
+struct claim {
+    const char *stage, *key, *what, *owner;
+    int64_t lease_s, unit, epoch;
+    int outcome;
+};
+
+static int claim(struct dp_catalog *c, void *ctx, struct dp_err *e)
+{
+    struct claim *k = ctx;
+    int64_t now = (int64_t)time(NULL);
+    RUN(c, e, "INSERT OR IGNORE INTO unit(stage,key,what,state) VALUES(?,?,?,'ready')", "sss", k->stage, k->key, k->what);
+    sqlite3_stmt *st;
+    DP_TRY(prepare(c, c->w, &st, e, "SELECT id,state,coalesce(owner,''),lease_until,epoch FROM unit WHERE stage=? AND key=?", "ss", k->stage, k->key));
+    int rc = step(c, c->w, st, e);
+    if (rc == 1) {
+        k->unit = sqlite3_column_int64(st, 0);
+        k->epoch = sqlite3_column_int64(st, 4) + 1;
+        const char *state = text(st, 1);
+        if (strcmp(state, "done") == 0) k->outcome = DP_EMPTY;
+        else if (strcmp(state, "running") == 0 && strcmp(text(st, 2), k->owner) != 0 && sqlite3_column_int64(st, 3) > now)
+            k->outcome = dp_err_set(e, DP_BUSY, 0, __FILE__, __LINE__, "unit %s is being worked on by %s", k->what, text(st, 2));
+    }
+    sqlite3_finalize(st);
+    DP_TRY(rc);
+    if (k->outcome != DP_OK) return k->outcome;
+    RUN(c, e, "UPDATE unit SET state='running', owner=?, lease_until=?, epoch=?, attempts=attempts+1, error=NULL WHERE id=?", "siii", k->owner,
+        now + k->lease_s, k->epoch, k->unit);
+    return DP_OK;
+}
+
+int dp_catalog_claim(struct dp_catalog *c, const char *stage, const char *key, const char *what, const char *owner, int64_t lease_s,
+                     int64_t *unit, int64_t *epoch, struct dp_err *e)
+{
+    struct claim k = {.stage = stage, .key = key, .what = what, .owner = owner, .lease_s = lease_s};
+    int rc = change(c, claim, &k, e);
+    *unit = k.unit;
+    *epoch = k.epoch;
+    return rc < 0 ? rc : k.outcome;
+}
+
+struct done {
+    int64_t unit, epoch;
+    const char *recipe_hash;
+    const struct dp_artifact *a;
+    size_t n;
+    const char *const *parents;
+    size_t nparents;
+    const struct dp_unit_count *counts;
+    size_t ncounts;
+};
+
+static int put_counts(struct dp_catalog *c, const struct done *k, struct dp_err *e)
+{
+    for (size_t i = 0; i < k->ncounts; i++) {
+        const struct dp_stage_counts *n = k->counts[i].c;
+        uint64_t dropped = 0;
+        for (int d = 0; d < DP_DROP_COUNT; d++) dropped += n->drop[d];
+        if (n->docs_in != n->docs_out + dropped)
+            DP_FAIL(e, BROKEN, "stage %s: %llu documents in, %llu out, %llu dropped: the unit is not published", k->counts[i].stage,
+                    (unsigned long long)n->docs_in, (unsigned long long)n->docs_out, (unsigned long long)dropped);
+        RUN(c, e, "INSERT INTO count VALUES(?,?,?,?,?,?,?,?)", "iisiiiii", k->unit, (int64_t)i, k->counts[i].stage, (int64_t)n->docs_in,
+            (int64_t)n->docs_out, (int64_t)n->bytes_in, (int64_t)n->bytes_out, (int64_t)n->ns);
+        for (int d = 1; d < DP_DROP_COUNT; d++)
+            if (n->drop[d])
+                RUN(c, e, "INSERT INTO dropped VALUES(?,?,?,?,?)", "iisii", k->unit, (int64_t)i, dp_drop_name((enum dp_drop)d), (int64_t)n->drop[d],
+                    (int64_t)n->drop_bytes[d]);
+    }
+    return DP_OK;
+}
+
+static int done(struct dp_catalog *c, void *ctx, struct dp_err *e)
+{
+    const struct done *k = ctx;
+    RUN(c, e, "UPDATE unit SET state='done', owner=NULL, lease_until=0, recipe_hash=? WHERE id=? AND epoch=? AND state='running'", "sii",
+        k->recipe_hash, k->unit, k->epoch);
+    if (sqlite3_changes(c->w) != 1)
+        DP_FAIL(e, BUSY, "unit %lld: the lease (epoch %lld) was lost to another worker; its result stands", (long long)k->unit, (long long)k->epoch);
+    for (size_t i = 0; i < k->n; i++)
+        RUN(c, e, "INSERT INTO artifact(unit,kind,name,digest,bytes,docs,payload) VALUES(?,?,?,?,?,?,?)", "isssiii", k->unit, k->a[i].kind, k->a[i].name,
+            k->a[i].digest, k->a[i].bytes, k->a[i].docs, k->a[i].payload);
+    for (size_t i = 0; i < k->nparents; i++) RUN(c, e, "INSERT INTO parent VALUES(?,?,?)", "iis", k->unit, (int64_t)i, k->parents[i]);
+    return put_counts(c, k, e);
+}
+
+int dp_catalog_done(struct dp_catalog *c, int64_t unit, int64_t epoch, const char *recipe_hash, const struct dp_artifact *a, size_t n,
+                    const char *const *parents, size_t nparents, const struct dp_unit_count *counts, size_t ncounts, struct dp_err *e)
+{
+    struct done k = {unit, epoch, recipe_hash, a, n, parents, nparents, counts, ncounts};
+    return change(c, done, &k, e);
+}
+
+struct failed {
+    int64_t unit, epoch;
+    const char *reason;
+};
+
+static int failed(struct dp_catalog *c, void *ctx, struct dp_err *e)
+{
+    const struct failed *k = ctx;
+    RUN(c, e, "UPDATE unit SET state='failed', owner=NULL, lease_until=0, error=? WHERE id=? AND epoch=? AND state='running'", "sii", k->reason,
+        k->unit, k->epoch);
+    return DP_OK;
+}
+
+int dp_catalog_failed(struct dp_catalog *c, int64_t unit, int64_t epoch, const char *reason, struct dp_err *e)
+{
+    struct failed k = {unit, epoch, reason};
+    return change(c, failed, &k, e);
+}
+
+bool dp_catalog_is_done(struct dp_catalog *c, const char *stage, const char *key)
+{
+    sqlite3_stmt *st;
+    pthread_mutex_lock(&c->read_mu);
+    int rc = prepare(c, c->r, &st, NULL, "SELECT 1 FROM unit WHERE stage=? AND key=? AND state='done'", "ss", stage, key);
+    if (rc >= 0) {
+        rc = step(c, c->r, st, NULL);
+        sqlite3_finalize(st);
+    }
+    pthread_mutex_unlock(&c->read_mu);
+    return rc == 1;
+}
+
+int dp_catalog_artifacts(struct dp_catalog *c, const char *stage, const char *key, int (*fn)(void *ctx, const struct dp_artifact *a), void *ctx,
+                         struct dp_err *e)
+{
+    sqlite3_stmt *st;
+    pthread_mutex_lock(&c->read_mu);
+    int rc = prepare(c, c->r, &st, e,
+                     "SELECT a.kind,a.name,a.digest,a.bytes,a.docs,a.payload FROM artifact a JOIN unit u ON u.id=a.unit"
+                     " WHERE u.stage=? AND u.key=? AND u.state='done' ORDER BY a.id", "ss", stage, key);
+    if (rc >= 0) {
+        while ((rc = step(c, c->r, st, e)) == 1) {
+            struct dp_artifact a = {text(st, 0), text(st, 1), text(st, 2), sqlite3_column_int64(st, 3), sqlite3_column_int64(st, 4), sqlite3_column_int64(st, 5)};
+            rc = fn(ctx, &a);
+            if (rc < 0) break;
+        }
+        sqlite3_finalize(st);
+    }
+    pthread_mutex_unlock(&c->read_mu);
+    return rc < 0 ? rc : DP_OK;
+}
+
+int dp_catalog_names(struct dp_catalog *c, int (*fn)(void *ctx, const char *name), void *ctx, struct dp_err *e)
+{
+    sqlite3_stmt *st;
+    pthread_mutex_lock(&c->read_mu);
+    int rc = prepare(c, c->r, &st, e, "SELECT name FROM artifact ORDER BY name", "");
+    if (rc >= 0) {
+        while ((rc = step(c, c->r, st, e)) == 1) {
+            rc = fn(ctx, text(st, 0));
+            if (rc < 0) break;
+        }
+        sqlite3_finalize(st);
+    }
+    pthread_mutex_unlock(&c->read_mu);
+    return rc < 0 ? rc : DP_OK;
+}
+
+struct forget {
+    const char *stage, *key;
+    char **names;
+    size_t n;
+};
+
+static int forget(struct dp_catalog *c, void *ctx, struct dp_err *e)
+{
+    struct forget *k = ctx;
+    sqlite3_stmt *st;
+    DP_TRY(prepare(c, c->w, &st, e, "SELECT a.name FROM artifact a JOIN unit u ON u.id=a.unit WHERE u.stage=? AND u.key=?", "ss", k->stage, k->key));
+    int rc;
+    while ((rc = step(c, c->w, st, e)) == 1) {
+        char **more = realloc(k->names, (k->n + 1) * sizeof *more);
+        if (more) k->names = more;
+        if (!more || !(k->names[k->n] = strdup(text(st, 0)))) {
+            rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "forgetting %s %s", k->stage, k->key);
+            break;
+        }
+        k->n++;
+    }
+    sqlite3_finalize(st);
+    DP_TRY(rc);
+    RUN(c, e, "DELETE FROM unit WHERE stage=? AND key=?", "ss", k->stage, k->key);
+    return DP_OK;
+}
+
+int dp_catalog_forget(struct dp_catalog *c, const char *stage, const char *key, void (*fn)(void *ctx, const char *name), void *ctx, struct dp_err *e)
+{
+    struct forget k = {.stage = stage, .key = key};
+    int rc = change(c, forget, &k, e);
+    for (size_t i = 0; i < k.n; i++) {
+        if (rc >= 0) fn(ctx, k.names[i]);
+        free(k.names[i]);
+    }
+    free(k.names);
+    return rc;
+}
+
+static int counts_of(struct dp_catalog *c, const char *stage, const char *key, int (*fn)(void *, const char *, const struct dp_stage_counts *), void *ctx,
+                     struct dp_err *e)
+{
+    sqlite3_stmt *st, *dr = NULL;
+    DP_TRY(prepare(c, c->r, &st, e,
+                   "SELECT n.stage,docs_in,docs_out,bytes_in,bytes_out,ns,n.unit,n.ordinal FROM count n JOIN unit u ON u.id=n.unit"
+                   " WHERE u.stage=? AND u.key=? AND u.state='done' ORDER BY n.ordinal", "ss", stage, key));
+    int rc;
+    while ((rc = step(c, c->r, st, e)) == 1) {
+        struct dp_stage_counts n = {.docs_in = (uint64_t)sqlite3_column_int64(st, 1), .docs_out = (uint64_t)sqlite3_column_int64(st, 2),
+                                    .bytes_in = (uint64_t)sqlite3_column_int64(st, 3), .bytes_out = (uint64_t)sqlite3_column_int64(st, 4),
+                                    .ns = (uint64_t)sqlite3_column_int64(st, 5)};
+        rc = prepare(c, c->r, &dr, e, "SELECT reason,docs,bytes FROM dropped WHERE unit=? AND ordinal=?", "ii", sqlite3_column_int64(st, 6),
+                     sqlite3_column_int64(st, 7));
+        while (rc >= 0 && (rc = step(c, c->r, dr, e)) == 1) {
+            enum dp_drop d = dp_drop_parse(dp_span_str(text(dr, 0)));
+            if (d == DP_DROP_COUNT) continue;
+            n.drop[d] = (uint64_t)sqlite3_column_int64(dr, 1);
+            n.drop_bytes[d] = (uint64_t)sqlite3_column_int64(dr, 2);
+        }
+        sqlite3_finalize(dr);
+        dr = NULL;
+        if (rc >= 0) rc = fn(ctx, text(st, 0), &n);
+        if (rc < 0) break;
+    }
+    sqlite3_finalize(st);
+    return rc < 0 ? rc : DP_OK;
+}
+
+int dp_catalog_counts(struct dp_catalog *c, const char *stage, const char *key, int (*fn)(void *ctx, const char *stage, const struct dp_stage_counts *n),
+                      void *ctx, struct dp_err *e)
+{
+    pthread_mutex_lock(&c->read_mu);
+    int rc = counts_of(c, stage, key, fn, ctx, e);
+    pthread_mutex_unlock(&c->read_mu);
+    return rc;
+}
+
+int dp_catalog_units(struct dp_catalog *c, int (*fn)(void *ctx, const struct dp_unit_row *u), void *ctx, struct dp_err *e)
+{
+    sqlite3_stmt *st;
+    pthread_mutex_lock(&c->read_mu);
+    int rc = prepare(c, c->r, &st, e, "SELECT stage,key,what,state,coalesce(error,''),attempts,epoch FROM unit ORDER BY id", "");
+    if (rc >= 0) {
+        while ((rc = step(c, c->r, st, e)) == 1) {
+            struct dp_unit_row u = {text(st, 0), text(st, 1), text(st, 2), text(st, 3), text(st, 4), sqlite3_column_int64(st, 5), sqlite3_column_int64(st, 6)};
+            rc = fn(ctx, &u);
+            if (rc < 0) break;
+        }
+        sqlite3_finalize(st);
+    }
+    pthread_mutex_unlock(&c->read_mu);
+    return rc < 0 ? rc : DP_OK;
+}
+
+struct setting {
+    const char *name, *value;
+};
+
+static int set_value(struct dp_catalog *c, void *ctx, struct dp_err *e)
+{
+    const struct setting *s = ctx;
+    RUN(c, e, "INSERT INTO setting VALUES(?,?) ON CONFLICT(name) DO UPDATE SET value=excluded.value", "ss", s->name, s->value);
+    return DP_OK;
+}
+
+int dp_catalog_set(struct dp_catalog *c, const char *name, const char *value, struct dp_err *e)
+{
+    struct setting s = {name, value};
+    return change(c, set_value, &s, e);
+}
+
+char *dp_catalog_get(struct dp_catalog *c, const char *name)
+{
+    sqlite3_stmt *st;
+    char *value = NULL;
+    pthread_mutex_lock(&c->read_mu);
+    if (prepare(c, c->r, &st, NULL, "SELECT value FROM setting WHERE name=?", "s", name) >= 0) {
+        if (step(c, c->r, st, NULL) == 1) value = strdup(text(st, 0));
+        sqlite3_finalize(st);
+    }
+    pthread_mutex_unlock(&c->read_mu);
+    return value;
+}

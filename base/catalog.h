@@ -1,0 +1,93 @@
+/* base/catalog.h - what the workspace knows: sources, units of work, artifacts, counts. One sqlite3 file, catalog.db.
+ *
+ * Rules that recovery relies on:
+ *  1. One thread writes. Callers queue a change and wait; changes that arrive together are committed together (group commit),
+ *     each in its own savepoint. WAL, synchronous=FULL: what a call reported as done survives a power cut.
+ *  2. A unit becomes `done` in the same transaction that records its artifacts and counts. Its files are complete, fsynced and in
+ *     store/ before that transaction. So an artifact in the catalog exists; a file in store/ that the catalog doesn't name is
+ *     the rest of a broken run and is removed at start-up (dp_workspace_open).
+ *  3. Removing goes the other way: first the catalog forgets (committed), then the file is unlinked.
+ *  4. A claim raises the unit's epoch; finishing with an older epoch is refused (fencing), so a worker that was thought dead can't publish twice.
+ *  5. in = out + sum(dropped) is checked for every count row before commit; a mismatch fails the unit (DP_BROKEN).
+ *
+ * Only this file sees sqlite3. Thread-safety: all calls may come from any thread. */
+#ifndef DP_BASE_CATALOG_H
+#define DP_BASE_CATALOG_H
+
+#include "base/batch.h"
+#include "base/err.h"
+#include "base/pipeline.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct dp_catalog;
+
+/* Opens or creates; migrates an older user_version in one transaction. A newer one is DP_CONFIG: an older dpipe must not write it. */
+int dp_catalog_open(struct dp_catalog **out, const char *path, struct dp_err *e);
+void dp_catalog_close(struct dp_catalog *c);
+
+/* --- sources: files that were registered --- */
+struct dp_source {
+    int64_t id;
+    const char *path;     /* where to open it now, absolute */
+    const char *name;     /* base name, or path relative to the registered folder */
+    const char *prefix;   /* "" or name: what record positions begin with (files of folders) */
+    const char *digest;   /* SHA-256 hex */
+    int64_t bytes, mtime_ns, inode;
+};
+/* Insert or update by (path); two paths with one (digest, prefix) are one content: the later is kept as its alias and isn't read twice.
+ * *fresh says whether something new came in. */
+int dp_catalog_source_put(struct dp_catalog *c, const struct dp_source *s, bool *fresh, struct dp_err *e);
+/* A registered source whose file hasn't changed since (size, mtime, inode); *found. Fills digest (65 bytes). */
+int dp_catalog_source_known(struct dp_catalog *c, const char *path, int64_t bytes, int64_t mtime_ns, int64_t inode, const char *prefix,
+                            bool *found, struct dp_err *e);
+/* Every distinct content, ordered by (name, digest): registration order and place don't matter. Strings live for the call only. */
+int dp_catalog_sources(struct dp_catalog *c, int (*fn)(void *ctx, const struct dp_source *s), void *ctx, struct dp_err *e);
+
+/* --- units and artifacts --- */
+struct dp_artifact {
+    const char *kind;   /* "docs", "drops", "records", "sig", "keep", "tokenizer", ... */
+    const char *name;   /* file name in store/ */
+    const char *digest; /* SHA-256 hex */
+    int64_t bytes;
+    int64_t docs;       /* documents in it, or 0 */
+    int64_t payload;    /* bytes of text, tokens, ... by kind; 0 */
+};
+/* counts of one stage of a unit */
+struct dp_unit_count {
+    const char *stage;
+    const struct dp_stage_counts *c;
+};
+/* Take the unit (stage, key) for `owner` until now + lease_s. DP_OK and *epoch; DP_EMPTY when it is done already; DP_BUSY when another owner's lease is alive. */
+int dp_catalog_claim(struct dp_catalog *c, const char *stage, const char *key, const char *what, const char *owner, int64_t lease_s,
+                     int64_t *unit, int64_t *epoch, struct dp_err *e);
+/* Publish: artifacts, their parents (digests or keys, one text each), counts; marks the unit done. */
+int dp_catalog_done(struct dp_catalog *c, int64_t unit, int64_t epoch, const char *recipe_hash, const struct dp_artifact *a, size_t n,
+                    const char *const *parents, size_t nparents, const struct dp_unit_count *counts, size_t ncounts, struct dp_err *e);
+/* Give the unit back, with the reason; attempts are counted. */
+int dp_catalog_failed(struct dp_catalog *c, int64_t unit, int64_t epoch, const char *reason, struct dp_err *e);
+bool dp_catalog_is_done(struct dp_catalog *c, const char *stage, const char *key);
+/* Artifacts of a done unit, in the order they were published. Strings live for the call only. */
+int dp_catalog_artifacts(struct dp_catalog *c, const char *stage, const char *key, int (*fn)(void *ctx, const struct dp_artifact *a), void *ctx,
+                         struct dp_err *e);
+/* Every artifact's file name. */
+int dp_catalog_names(struct dp_catalog *c, int (*fn)(void *ctx, const char *name), void *ctx, struct dp_err *e);
+/* Forget a unit and its artifacts; `fn` gets each file name after the commit, to unlink it. */
+int dp_catalog_forget(struct dp_catalog *c, const char *stage, const char *key, void (*fn)(void *ctx, const char *name), void *ctx, struct dp_err *e);
+
+/* Counts of a done unit: one call a stage, in pipeline order. */
+int dp_catalog_counts(struct dp_catalog *c, const char *stage, const char *key, int (*fn)(void *ctx, const char *stage, const struct dp_stage_counts *n),
+                      void *ctx, struct dp_err *e);
+struct dp_unit_row {
+    const char *stage, *key, *what, *state, *error;
+    int64_t attempts, epoch;
+};
+int dp_catalog_units(struct dp_catalog *c, int (*fn)(void *ctx, const struct dp_unit_row *u), void *ctx, struct dp_err *e);
+
+/* Small named values: the keys of the latest complete road, by stage. */
+int dp_catalog_set(struct dp_catalog *c, const char *name, const char *value, struct dp_err *e);
+/* malloc'ed, NULL when absent or on error. */
+char *dp_catalog_get(struct dp_catalog *c, const char *name);
+
+#endif

@@ -1,0 +1,133 @@
+#include "base/progress.h"
+
+#include "base/log.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct {
+    enum dp_progress_mode mode;
+    bool tty, active;
+    _Atomic bool drawn;
+    char label[48], unit[8], note[96];
+    uint64_t total;
+    _Atomic uint64_t done, docs;
+    double t0, last;
+    pthread_mutex_t mu;
+} P = {.mu = PTHREAD_MUTEX_INITIALIZER};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Called by the log under its own lock, possibly while P.mu is held by a drawing thread: writes only. */
+static void clear_line(void)
+{
+    if (P.tty && P.drawn && write(STDERR_FILENO, "\r\033[K", 4) < 0) return;
+    P.drawn = false;
+}
+
+void dp_progress_init(enum dp_progress_mode mode)
+{
+    P.mode = mode;
+    P.tty = isatty(STDERR_FILENO) && mode == DP_PROGRESS_AUTO;
+    if (P.tty) dp_log_set_clear(clear_line);
+}
+
+bool dp_progress_color(void)
+{
+    const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+    return isatty(STDERR_FILENO) && !(no && *no) && !(term && strcmp(term, "dumb") == 0);
+}
+
+static void amount(char *out, size_t n, uint64_t v, const char *unit)
+{
+    if (strcmp(unit, "B") == 0) snprintf(out, n, "%.1f MB", (double)v / 1e6);
+    else snprintf(out, n, "%llu %s", (unsigned long long)v, unit);
+}
+
+static void draw(bool last)
+{
+    uint64_t done = P.done, docs = P.docs;
+    double t = now(), s = t - P.t0, rate = s > 0 ? (double)done / s : 0;
+    char a[48], r[48], tot[64] = "", eta[48] = "", line[400];
+    amount(a, sizeof a, done, P.unit);
+    amount(r, sizeof r, (uint64_t)rate, P.unit);
+    if (P.total) {
+        char b[48];
+        amount(b, sizeof b, P.total, P.unit);
+        snprintf(tot, sizeof tot, " of %s (%.0f%%)", b, 100.0 * (double)done / (double)P.total);
+        if (!last && rate > 0 && done < P.total) {
+            int left = (int)((double)(P.total - done) / rate);
+            snprintf(eta, sizeof eta, ", %d:%02d left", left / 60, left % 60);
+        }
+    }
+    if (P.mode == DP_PROGRESS_JSON) {
+        snprintf(line, sizeof line, "{\"progress\":\"%s\",\"done\":%llu,\"total\":%llu,\"unit\":\"%s\",\"documents\":%llu,\"seconds\":%.3f,\"end\":%s}\n",
+                 P.label, (unsigned long long)done, (unsigned long long)P.total, P.unit, (unsigned long long)docs, s, last ? "true" : "false");
+    } else {
+        char d[48] = "", fin[48] = "";
+        if (docs) snprintf(d, sizeof d, ", %llu documents", (unsigned long long)docs);
+        if (last) snprintf(fin, sizeof fin, " in %.1f s", s);
+        snprintf(line, sizeof line, "%s%-10s %s%s%s, %s/s%s%s%s%s%s", P.tty ? "\r\033[K" : "", P.label, a, tot, d, r, eta, fin, P.note[0] ? "  " : "",
+                 P.note, P.tty && !last ? "" : "\n");
+    }
+    if (write(STDERR_FILENO, line, strlen(line)) < 0) return;
+    P.drawn = P.tty && !last;
+    P.last = t;
+}
+
+void dp_progress_begin(const char *label, const char *unit, uint64_t total)
+{
+    pthread_mutex_lock(&P.mu);
+    snprintf(P.label, sizeof P.label, "%s", label);
+    snprintf(P.unit, sizeof P.unit, "%s", unit);
+    P.note[0] = 0;
+    P.total = total;
+    P.done = 0;
+    P.docs = 0;
+    P.t0 = P.last = now();
+    P.active = P.mode != DP_PROGRESS_QUIET;
+    pthread_mutex_unlock(&P.mu);
+}
+
+static void maybe_draw(void)
+{
+    if (pthread_mutex_trylock(&P.mu) != 0) return; /* somebody is drawing */
+    if (P.active && now() - P.last >= (P.tty ? 0.1 : 5.0)) draw(false);
+    pthread_mutex_unlock(&P.mu);
+}
+
+void dp_progress_add(uint64_t done, uint64_t docs)
+{
+    atomic_fetch_add(&P.done, done);
+    atomic_fetch_add(&P.docs, docs);
+    maybe_draw();
+}
+
+void dp_progress_set(uint64_t done, const char *note)
+{
+    atomic_store(&P.done, done);
+    if (note) {
+        pthread_mutex_lock(&P.mu);
+        snprintf(P.note, sizeof P.note, "%s", note);
+        pthread_mutex_unlock(&P.mu);
+    }
+    maybe_draw();
+}
+
+void dp_progress_end(void)
+{
+    pthread_mutex_lock(&P.mu);
+    if (P.active) draw(true);
+    P.active = false;
+    pthread_mutex_unlock(&P.mu);
+}

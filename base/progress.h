@@ -1,0 +1,23 @@
+/* base/progress.h - how far a long step is: one line that redraws on a terminal, a plain line now and then elsewhere.
+ *
+ * On stderr only. DP_PROGRESS_QUIET draws nothing; JSON writes {"progress":...} lines. Without a total there is no ETA.
+ * One step at a time in a process. Thread-safe: dp_progress_add may come from any worker. NO_COLOR is honoured. */
+#ifndef DP_BASE_PROGRESS_H
+#define DP_BASE_PROGRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum dp_progress_mode { DP_PROGRESS_AUTO, DP_PROGRESS_QUIET, DP_PROGRESS_JSON };
+void dp_progress_init(enum dp_progress_mode mode);
+/* Whether stderr takes colour: a terminal, no NO_COLOR, TERM not dumb. */
+bool dp_progress_color(void);
+
+/* unit: "B" prints as MB; other words as counts. total 0: unknown. */
+void dp_progress_begin(const char *label, const char *unit, uint64_t total);
+void dp_progress_add(uint64_t done, uint64_t docs);
+/* For steps that know where they are: sets instead of adding. `note` (may be NULL) stands at the end of the line. */
+void dp_progress_set(uint64_t done, const char *note);
+void dp_progress_end(void);
+
+#endif

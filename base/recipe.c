@@ -1,0 +1,195 @@
+#include "base/recipe.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <yaml.h>
+
+int dp_strings_add(struct dp_strings *s, const char *text, struct dp_err *e)
+{
+    char **v = realloc(s->v, (s->n + 1) * sizeof *v);
+    if (v) s->v = v;
+    if (!v || !(s->v[s->n] = strdup(text))) DP_FAIL(e, NOMEM, "%s", text);
+    s->n++;
+    return DP_OK;
+}
+
+void dp_strings_release(struct dp_strings *s)
+{
+    for (size_t i = 0; i < s->n; i++) free(s->v[i]);
+    free(s->v);
+    *s = (struct dp_strings){NULL, 0};
+}
+
+struct load {
+    const char *path;
+    yaml_document_t *doc;
+    const struct dp_section *sections;
+    size_t n;
+    struct dp_strings *sources;
+    struct dp_err *e;
+};
+
+static const char *scalar(const yaml_node_t *n)
+{
+    return n->type == YAML_SCALAR_NODE ? (const char *)n->data.scalar.value : NULL;
+}
+
+static int bad(struct load *l, const yaml_node_t *n, const char *what, const char *key)
+{
+    DP_FAIL(l->e, CONFIG, "%s:%zu:%zu: %s%s%s%s", l->path, n->start_mark.line + 1, n->start_mark.column + 1, what, key ? " \"" : "", key ? key : "",
+            key ? "\"" : "");
+}
+
+static const struct dp_section *section(const struct load *l, const char *name)
+{
+    for (size_t i = 0; i < l->n; i++)
+        if (strcmp(l->sections[i].name, name) == 0) return &l->sections[i];
+    return NULL;
+}
+
+/* Names that could stand where `key` stands, for the suggestion. */
+static int unknown(struct load *l, const yaml_node_t *at, const char *parent, const char *key)
+{
+    const char *words[256];
+    size_t n = 0;
+    size_t plen = strlen(parent);
+    const struct dp_section *s = section(l, parent);
+    for (const struct dp_opt *r = s ? s->rows : NULL; r && r->name && n < 256; r++) words[n++] = r->name;
+    char heads[32][64];
+    int h = 0;
+    for (size_t i = 0; i < l->n && n < 256 && h < 32; i++) {
+        const char *name = l->sections[i].name;
+        if (plen && (strncmp(name, parent, plen) != 0 || name[plen] != '.')) continue;
+        snprintf(heads[h], sizeof heads[h], "%.*s", (int)strcspn(name + plen + (plen > 0), "."), name + plen + (plen > 0));
+        words[n++] = heads[h++];
+    }
+    if (!plen && n < 256) words[n++] = "sources";
+    const char *near = dp_opt_nearest(dp_span_str(key), words, n);
+    char what[160];
+    snprintf(what, sizeof what, "unknown key %s%s%s%s%s; there is no", parent, plen ? "." : "", key, near ? "; did you mean " : "", near ? near : "");
+    return bad(l, at, what, key);
+}
+
+static int load_sources(struct load *l, const yaml_node_t *v)
+{
+    if (v->type == YAML_SCALAR_NODE && !*scalar(v)) return DP_OK; /* `sources:` with nothing below */
+    if (v->type != YAML_SEQUENCE_NODE) return bad(l, v, "sources is a list of paths", NULL);
+    for (yaml_node_item_t *i = v->data.sequence.items.start; i < v->data.sequence.items.top; i++) {
+        const yaml_node_t *item = yaml_document_get_node(l->doc, *i);
+        const char *path = scalar(item);
+        if (!path || !*path) return bad(l, item, "a source is a path", NULL);
+        DP_TRY(dp_strings_add(l->sources, path, l->e));
+    }
+    return DP_OK;
+}
+
+static int set_option(struct load *l, const char *name, const struct dp_section *s, const struct dp_opt *row, const yaml_node_t *v)
+{
+    char from[256];
+    snprintf(from, sizeof from, "%s:%zu: %s.%s", l->path, v->start_mark.line + 1, name, row->name);
+    struct dp_buf list;
+    dp_buf_init(&list, 1 << 16);
+    int rc = DP_OK;
+    if (v->type == YAML_SEQUENCE_NODE && row->type == DP_OPT_LIST) {
+        for (yaml_node_item_t *i = v->data.sequence.items.start; rc >= 0 && i < v->data.sequence.items.top; i++) {
+            const char *word = scalar(yaml_document_get_node(l->doc, *i));
+            if (!word) rc = bad(l, v, "a list of words is wanted for", row->name);
+            else dp_buf_printf(&list, "%s%s", list.len ? "," : "", word);
+        }
+        if (rc >= 0) rc = dp_buf_check(&list, from, l->e);
+    } else if (scalar(v)) dp_buf_add_str(&list, scalar(v));
+    else rc = bad(l, v, "one value is wanted for", row->name);
+    if (rc >= 0) rc = dp_opt_set(row, s->base, dp_buf_span(&list), from, l->e);
+    dp_buf_release(&list);
+    if (rc == DP_USAGE && l->e) l->e->code = DP_CONFIG;
+    return rc == DP_USAGE ? DP_CONFIG : rc;
+}
+
+static int load_section(struct load *l, const char *name, const yaml_node_t *v, int depth)
+{
+    if (v->type == YAML_SCALAR_NODE && !*scalar(v)) return DP_OK; /* every key commented out */
+    if (v->type != YAML_MAPPING_NODE) return bad(l, v, "keys and values are wanted under", name);
+    const struct dp_section *s = section(l, name);
+    for (yaml_node_pair_t *p = v->data.mapping.pairs.start; p < v->data.mapping.pairs.top; p++) {
+        const yaml_node_t *k = yaml_document_get_node(l->doc, p->key), *val = yaml_document_get_node(l->doc, p->value);
+        const char *key = scalar(k);
+        if (!key) return bad(l, k, "a key is a word", NULL);
+        const struct dp_opt *row = s ? dp_opt_find(s->rows, dp_span_str(key)) : NULL;
+        char sub[128];
+        snprintf(sub, sizeof sub, "%s%s%s", name, *name ? "." : "", key);
+        bool known = false;
+        for (size_t i = 0; i < l->n; i++) {
+            size_t len = strlen(sub);
+            known = known || (strncmp(l->sections[i].name, sub, len) == 0 && (l->sections[i].name[len] == 0 || l->sections[i].name[len] == '.'));
+        }
+        if (row) DP_TRY(set_option(l, name, s, row, val));
+        else if (!*name && strcmp(key, "sources") == 0) DP_TRY(load_sources(l, val));
+        else if (known && depth < 4) DP_TRY(load_section(l, sub, val, depth + 1));
+        else return unknown(l, k, name, key);
+    }
+    return DP_OK;
+}
+
+int dp_recipe_load(const char *path, const struct dp_section *sections, size_t n, struct dp_strings *sources, struct dp_err *e)
+{
+    yaml_parser_t parser;
+    yaml_document_t doc;
+    int rc = DP_OK;
+    FILE *f = fopen(path, "rbe");
+    if (!f) DP_FAIL_SYS(e, "%s: cannot open", path);
+    if (!yaml_parser_initialize(&parser)) {
+        fclose(f);
+        DP_FAIL(e, NOMEM, "%s: YAML parser", path);
+    }
+    yaml_parser_set_input_file(&parser, f);
+    if (!yaml_parser_load(&parser, &doc)) {
+        rc = dp_err_set(e, parser.error == YAML_MEMORY_ERROR ? DP_NOMEM : DP_CONFIG, 0, __FILE__, __LINE__, "%s:%zu:%zu: not YAML: %s", path,
+                        parser.problem_mark.line + 1, parser.problem_mark.column + 1, parser.problem ? parser.problem : "?");
+    } else {
+        struct load l = {path, &doc, sections, n, sources, e};
+        yaml_node_t *root = yaml_document_get_root_node(&doc);
+        if (root) rc = load_section(&l, "", root, 0);
+        yaml_document_delete(&doc);
+    }
+    yaml_parser_delete(&parser);
+    fclose(f);
+    for (size_t i = 0; rc >= 0 && i < n; i++) {
+        char env[128];
+        snprintf(env, sizeof env, "%s", sections[i].name);
+        for (char *c = env; *c; c++)
+            if (*c == '.') *c = '_';
+        rc = dp_opt_environ(sections[i].rows, sections[i].base, env, e);
+    }
+    return rc;
+}
+
+void dp_recipe_template(const struct dp_section *sections, size_t n, struct dp_buf *out)
+{
+    dp_buf_add_str(out, "# dpipe recipe: where documents come from, and what is done with them.\n"
+                        "# Every option stands here with its default; take the # away to change one. `dpipe run` then redoes what depends on it.\n\n"
+                        "# Files, folders and archives, relative to this folder; `dpipe ingest SRC...` adds more.\nsources:\n#  - corpus/\n#  - pages.warc.gz\n");
+    char parent[64] = "";
+    for (size_t i = 0; i < n; i++) {
+        const char *name = sections[i].name, *dot = strchr(name, '.');
+        int indent = 0;
+        dp_buf_add_char(out, '\n');
+        if (dot) {
+            if (strncmp(parent, name, (size_t)(dot - name)) != 0 || parent[dot - name]) {
+                snprintf(parent, sizeof parent, "%.*s", (int)(dot - name), name);
+                dp_buf_printf(out, "%s:\n", parent);
+            }
+            indent = 2;
+            name = dot + 1;
+        }
+        dp_buf_printf(out, "%*s%s:%*s# %s\n", indent, "", name, 2, "", sections[i].summary);
+        for (const struct dp_opt *r = sections[i].rows; r && r->name; r++) {
+            struct dp_buf v;
+            dp_buf_init(&v, 1 << 16);
+            if (r->preset) dp_buf_add_str(&v, r->preset);
+            int w = (int)(strlen(r->name) + v.len + 2);
+            dp_buf_printf(out, "#%*s%s: %s%*s# %s%s%s%s\n", indent + 1, "", r->name, v.ptr ? v.ptr : "", w < 28 ? 28 - w : 1, "", r->help ? r->help : "",
+                          r->choices ? " (" : "", r->choices ? r->choices : "", r->choices ? ")" : "");
+            dp_buf_release(&v);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+#include "base/workspace.h"
+
+#include "base/fs.h"
+#include "base/log.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int dp_workspace_init(const char *dir, struct dp_span recipe, struct dp_err *e)
+{
+    static const char *const folders[] = {"store", "tmp"};
+    for (int i = 0; i < 2; i++) {
+        char *p = dp_fs_join(dir, folders[i]);
+        if (!p) DP_FAIL(e, NOMEM, "%s", dir);
+        int rc = dp_fs_mkdirs(p, e);
+        free(p);
+        DP_TRY(rc);
+    }
+    char *p = dp_fs_join(dir, "recipe.yaml");
+    if (!p) DP_FAIL(e, NOMEM, "%s", dir);
+    int rc = dp_fs_exists(p) ? DP_EMPTY : dp_fs_write_atomic(p, recipe, e);
+    free(p);
+    return rc;
+}
+
+char *dp_workspace_store_path(const struct dp_workspace *w, const char *name)
+{
+    return dp_fs_join(w->store, name);
+}
+
+char *dp_workspace_tmp_path(const struct dp_workspace *w, const char *name)
+{
+    return dp_fs_join(w->tmp, name);
+}
+
+/* Remove everything in a folder, one level of folders included (dedup spills into one). */
+static void empty_folder(const char *path, int depth)
+{
+    DIR *d = opendir(path);
+    if (!d) return;
+    for (struct dirent *f; (f = readdir(d));) {
+        if (strcmp(f->d_name, ".") == 0 || strcmp(f->d_name, "..") == 0) continue;
+        char *p = dp_fs_join(path, f->d_name);
+        if (!p) break;
+        struct stat st;
+        if (lstat(p, &st) == 0 && S_ISDIR(st.st_mode) && depth < 2) {
+            empty_folder(p, depth + 1);
+            rmdir(p);
+        } else unlink(p);
+        free(p);
+    }
+    closedir(d);
+}
+
+struct names {
+    char **v;
+    size_t n, cap;
+};
+
+static int add_name(void *ctx, const char *name)
+{
+    struct names *k = ctx;
+    if (k->n == k->cap) {
+        size_t cap = k->cap ? k->cap * 2 : 64;
+        char **v = realloc(k->v, cap * sizeof *v);
+        if (!v) return DP_NOMEM;
+        k->v = v;
+        k->cap = cap;
+    }
+    k->v[k->n] = strdup(name);
+    return k->v[k->n] ? (k->n++, DP_OK) : DP_NOMEM;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int sweep_store(struct dp_workspace *w, struct dp_err *e)
+{
+    struct names known = {0};
+    int rc = dp_catalog_names(w->catalog, add_name, &known, e);
+    DIR *d = rc < 0 ? NULL : opendir(w->store);
+    if (rc >= 0 && !d) rc = dp_err_set(e, DP_IO, errno, __FILE__, __LINE__, "%s: cannot read folder", w->store);
+    for (struct dirent *f; d && (f = readdir(d));) {
+        const char *name = f->d_name;
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) continue;
+        if (known.n && bsearch(&name, known.v, known.n, sizeof *known.v, by_name)) continue;
+        dp_log(DEBUG, "workspace", "removing store/%s: the catalog doesn't know it", name);
+        dp_workspace_unlink(w, name);
+    }
+    if (d) closedir(d);
+    for (size_t i = 0; i < known.n; i++) free(known.v[i]);
+    free(known.v);
+    return rc;
+}
+
+static int lock(struct dp_workspace *w, struct dp_err *e)
+{
+    char *p = dp_fs_join(w->dir, "lock");
+    if (!p) DP_FAIL(e, NOMEM, "%s", w->dir);
+    w->lock_fd = open(p, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    int rc = DP_OK;
+    if (w->lock_fd < 0) rc = dp_err_set(e, DP_IO, errno, __FILE__, __LINE__, "%s: cannot open", p);
+    else if (flock(w->lock_fd, LOCK_EX | LOCK_NB) != 0)
+        rc = errno == EWOULDBLOCK ? dp_err_set(e, DP_BUSY, 0, __FILE__, __LINE__, "%s: another dpipe is at work here; wait for it, or stop it", w->dir)
+                                  : dp_err_set(e, DP_IO, errno, __FILE__, __LINE__, "%s: lock", p);
+    free(p);
+    return rc;
+}
+
+int dp_workspace_open(struct dp_workspace *w, const char *dir, bool write, struct dp_err *e)
+{
+    *w = (struct dp_workspace){.lock_fd = -1};
+    int rc = DP_OK;
+    char *db = NULL;
+    w->dir = strdup(dir);
+    w->recipe = dp_fs_join(dir, "recipe.yaml");
+    w->store = dp_fs_join(dir, "store");
+    w->tmp = dp_fs_join(dir, "tmp");
+    db = dp_fs_join(dir, "catalog.db");
+    if (!w->dir || !w->recipe || !w->store || !w->tmp || !db) DP_GOTO(e, NOMEM, "%s", dir);
+    if (!dp_fs_exists(w->recipe)) DP_GOTO(e, CONFIG, "%s is no workspace (no recipe.yaml in it): make one with `dpipe init %s`", dir, dir);
+    char host[40] = "";
+    gethostname(host, sizeof host - 1);
+    snprintf(w->owner, sizeof w->owner, "%s:%d", host, (int)getpid());
+    if (write) {
+        DP_TRY_OUT(dp_fs_mkdirs(w->store, e));
+        DP_TRY_OUT(dp_fs_mkdirs(w->tmp, e));
+        DP_TRY_OUT(lock(w, e));
+    }
+    DP_TRY_OUT(dp_catalog_open(&w->catalog, db, e));
+    if (write) {
+        empty_folder(w->tmp, 0);
+        DP_TRY_OUT(sweep_store(w, e));
+    }
+out:
+    free(db);
+    if (rc < 0) dp_workspace_close(w);
+    return rc;
+}
+
+void dp_workspace_close(struct dp_workspace *w)
+{
+    if (w->lock_fd >= 0 && w->catalog) empty_folder(w->tmp, 0);
+    dp_catalog_close(w->catalog);
+    if (w->lock_fd >= 0) close(w->lock_fd);
+    free(w->dir);
+    free(w->recipe);
+    free(w->store);
+    free(w->tmp);
+    *w = (struct dp_workspace){.lock_fd = -1};
+}
+
+int dp_workspace_publish(struct dp_workspace *w, const char *const *names, size_t n, struct dp_err *e)
+{
+    for (size_t i = 0; i < n; i++) {
+        char *from = dp_workspace_tmp_path(w, names[i]), *to = dp_workspace_store_path(w, names[i]);
+        int rc = from && to ? DP_OK : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "%s", names[i]);
+        if (rc >= 0 && rename(from, to) != 0)
+            rc = dp_err_set(e, dp_code_of_errno(errno), errno, __FILE__, __LINE__, "%s: cannot rename to %s", from, to);
+        free(from);
+        free(to);
+        DP_TRY(rc);
+    }
+    return dp_fs_fsync_dir(w->store, e);
+}
+
+void dp_workspace_unlink(void *workspace, const char *name)
+{
+    char *p = dp_workspace_store_path(workspace, name);
+    if (p) unlink(p);
+    free(p);
+}

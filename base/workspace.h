@@ -1,0 +1,34 @@
+/* base/workspace.h - the folder a road lives in: recipe.yaml, catalog.db, store/ (published artifacts), tmp/.
+ *
+ * A writer holds an exclusive lock on `lock`; opening as a writer sweeps what a broken run left: everything in tmp/ and every
+ * file in store/ that the catalog doesn't name. Readers take no lock and change nothing. */
+#ifndef DP_BASE_WORKSPACE_H
+#define DP_BASE_WORKSPACE_H
+
+#include "base/catalog.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+
+struct dp_workspace {
+    char *dir, *recipe, *store, *tmp;
+    struct dp_catalog *catalog;
+    int lock_fd; /* -1 for readers */
+    char owner[80];
+};
+
+/* Make the folders; write `recipe` as recipe.yaml unless there is one (DP_EMPTY then). */
+int dp_workspace_init(const char *dir, struct dp_span recipe, struct dp_err *e);
+/* DP_CONFIG when dir is no workspace, DP_BUSY when another writer is at work. */
+int dp_workspace_open(struct dp_workspace *w, const char *dir, bool write, struct dp_err *e);
+/* Empties tmp/ when writing. */
+void dp_workspace_close(struct dp_workspace *w);
+/* malloc'ed paths. */
+char *dp_workspace_store_path(const struct dp_workspace *w, const char *name);
+char *dp_workspace_tmp_path(const struct dp_workspace *w, const char *name);
+/* Rename finished, fsynced files from tmp/ into store/ under the same names, then fsync store/ once. */
+int dp_workspace_publish(struct dp_workspace *w, const char *const *names, size_t n, struct dp_err *e);
+/* Unlink store/NAME of an artifact that the catalog has forgotten (rule 3 of base/catalog.h); ctx is the workspace. */
+void dp_workspace_unlink(void *workspace, const char *name);
+
+#endif
