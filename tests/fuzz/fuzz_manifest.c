@@ -1,4 +1,5 @@
-/* A manifest from hostile bytes: it is refused, or rendering what was read gives bytes that read and render the same. */
+/* A manifest from hostile bytes: it is refused, or rendering what was read gives bytes that read
+ * and render the same. */
 #include "shards/manifest.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -17,7 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     dp_buf_init(&b, 1 << 24);
     DP_ASSERT(dp_manifest_render(m, &a, &err) == DP_OK);
     DP_ASSERT(dp_manifest_parse(&again, dp_buf_span(&a), "again", &err) == DP_OK);
-    DP_ASSERT(dp_manifest_render(again, &b, &err) == DP_OK && dp_span_eq(dp_buf_span(&a), dp_buf_span(&b)));
+    DP_ASSERT(dp_manifest_render(again, &b, &err) == DP_OK &&
+              dp_span_eq(dp_buf_span(&a), dp_buf_span(&b)));
     DP_ASSERT(dp_hash128_eq(m->hash, again->hash));
     dp_buf_release(&a);
     dp_buf_release(&b);

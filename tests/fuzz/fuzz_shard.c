@@ -1,5 +1,6 @@
-/* A shard from hostile bytes: u16 length of the side file (low 15 bits; the top bit asks for valid checksums), side file, body. Whatever opens must be
- * safe to walk: every accessor, every document, verification. */
+/* A shard from hostile bytes: u16 length of the side file (low 15 bits; the top bit asks for valid
+ * checksums), side file, body. Whatever opens must be safe to walk: every accessor, every document,
+ * verification. */
 #include "shards/shard.h"
 
 #include "shards/shard_layout.h"

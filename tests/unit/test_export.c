@@ -14,7 +14,8 @@ static uint64_t le(const char *p, int bytes)
 }
 
 /* A file of width-byte ids from `skip` on equals ids [first, first + n) of the data. */
-static bool same_ids(struct dp_span file, size_t skip, int width, const struct data *d, uint64_t first, uint64_t n)
+static bool same_ids(struct dp_span file, size_t skip, int width, const struct data *d,
+                     uint64_t first, uint64_t n)
 {
     if (file.len != skip + n * (uint64_t)width) return false;
     for (uint64_t i = 0; i < n; i++)
@@ -22,7 +23,8 @@ static bool same_ids(struct dp_span file, size_t skip, int width, const struct d
     return true;
 }
 
-static int export_to(const struct data *d, enum dp_export_format f, const char *name, int64_t file_tokens)
+static int export_to(const struct data *d, enum dp_export_format f, const char *name,
+                     int64_t file_tokens)
 {
     char *out = dp_fs_join(d->dir, name);
     struct dp_export_options o = {file_tokens};
@@ -80,13 +82,21 @@ TEST(export_megatron)
 
 TEST(export_llmc)
 {
-    static const struct { uint32_t vocab; int32_t magic, version; int width; int64_t file_tokens; } t[] = {
-        {50257, 20240520, 1, 2, 0}, {50257, 20240520, 1, 2, 30000}, {200019, 20240801, 7, 4, 50001}, {200019, 20240801, 7, 4, 2147483647}};
+    static const struct {
+        uint32_t vocab;
+        int32_t magic, version;
+        int width;
+        int64_t file_tokens;
+    } t[] = {{50257, 20240520, 1, 2, 0},
+             {50257, 20240520, 1, 2, 30000},
+             {200019, 20240801, 7, 4, 50001},
+             {200019, 20240801, 7, 4, 2147483647}};
     for (size_t k = 0; k < 4; k++) {
         struct data d;
         REQUIRE_OK(data_make(&d, t[k].vocab, 1, 3, 60, 2500, 5, &err));
         REQUIRE_OK(export_to(&d, DP_EXPORT_LLMC, "llmc", t[k].file_tokens));
-        uint64_t most = t[k].file_tokens ? (uint64_t)t[k].file_tokens : d.tokens, files = (d.tokens + most - 1) / most, first = 0;
+        uint64_t most = t[k].file_tokens ? (uint64_t)t[k].file_tokens : d.tokens,
+                 files = (d.tokens + most - 1) / most, first = 0;
         CHECK_INT(files_like(d.dir, "llmc_"), files);
         for (uint64_t i = 0; i < files; i++) {
             char name[40];
@@ -110,7 +120,8 @@ TEST(export_llmc)
 TEST(export_flat)
 {
     struct data d;
-    REQUIRE_OK(data_make(&d, 50257, -1, 3, 3000, 40, 6, &err)); /* csv of more than one deflate block */
+    REQUIRE_OK(
+        data_make(&d, 50257, -1, 3, 3000, 40, 6, &err)); /* csv of more than one deflate block */
     REQUIRE_OK(export_to(&d, DP_EXPORT_NANOGPT, "train", 0));
     REQUIRE_OK(export_to(&d, DP_EXPORT_DATATROVE, "trove", 0));
     REQUIRE_OK(export_to(&d, DP_EXPORT_OLMO, "olmo", 0));
@@ -122,15 +133,18 @@ TEST(export_flat)
     }
     struct dp_span f = data_file(d.dir, "trove.ds.index");
     REQUIRE(f.len == d.docs * 8);
-    for (size_t k = 0; k < d.docs; k++) REQUIRE(le(f.ptr + k * 8, 8) == d.doc[k].first + d.doc[k].n);
+    for (size_t k = 0; k < d.docs; k++)
+        REQUIRE(le(f.ptr + k * 8, 8) == d.doc[k].first + d.doc[k].n);
     data_free(f);
     f = data_file(d.dir, "trove.ds.metadata");
     char want[128];
     int n = snprintf(want, sizeof want, "dpipe-%016x%016x|2\n%" PRIu64 "\n", 77, 6, d.tokens);
     CHECK(f.len > (size_t)n && memcmp(f.ptr, want, (size_t)n) == 0);
     data_free(f);
-    f = data_file(d.dir, "olmo.csv.gz"); /* its content is read by gzip in tests/parity/shards_formats.py; here the frame */
-    CHECK(f.len > 70000 && (unsigned char)f.ptr[0] == 0x1f && (unsigned char)f.ptr[1] == 0x8b && f.ptr[2] == 8);
+    /* Its content is read by gzip in tests/parity/shards_formats.py; here only the frame is. */
+    f = data_file(d.dir, "olmo.csv.gz");
+    CHECK(f.len > 70000 && (unsigned char)f.ptr[0] == 0x1f && (unsigned char)f.ptr[1] == 0x8b &&
+          f.ptr[2] == 8);
     data_free(f);
     CHECK_INT(files_like(d.dir, ".tmp"), 0);
     data_release(&d);
@@ -153,7 +167,8 @@ TEST(export_refuses)
         CHECK_INT(export_to(&d, f, "n", 0), DP_CORRUPT);
         CHECK(strstr(err.msg, "part-001.bin") && strstr(err.msg, "frame 0 "));
     }
-    CHECK_INT(files_like(d.dir, ""), 4 + 1 + 2); /* two shards, the manifest, . and ..: nothing else was left */
+    CHECK_INT(files_like(d.dir, ""),
+              4 + 1 + 2); /* two shards, the manifest, . and ..: nothing else was left */
     data_release(&d);
     REQUIRE_OK(data_make(&d, 300, -1, 1, 3, 0, 8, &err)); /* no ids at all */
     CHECK_INT(export_to(&d, DP_EXPORT_MEGATRON, "n", 0), DP_CONFIG);
