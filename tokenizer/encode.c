@@ -82,6 +82,7 @@ int dp_encoder_open(struct dp_encoder **out, const struct dp_tokenizer *t, size_
         DP_FAIL(e, CONFIG, "a special token of this tokenizer asks for lstrip, rstrip or single_word, which isn't supported: "
                 "encode with special tokens as ordinary text");
     if (!cache_bytes) cache_bytes = 24u << 20;
+    if (cache_bytes > (size_t)4 << 30) cache_bytes = (size_t)4 << 30; /* places in the pool are 32 bits */
     struct dp_encoder *c = calloc(1, sizeof *c);
     if (!c) DP_FAIL(e, NOMEM, "an encoder");
     size_t n = 64, m = 64;
