@@ -1,6 +1,6 @@
 /* bench/bench_feed.c - ids per CPU-second of the feed: B = 8, T = 2048, permuted, widened to int32.
- * usage: bench_feed [MILLION_IDS [STEPS]]    one JSON line for u16 and one for u32; data is made in $TMPDIR and removed.
- * Documents are 200 to 3,400 ids long; 1 % of them in val, as by default. */
+ * usage: bench_feed [MILLION_IDS [STEPS]]    one JSON line for u16 and one for u32; data is made in
+ * $TMPDIR and removed. Documents are 200 to 3,400 ids long; 1 % of them in val, as by default. */
 #include "base/fs.h"
 #include "shards/manifest.h"
 #include "trainer_feed/feed.h"
@@ -29,19 +29,26 @@ static void make_data(const char *dir, uint32_t vocab, uint64_t ids, struct dp_e
     struct dp_shard_meta meta = {.vocab_size = vocab, .eot = 0};
     struct dp_manifest *m;
     struct dp_shard_writer *w;
-    char *bin = dp_fs_join(dir, "s.bin"), *dpx = dp_fs_join(dir, "s.dpx"), *path = dp_fs_join(dir, "manifest.json");
+    char *bin = dp_fs_join(dir, "s.bin"), *dpx = dp_fs_join(dir, "s.dpx"),
+         *path = dp_fs_join(dir, "manifest.json");
     uint64_t state = 1;
     if (!bin || !dpx || !path) exit(1);
-    if (dp_manifest_new(&m, &meta, e) < 0 || dp_shard_writer_open(&w, bin, dpx, &meta, e) < 0) die(e);
+    if (dp_manifest_new(&m, &meta, e) < 0 || dp_shard_writer_open(&w, bin, dpx, &meta, e) < 0)
+        die(e);
     while (dp_shard_writer_tokens(w) < ids) {
         size_t n = 200 + dp_splitmix64(&state) % 3200;
         for (size_t i = 0; i < n; i++) doc[i] = (uint32_t)(dp_splitmix64(&state) % vocab);
         struct dp_hash128 h = dp_hash128(doc, n * 4);
         if (dp_shard_writer_add(w, h, h, 0, doc, n, e) < 0) die(e);
     }
-    struct dp_manifest_shard s = {.name = "s.bin", .index = "s.dpx", .tokens = dp_shard_writer_tokens(w), .documents = dp_shard_writer_documents(w)};
+    struct dp_manifest_shard s = {.name = "s.bin",
+                                  .index = "s.dpx",
+                                  .tokens = dp_shard_writer_tokens(w),
+                                  .documents = dp_shard_writer_documents(w)};
     s.bytes = s.tokens * (uint64_t)m->meta.dtype;
-    if (dp_shard_writer_finish(w, s.sha256, s.index_sha256, e) < 0 || dp_manifest_add(m, &s, e) < 0 || dp_manifest_write(m, path, e) < 0) die(e);
+    if (dp_shard_writer_finish(w, s.sha256, s.index_sha256, e) < 0 ||
+        dp_manifest_add(m, &s, e) < 0 || dp_manifest_write(m, path, e) < 0)
+        die(e);
     dp_shard_writer_close(w);
     dp_manifest_free(m);
     free(bin);
@@ -77,9 +84,11 @@ static void run(uint32_t vocab, uint64_t ids, int steps)
         double rate = 1e-6 * steps * (double)(o.batch * o.seq_len) / (cpu_seconds() - t0);
         if (round && rate > best) best = rate;
     }
-    printf("{\"bench\":\"feed\",\"id_bytes\":%d,\"batch\":8,\"seq_len\":2048,\"ids\":%llu,\"samples\":%llu,\"open_ms\":%.2f,"
-           "\"million_ids_per_cpu_s\":%.0f,\"check\":%u}\n",
-           vocab <= 65536 ? 2 : 4, (unsigned long long)ids, (unsigned long long)dp_feed_samples(f), open_ms, best, sum);
+    printf(
+        "{\"bench\":\"feed\",\"id_bytes\":%d,\"batch\":8,\"seq_len\":2048,\"ids\":%llu,\"samples\":%llu,\"open_ms\":%.2f,"
+        "\"million_ids_per_cpu_s\":%.0f,\"check\":%u}\n",
+        vocab <= 65536 ? 2 : 4, (unsigned long long)ids, (unsigned long long)dp_feed_samples(f),
+        open_ms, best, sum);
     dp_feed_close(f);
     free(rows);
     free(path);

@@ -226,6 +226,35 @@ static const struct dp_charset *wide(struct dp_span s)
     return NULL;
 }
 
+/* Scripts in decoded text, as counts of characters that aren't ASCII. */
+struct scripts {
+    size_t all, kana, half_kana, hangul, han, controls;
+};
+static struct scripts count_scripts(struct dp_span t)
+{
+    struct scripts n = {0, 0, 0, 0, 0, 0};
+    for (const char *p = t.ptr, *e = p + t.len; p < e;) {
+        uint32_t c = dp_utf8_next(&p);
+        if (c < 0x80) continue;
+        n.all++;
+        n.controls += c < 0xA0;
+        n.kana += c >= 0x3041 && c <= 0x30FE;
+        n.half_kana += c >= 0xFF61 && c <= 0xFF9F;
+        n.hangul += c >= 0xAC00 && c <= 0xD7A3;
+        n.han += c >= 0x4E00 && c <= 0x9FFF;
+    }
+    return n;
+}
+
+/* CLD2 takes any Chinese characters for the language that the rest suggests; Japanese has kana, Korean is hangul with little else. */
+static bool plausible(const char *lang, struct scripts n)
+{
+    if (strcmp(lang, " ja ") == 0) return n.kana * 10 > n.all && n.half_kana * 4 < n.all;
+    if (strcmp(lang, " ko ") == 0) return n.hangul * 2 > n.all && n.han * 5 < n.all;
+    if (strcmp(lang, " zh ") == 0 || strcmp(lang, " zh-Hant ") == 0) return n.kana * 10 < n.all && n.han * 2 > n.all;
+    return true;
+}
+
 static int guess(struct dp_iconv *ic, struct dp_span s, struct dp_buf *out, struct dp_buf *scratch,
                  const struct dp_charset **best, struct dp_err *e)
 {
@@ -250,9 +279,9 @@ static int guess(struct dp_iconv *ic, struct dp_span s, struct dp_buf *out, stru
         dp_cld2_detect(out->len ? out->ptr : "", out->len, code, &share);
         snprintf(padded, sizeof padded, " %s ", code);
         if (!strstr(candidates[i][1], padded)) continue;
-        size_t chars = dp_utf8_count(out->ptr, out->len), controls = 0;
-        for (size_t k = 0; k + 1 < out->len; k++) controls += out->ptr[k] == '\xC2' && (unsigned char)out->ptr[k + 1] < 0xA0;
-        double score = (double)share - 20.0 * (double)(bad > 1 ? bad - 1 : 0) / (double)(chars + 1) - (double)controls * 0.02;
+        struct scripts n = count_scripts(dp_buf_span(out));
+        if (!plausible(candidates[i][1], n)) continue;
+        double score = (double)share - 20.0 * (double)(bad > 1 ? bad - 1 : 0) / (double)(n.all + 1) - (double)n.controls * 0.02;
         /* Later candidates must be clearly better: the first ones are the commonest. */
         if (score > top + 0.02) top = score, *best = c;
     }

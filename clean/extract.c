@@ -61,9 +61,12 @@ static struct dp_span collapse(struct dp_arena *mem, struct dp_span s)
 
 static int html_text(const struct ctx *c, struct worker *w, struct dp_batch *b, uint32_t i, struct dp_span s, struct dp_span *out, struct dp_err *e)
 {
-    struct dp_html_limit l = dp_html_check(s);
+    /* `scratch` is free again: it held the sample of the charset guess. */
+    dp_buf_clear(&w->scratch);
+    struct dp_html_limit l = dp_html_check(s, &w->scratch);
     if (l.what) return dp_batch_drop(b, i, DP_DROP_HTML_LIMIT, l.value, l.limit), DP_OK;
-    if (dp_html_parse(&w->html, s) < 0) {
+    DP_TRY(dp_buf_check(&w->scratch, "extract: a page", e));
+    if (dp_html_parse(&w->html, dp_buf_span(&w->scratch)) < 0) {
         dp_batch_drop(b, i, DP_DROP_HTML_LIMIT, (double)s.len, (double)w->html.mem.bytes_max);
         return DP_OK;
     }
@@ -108,7 +111,7 @@ static int worker_open(const void *ctx, void *worker, struct dp_err *e)
     struct worker *w = worker;
     (void)ctx, (void)e;
     dp_buf_init(&w->utf8, (size_t)DP_DOC_BYTES_MAX * 4);
-    dp_buf_init(&w->scratch, (size_t)DP_DOC_BYTES_MAX);
+    dp_buf_init(&w->scratch, (size_t)DP_DOC_BYTES_MAX * 8);
     dp_buf_init(&w->text, (size_t)DP_DOC_BYTES_MAX * 8);
     dp_html_init(&w->html);
     return DP_OK;

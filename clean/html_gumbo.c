@@ -10,7 +10,7 @@
 #include <setjmp.h>
 #include <strings.h>
 
-enum { MEM_FACTOR = 48, MEM_LEAST = 8 << 20, MEM_MOST = 512 << 20, MEM_KEEP = 64 << 20 };
+enum { MEM_FACTOR = 160, MEM_LEAST = 8 << 20, MEM_MOST = 384 << 20, MEM_KEEP = 64 << 20 };
 
 struct alloc {
     struct dp_arena *mem;

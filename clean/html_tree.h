@@ -8,6 +8,7 @@
 #define DP_CLEAN_HTML_TREE_H
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/span.h"
 
@@ -50,8 +51,9 @@ struct dp_html_limit {
 
 void dp_html_init(struct dp_html *h);
 void dp_html_release(struct dp_html *h);
-/* The linear look at the bytes. */
-struct dp_html_limit dp_html_check(struct dp_span html);
+/* The linear look at the bytes; appends to `out` the page without what the tree isn't asked for (scripts, comments,
+ * most attributes): parse that. When it returns a limit, out is incomplete. The caller checks out->full. */
+struct dp_html_limit dp_html_check(struct dp_span html, struct dp_buf *out);
 /* Parse valid UTF-8. DP_OK; DP_LIMIT when the tree would pass its memory limit (a bad page, nothing in `e`). */
 int dp_html_parse(struct dp_html *h, struct dp_span html);
 

@@ -8,9 +8,9 @@
 
 struct dp_kept {
     struct dp_docs_reader *docs;
-    struct dp_keepfile_reader *keep;
+    struct dp_keepfile *keep;
     uint64_t row; /* of the document returned last */
-    struct dp_keep decision;
+    struct dp_keep_record decision;
 };
 /* Unit number u of the plan; needs the docs and the dedup steps. */
 int dp_kept_open(struct dp_kept *k, struct dp_road *r, size_t u, struct dp_err *e);

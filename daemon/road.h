@@ -91,8 +91,13 @@ int dp_road_train_bpe(struct dp_road *r, struct dp_err *e);
 int dp_road_tokenize(struct dp_road *r, struct dp_err *e);
 int dp_road_shard(struct dp_road *r, struct dp_err *e);
 int dp_road_train(struct dp_road *r, struct dp_err *e);
-/* Keys of every step whose inputs exist, without making anything; stops quietly where something is missing. Returns the number
- * of steps that are complete. */
+/* A step's key (or groups, with theirs), from the options and the keys before it. */
+int dp_road_dedup_key(struct dp_road *r, struct dp_err *e);
+int dp_road_train_bpe_key(struct dp_road *r, struct dp_err *e);
+int dp_road_groups(struct dp_road *r, struct dp_err *e);
+int dp_road_shard_key(struct dp_road *r, struct dp_err *e);
+int dp_road_train_key(struct dp_road *r, struct dp_err *e);
+/* Plan, and set the keys of every step whose inputs exist, without making anything. Returns the number of complete steps. */
 int dp_road_survey(struct dp_road *r, struct dp_err *e);
 
 /* --- for the steps --- */

@@ -9,11 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static int bpe_key(struct dp_road *r, struct dp_err *e)
+enum { BPE_VERSION = 1 };
+
+int dp_road_train_bpe_key(struct dp_road *r, struct dp_err *e)
 {
     struct dp_keyer k;
     const char *file = r->options->tokenizer.file;
-    dp_keyer_init(&k, "train-bpe", DP_BPE_VERSION);
+    dp_keyer_init(&k, "train-bpe", BPE_VERSION);
     if (file && *file) {
         struct dp_buf b;
         char hex[DP_HEX256];
@@ -117,8 +119,14 @@ static int publish(struct dp_publish *p, const struct dp_tokenizer *t, const str
     if (rc >= 0) rc = dp_publish_file(p, "tokenizer", name, dp_buf_span(&b), e);
     dp_buf_clear(&b);
     snprintf(name, sizeof name, "tokenizer-%s.tiktoken", key->hex);
-    if (rc >= 0) rc = dp_tokenizer_save_tiktoken(t, &b, e);
-    if (rc >= 0) rc = dp_publish_file(p, "tiktoken", name, dp_buf_span(&b), e);
+    if (rc >= 0) {
+        rc = dp_tokenizer_save_tiktoken(t, &b, e);
+        if (rc >= 0) rc = dp_publish_file(p, "tiktoken", name, dp_buf_span(&b), e);
+        else if (rc == DP_CONFIG) { /* a vocabulary that ranks alone can't express; tokenizer.json has it */
+            dp_log(WARN, "train-bpe", "no .tiktoken file: %s", e->msg);
+            rc = DP_OK;
+        }
+    }
     dp_buf_release(&b);
     if (rc >= 0) rc = dp_publish_commit(p, NULL, 0, NULL, 0, e);
     return rc;
@@ -126,7 +134,7 @@ static int publish(struct dp_publish *p, const struct dp_tokenizer *t, const str
 
 int dp_road_train_bpe(struct dp_road *r, struct dp_err *e)
 {
-    DP_TRY(bpe_key(r, e));
+    DP_TRY(dp_road_train_bpe_key(r, e));
     struct dp_publish *p = calloc(1, sizeof *p);
     struct dp_tokenizer *t = NULL;
     if (!p) DP_FAIL(e, NOMEM, "train-bpe");

@@ -11,10 +11,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int dedup_key(struct dp_road *r, struct dp_err *e)
+enum { DEDUP_VERSION = 1 };
+
+int dp_road_dedup_key(struct dp_road *r, struct dp_err *e)
 {
     struct dp_keyer k;
-    dp_keyer_init(&k, "dedup", DP_DEDUP_VERSION);
+    dp_keyer_init(&k, "dedup", DEDUP_VERSION);
     dp_keyer_options(&k, "dedup", dp_dedup_opts, &r->options->dedup);
     for (size_t i = 0; i < r->units; i++) dp_keyer_add(&k, "sig", r->unit[i].sig.hex);
     return dp_keyer_finish(&k, &r->dedup, e);
@@ -126,7 +128,7 @@ static int run_dedup(struct dp_road *r, struct dp_publish *p, char **sig, char *
 
 int dp_road_dedup(struct dp_road *r, struct dp_err *e)
 {
-    DP_TRY(dedup_key(r, e));
+    DP_TRY(dp_road_dedup_key(r, e));
     struct dp_publish *p = calloc(1, sizeof *p);
     char **sig = calloc(r->units + 1, sizeof *sig), **keep = calloc(r->units + 1, sizeof *keep);
     int rc = p && sig && keep ? DP_OK : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "dedup of %zu units", r->units);

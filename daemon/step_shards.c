@@ -17,7 +17,7 @@
 
 enum { TOKENIZE_VERSION = 1, MANIFEST_VERSION = 1, LANGS = 128, SHARDS_A_GROUP = 24 };
 
-static int plan_groups(struct dp_road *r, struct dp_err *e)
+int dp_road_groups(struct dp_road *r, struct dp_err *e)
 {
     free(r->group);
     r->groups = 0;
@@ -168,20 +168,20 @@ static int encode_unit(struct encoding *c, struct shard_job *j, size_t u, struct
     struct dp_doc d;
     int rc = dp_kept_open(&k, c->road, u, e);
     while (rc >= 0 && (rc = dp_kept_next(&k, false, &d, e)) == DP_OK) {
-        ids->count = 0;
+        ids->len = 0;
         rc = dp_encode(enc, d.text, ids, e);
-        if (rc >= 0 && !dp_shard_writer_fits(j->w, ids->count)) {
+        if (rc >= 0 && !dp_shard_writer_fits(j->w, ids->len)) {
             rc = finish_shard(j, e);
             if (rc >= 0) rc = open_shard(j, e);
         }
-        if (rc >= 0) rc = dp_shard_writer_add(j->w, d.id, dp_hash128(d.text.ptr, d.text.len), (uint32_t)(u - j->g->first), ids->v, ids->count, e);
+        if (rc >= 0) rc = dp_shard_writer_add(j->w, d.id, dp_hash128(d.text.ptr, d.text.len), (uint32_t)(u - j->g->first), ids->ptr, ids->len, e);
         if (rc < 0) {
             char hex[DP_HEX128];
             dp_hash128_hex(d.id, hex);
             dp_err_prefix(e, "document %s of %s", hex, c->road->unit[u].what);
             break;
         }
-        count_lang(j, &d, ids->count);
+        count_lang(j, &d, ids->len);
         j->docs++;
         dp_progress_add(d.text.len, 1);
         if (dp_road_stopped(c->road)) rc = dp_err_set(e, DP_STOPPED, 0, __FILE__, __LINE__, "stopped while tokenizing; run again to go on");
@@ -203,7 +203,7 @@ static int encode_group(struct encoding *c, const struct dp_group *g, struct dp_
     bool claimed = rc == DP_OK;
     if (claimed) {
         *j = (struct shard_job){.p = p, .g = g};
-        j->meta = (struct dp_shard_meta){.vocab_size = (uint32_t)dp_tokenizer_vocab_size(c->tok), .eot = dp_tokenizer_eot(c->tok),
+        j->meta = (struct dp_shard_meta){.vocab_size = dp_tokenizer_size(c->tok), .eot = dp_tokenizer_eot(c->tok),
                                          .tokenizer = dp_tokenizer_digest(c->tok)};
         rc = open_shard(j, e);
         for (size_t u = g->first; rc >= 0 && u < g->first + g->count; u++) rc = encode_unit(c, j, u, enc, &ids, e);
@@ -250,7 +250,7 @@ static int encode_all(struct dp_road *r, struct dp_err *e)
     c.tok = tok;
     c.encoder = calloc((size_t)n, sizeof *c.encoder);
     if (rc >= 0 && !c.encoder) rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "encoders");
-    for (int i = 0; rc >= 0 && i < n; i++) rc = dp_encoder_open(&c.encoder[i], tok, e);
+    for (int i = 0; rc >= 0 && i < n; i++) rc = dp_encoder_open(&c.encoder[i], tok, 0, DP_SPECIAL_NONE, e);
     if (rc >= 0) {
         uint64_t bytes = 0;
         for (size_t i = 0; i < r->groups; i++) bytes += r->group[i].bytes;
@@ -269,7 +269,7 @@ static int encode_all(struct dp_road *r, struct dp_err *e)
 
 int dp_road_tokenize(struct dp_road *r, struct dp_err *e)
 {
-    DP_TRY(plan_groups(r, e));
+    DP_TRY(dp_road_groups(r, e));
     bool all = true;
     for (size_t i = 0; i < r->groups; i++) all = all && dp_catalog_is_done(r->ws.catalog, "tokenize", r->group[i].key.hex);
     if (!all) return encode_all(r, e);
@@ -279,7 +279,7 @@ int dp_road_tokenize(struct dp_road *r, struct dp_err *e)
 
 /* --- manifest --- */
 
-static int shard_key(struct dp_road *r, struct dp_err *e)
+int dp_road_shard_key(struct dp_road *r, struct dp_err *e)
 {
     struct dp_keyer k;
     dp_keyer_init(&k, "shard", MANIFEST_VERSION);
@@ -317,7 +317,7 @@ static int write_manifest(struct dp_road *r, struct dp_publish *p, struct dp_err
     char *path = dp_road_path(r, "train-bpe", r->bpe.hex, "tokenizer", 0, e);
     int rc = path ? dp_tokenizer_load_file(&tok, path, NULL, e) : DP_NOTFOUND;
     if (rc >= 0) {
-        struct dp_shard_meta meta = {.vocab_size = (uint32_t)dp_tokenizer_vocab_size(tok), .eot = dp_tokenizer_eot(tok), .tokenizer = dp_tokenizer_digest(tok)};
+        struct dp_shard_meta meta = {.vocab_size = dp_tokenizer_size(tok), .eot = dp_tokenizer_eot(tok), .tokenizer = dp_tokenizer_digest(tok)};
         rc = dp_manifest_new(&m, &meta, e);
     }
     for (size_t i = 0; rc >= 0 && i < r->groups; i++) rc = add_group(r, &r->group[i], m, e);
@@ -339,7 +339,7 @@ static int write_manifest(struct dp_road *r, struct dp_publish *p, struct dp_err
 
 int dp_road_shard(struct dp_road *r, struct dp_err *e)
 {
-    DP_TRY(shard_key(r, e));
+    DP_TRY(dp_road_shard_key(r, e));
     struct dp_publish *p = calloc(1, sizeof *p);
     if (!p) DP_FAIL(e, NOMEM, "manifest");
     int rc = dp_publish_claim(p, r, "shard", &r->shard, "manifest", e);

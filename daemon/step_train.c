@@ -7,6 +7,7 @@
 #include "daemon/road.h"
 
 #include "base/fs.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "trainer/train.h"
@@ -15,6 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+
+enum { TRAIN_VERSION = 1 }; /* part of the key: raise it when the same options give other weights */
 
 struct training {
     struct dp_road *road;
@@ -26,12 +29,12 @@ struct training {
     double val_loss;
 };
 
-static int train_key(struct dp_road *r, struct dp_err *e)
+int dp_road_train_key(struct dp_road *r, struct dp_err *e)
 {
     struct dp_keyer k;
     const struct dp_feed_options *f = &r->options->feed;
     char text[96];
-    dp_keyer_init(&k, "train", DP_TRAIN_VERSION);
+    dp_keyer_init(&k, "train", TRAIN_VERSION);
     dp_keyer_add(&k, "manifest", r->shard.hex);
     dp_keyer_options(&k, "train", dp_train_opts, &r->options->train);
     snprintf(text, sizeof text, "%lld %.17g %d", (long long)f->seed, f->val_fraction, f->shuffle);
@@ -93,7 +96,7 @@ static int publish_state(struct training *t, struct dp_publish *p, const char *k
     size_t i;
     snprintf(name, sizeof name, "%s-%s%s.safetensors", kind, t->road->train.hex, suffix);
     DP_TRY(dp_publish_add(p, kind, name, &path, &i, e));
-    int rc = dp_trainer_save(t->trainer, path, e);
+    int rc = dp_trainer_save(t->trainer, path, NULL, 0, e);
     if (rc >= 0) {
         struct dp_map m;
         rc = dp_map_open(&m, path, e);
@@ -138,12 +141,17 @@ static int validate(struct training *t, struct dp_err *e)
     const struct dp_train_options *o = &t->road->options->train;
     if (!t->val) return DP_OK;
     double loss = 0;
-    uint64_t count = 0, n = dp_feed_samples(t->val), rows = (uint64_t)(o->eval_batches * o->batch);
+    int64_t count = 0;
+    uint64_t n = dp_feed_samples(t->val), rows = (uint64_t)(o->eval_batches * o->batch);
     if (rows > n) rows = n;
     for (uint64_t at = 0; at < rows; at += (uint64_t)o->batch) {
         int64_t k = 0;
         for (; k < o->batch && at + (uint64_t)k < rows; k++) DP_TRY(dp_feed_get(t->val, at + (uint64_t)k, t->ids + k * (o->seq_len + 1), e));
-        DP_TRY(dp_trainer_eval(t->trainer, t->ids, k, &loss, &count, e));
+        double part;
+        int64_t targets;
+        DP_TRY(dp_trainer_eval(t->trainer, t->ids, k, &part, &targets, e));
+        loss += part;
+        count += targets;
     }
     t->val_loss = count ? loss / (double)count : 0;
     return DP_OK;
@@ -254,7 +262,7 @@ static int open_training(struct training *t, struct dp_err *e)
 
 int dp_road_train(struct dp_road *r, struct dp_err *e)
 {
-    DP_TRY(train_key(r, e));
+    DP_TRY(dp_road_train_key(r, e));
     struct dp_publish *p = calloc(1, sizeof *p);
     struct training t = {.road = r};
     if (!p) DP_FAIL(e, NOMEM, "train");

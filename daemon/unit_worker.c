@@ -17,6 +17,42 @@ enum {
 /* A batch holds about 2 MiB of records; its arena must also hold what stages make of the largest document. */
 #define BATCH_BYTES_MAX ((size_t)512 << 20)
 
+/* A signature file being written onto a descriptor of its own. */
+struct signatures {
+    struct dp_out *out;
+    struct dp_sigfile_writer *w;
+};
+
+static void signatures_close(struct signatures *s)
+{
+    dp_sigfile_writer_close(s->w);
+    dp_out_close(s->out);
+    *s = (struct signatures){NULL, NULL};
+}
+
+static int signatures_open(struct signatures *s, int fd, const struct dp_pipeline *clean, struct dp_err *e)
+{
+    struct dp_sig_params params = dp_stage_signature_params(clean->ctx[clean->count - 1]);
+    int rc = dp_out_fd(&s->out, fd, "signatures", true, e);
+    if (rc < 0) {
+        close(fd);
+        return rc;
+    }
+    return dp_sigfile_writer_open(&s->w, s->out, &params, e);
+}
+
+static int signatures_add(struct signatures *s, const struct dp_batch *b, uint32_t i, struct dp_err *e)
+{
+    struct dp_sig_record r = {b->hash[i], b->text[i].len < UINT32_MAX ? (uint32_t)b->text[i].len : UINT32_MAX, b->score[i], b->sig[i]};
+    return dp_sigfile_writer_add(s->w, &r, e);
+}
+
+static int signatures_finish(struct signatures *s, char hex[DP_HEX256], struct dp_err *e)
+{
+    DP_TRY(dp_sigfile_writer_finish(s->w, e));
+    return dp_out_finish(s->out, hex, e);
+}
+
 struct work {
     const struct dp_unit_job *job;
     struct dp_unit_result *res;
@@ -24,7 +60,7 @@ struct work {
     size_t member; /* the one being read, or the next */
     uint64_t raw;  /* bytes of finished members already reported as progress */
     struct dp_lines *out[3];
-    struct dp_sigfile_writer *sig;
+    struct signatures sig;
     struct dp_buf damage; /* lines for the records file, written when no row is */
     const char *name;
 };
@@ -121,8 +157,8 @@ static int write_row(struct work *w, const struct dp_batch *b, uint32_t i, struc
         w->res->out[kind].docs++;
         w->res->out[kind].payload += b->text[i].len;
     }
-    if (w->sig && !b->drop[i]) {
-        DP_TRY(dp_sigfile_writer_add(w->sig, b->hash[i], b->text[i].len, b->score[i], b->sig[i], e));
+    if (w->sig.w && !b->drop[i]) {
+        DP_TRY(signatures_add(&w->sig, b, i, e));
         w->res->out[DP_OUT_SIG].docs++;
     }
     return DP_OK;
@@ -163,9 +199,8 @@ static int open_outputs(struct work *w, int fd[DP_OUTS], struct dp_err *e)
     }
     if (fd[DP_OUT_SIG] >= 0) {
         int mine = fd[DP_OUT_SIG];
-        size_t s = w->job->clean->count - 1;
         fd[DP_OUT_SIG] = -1;
-        DP_TRY(dp_sigfile_writer_fd(&w->sig, mine, "signatures", w->job->clean->ctx[s], e));
+        DP_TRY(signatures_open(&w->sig, mine, w->job->clean, e));
     }
     return DP_OK;
 }
@@ -175,7 +210,7 @@ static int finish_outputs(struct work *w, struct dp_err *e)
     uint64_t bytes;
     for (int i = 0; i < 3; i++)
         if (w->out[i]) DP_TRY(dp_lines_finish(w->out[i], w->res->out[i].digest, &bytes, e));
-    if (w->sig) DP_TRY(dp_sigfile_writer_finish(w->sig, w->res->out[DP_OUT_SIG].digest, e));
+    if (w->sig.w) DP_TRY(signatures_finish(&w->sig, w->res->out[DP_OUT_SIG].digest, e));
     return DP_OK;
 }
 
@@ -183,7 +218,7 @@ static void close_all(struct work *w, int fd[DP_OUTS])
 {
     dp_reader_close(w->reader);
     for (int i = 0; i < 3; i++) dp_lines_close(w->out[i]);
-    dp_sigfile_writer_close(w->sig);
+    signatures_close(&w->sig);
     dp_buf_release(&w->damage);
     for (int i = 0; i < DP_OUTS; i++)
         if (fd[i] >= 0) close(fd[i]);
@@ -216,7 +251,7 @@ int dp_unit_run(const struct dp_unit_job *job, struct dp_unit_result *res, struc
 
 struct signing {
     struct dp_docs_reader *docs;
-    struct dp_sigfile_writer *sig;
+    struct signatures sig;
     struct dp_unit_result *res;
 };
 
@@ -241,7 +276,7 @@ static int next_docs(void *ctx, struct dp_batch *b, struct dp_err *e)
 static int take_signatures(void *ctx, struct dp_batch *b, struct dp_err *e)
 {
     struct signing *s = ctx;
-    for (uint32_t i = 0; i < b->count; i++) DP_TRY(dp_sigfile_writer_add(s->sig, b->hash[i], b->text[i].len, b->score[i], b->sig[i], e));
+    for (uint32_t i = 0; i < b->count; i++) DP_TRY(signatures_add(&s->sig, b, i, e));
     s->res->out[DP_OUT_SIG].docs += b->count;
     return DP_OK;
 }
@@ -252,14 +287,14 @@ int dp_unit_sign(const char *docs_path, const struct dp_pipeline *clean, int sig
     size_t last = clean->count - 1;
     memset(res, 0, sizeof *res);
     struct dp_pipeline part = {.count = 1, .type = {clean->type[last]}, .ctx = {clean->ctx[last]}, .opened = true};
-    int rc = dp_sigfile_writer_fd(&s.sig, sig_fd, "signatures", clean->ctx[last], e);
+    int rc = signatures_open(&s.sig, sig_fd, clean, e);
     if (rc >= 0) rc = dp_docs_open(&s.docs, docs_path, e);
     if (rc >= 0) {
         struct dp_pipeline_io io = {&s, next_docs, take_signatures, NULL};
         rc = dp_pipeline_run(&part, &io, 1, BATCH_ROWS, BATCH_BYTES_MAX, res->counts, e);
     }
-    if (rc >= 0) rc = dp_sigfile_writer_finish(s.sig, res->out[DP_OUT_SIG].digest, e);
+    if (rc >= 0) rc = signatures_finish(&s.sig, res->out[DP_OUT_SIG].digest, e);
     dp_docs_close(s.docs);
-    dp_sigfile_writer_close(s.sig);
+    signatures_close(&s.sig);
     return rc;
 }

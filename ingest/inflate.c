@@ -372,10 +372,7 @@ static bool account(struct codec *c, size_t n)
     char why[160];
     snprintf(why, sizeof why, "refused, it expands more than %.0f times (limit ratio_max; raise it if you trust the source)", ratio_max);
     member_bad(c, DP_LIMIT, why);
-    if (chain_bomb) { /* the layers below are part of it: nothing more to get from here */
-        c->s.eof = true;
-        c->s.broken = false;
-    }
+    if (chain_bomb) c->s.eof = true; /* the layers below are part of it: nothing more to get from here */
     return false;
 }
 

@@ -37,7 +37,8 @@ bool dp_run_produced(struct dp_ingest_run *run, const char *where, uint64_t offs
         return false;
     }
     uint64_t counted = run->produced - run->forgiven;
-    if (counted > DP_RATIO_FREE_BYTES
+    /* Later than the refusal of a single member, so that a bomb costs its own member and not the source. */
+    if (counted > 4 * (uint64_t)DP_RATIO_FREE_BYTES
         && (double)counted > run->o->ratio_max * (double)(run->file_bytes ? run->file_bytes : 1)) {
         run->refused = true;
         dp_run_damage(run, where, offset, DP_LIMIT,

@@ -361,6 +361,15 @@ static int fill(struct dp_warc *w, const struct header *h, struct dp_record *rec
     return DP_OK;
 }
 
+/* What stands behind a block, as far as it is at hand: newlines, then the next record or nothing. */
+static bool good_tail(const char *p, size_t n)
+{
+    size_t i = 0;
+    while (i < n && (p[i] == '\r' || p[i] == '\n')) i++;
+    size_t left = n - i < 5 ? n - i : 5;
+    return memcmp(p + i, "WARC/", left) == 0;
+}
+
 /* The block isn't followed by what follows blocks, or is cut short: report, and go to where reading can go on. */
 static int bad_length(struct dp_warc *w, const struct header *h, struct dp_err *e)
 {
@@ -386,8 +395,19 @@ static bool wanted(const struct dp_warc *w, const struct header *h)
     return IS(h->type, "response") || IS(h->type, "resource") || IS(h->type, "conversion");
 }
 
+/* Have n bytes at hand. The window may move, and the header's fields point into it. */
+static int grow(struct dp_warc *w, struct header *h, size_t n, struct dp_err *e)
+{
+    const char *was = w->s->ptr;
+    DP_TRY(dp_stream_need(w->s, n, e));
+    if (w->s->ptr == was) return DP_OK;
+    if (w->arc) parse_arc(h, w->s->ptr, h->bytes);
+    else parse_header(h, w->s->ptr, h->bytes);
+    return DP_OK;
+}
+
 /* A header was parsed: deliver, skip or report. DP_EMPTY: go on with the next record. */
-static int take_record(struct dp_warc *w, const struct header *h, struct dp_record *rec, struct dp_err *e)
+static int take_record(struct dp_warc *w, struct header *h, struct dp_record *rec, struct dp_err *e)
 {
     struct dp_stream *s = w->s;
     uint64_t max = w->run->o->doc_bytes_max;
@@ -407,16 +427,19 @@ static int take_record(struct dp_warc *w, const struct header *h, struct dp_reco
         return DP_OK;
     }
     size_t n = s->whole && h->length > s->len ? s->len : h->bytes + (size_t)h->length;
-    DP_TRY(dp_stream_need(s, n, e));
+    DP_TRY(grow(w, h, n, e));
     if (s->len < h->bytes || s->len - h->bytes < h->length) {
         DP_TRY(bad_length(w, h, e));
         return DP_EMPTY;
     }
-    if (!w->arc && (s->len == n || s->ptr[n] == '\r')) DP_TRY(dp_stream_need(s, n + 1, e));
-    bool good = w->arc || s->len == n || s->ptr[n] == '\r' || s->ptr[n] == '\n' || (s->len - n >= 5 && memcmp(s->ptr + n, "WARC/", 5) == 0);
-    if (!good && find_inside(s->ptr, h->bytes - 1, n) < n) {
-        DP_TRY(bad_length(w, h, e));
-        return DP_EMPTY;
+    if (!w->arc && (s->len == n || s->ptr[n] == '\r')) DP_TRY(grow(w, h, n + 1, e));
+    bool good = w->arc || good_tail(s->ptr + n, s->len - n);
+    if (!good) {
+        DP_TRY(grow(w, h, n + TAIL, e)); /* the record line may stand across the end */
+        if (find_inside(s->ptr, h->bytes - 1, s->len) < n) {
+            DP_TRY(bad_length(w, h, e));
+            return DP_EMPTY;
+        }
     }
     w->drop = n;
     if (!wanted(w, h)) {

@@ -1,12 +1,14 @@
 /* Megatron-LM's IndexedDataset, version 1 (megatron/core/datasets/indexed_dataset.py):
  *
- * P.idx  "MMIDIDX\0\0" (9 bytes) | u64 version 1 | u8 type (8: uint16, 4: int32) | u64 sequences | u64 documents + 1
- *        | int32 length[sequences] | int64 byte offset[sequences] | int64 document_index[documents + 1] (0 first, sequences last)
- * P.bin  the ids.
+ *   P.idx  "MMIDIDX\0\0" (9 bytes) | u64 version 1 | u8 type (8: uint16, 4: int32)
+ *          | u64 sequences | u64 documents + 1 | int32 length[sequences]
+ *          | int64 byte offset[sequences] | int64 document_index[documents + 1]
+ *   P.bin  the ids.
  *
- * One document is one sequence. Readers take uint16 when the vocabulary is below 65,500, else int32 (there is no uint32 code): a
- * vocabulary of 65,500 to 65,536 is therefore widened. Documents without ids (only possible without an EOT) are left out, since
- * Megatron's own preprocessing writes none. Arrays follow a header of 34 bytes and are unaligned, as the format has them. */
+ * One document is one sequence. Readers take uint16 when the vocabulary is below 65,500, else int32
+ * (there is no uint32 code): a vocabulary of 65,500 to 65,536 is therefore widened. Documents
+ * without ids (only possible without an EOT) are left out, since Megatron's own preprocessing
+ * writes none. Arrays follow a header of 34 bytes and are unaligned, as the format has them. */
 #include "shards/export_file.h"
 
 #include <inttypes.h>
@@ -33,7 +35,8 @@ static int put(void *ctx, uint64_t first, uint64_t n, struct dp_err *e)
     int32_t length = (int32_t)n; /* a shard, and so a document, has at most 2^30 ids */
     int64_t offset = (int64_t)(first * x->width);
     if (!n) return DP_OK;
-    return x->pass == IDX_LENGTHS ? dp_out_add(x->f.out, &length, 4, e) : dp_out_add(x->f.out, &offset, 8, e);
+    return x->pass == IDX_LENGTHS ? dp_out_add(x->f.out, &length, 4, e)
+                                  : dp_out_add(x->f.out, &offset, 8, e);
 }
 
 static int write_idx(const struct dp_export_set *set, struct idx *x, struct dp_err *e)
@@ -46,7 +49,8 @@ static int write_idx(const struct dp_export_set *set, struct idx *x, struct dp_e
     DP_TRY(dp_out_add(x->f.out, &type, 1, e));
     DP_TRY(dp_out_add(x->f.out, &x->sequences, 8, e));
     DP_TRY(dp_out_add(x->f.out, &documents, 8, e));
-    for (x->pass = IDX_LENGTHS; x->pass <= IDX_OFFSETS; x->pass++) DP_TRY(dp_export_documents(set, put, x, e));
+    for (x->pass = IDX_LENGTHS; x->pass <= IDX_OFFSETS; x->pass++)
+        DP_TRY(dp_export_documents(set, put, x, e));
     for (int64_t d = 0; d <= (int64_t)x->sequences; d++) DP_TRY(dp_out_add(x->f.out, &d, 8, e));
     return DP_OK;
 }

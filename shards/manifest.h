@@ -1,12 +1,15 @@
 /* shards/manifest.h - the list of shards that make up one data set, the only truth of what exists.
  *
- * A JSON file {"format": "dpipe-manifest", "version": 1, "dtype", "vocab_size", "eot", "tokenizer", "tokens", "documents",
- * "shards": [{"name", "index", "tokens", "documents", "bytes", "sha256", "index_sha256"}...]}; docs/formats/shard.md describes it.
- * Names are relative to the manifest's folder and stay inside it. The order of shards is the order of the data.
+ * A JSON file {"format": "dpipe-manifest", "version": 1, "dtype", "vocab_size", "eot", "tokenizer",
+ * "tokens", "documents", "shards": [{"name", "index", "tokens", "documents", "bytes", "sha256",
+ * "index_sha256"}...]}; docs/formats/shard.md describes it. Names are relative to the manifest's
+ * folder and stay inside it. The order of shards is the order of the data.
  *
- * Invariants after a read: totals are the sums of the shards, sizes fit the type, names are unique and safe. Equal lists give
- * equal bytes. Unknown members are ignored; a changed meaning changes the version.
- * Memory: about 400 bytes a shard; files up to 256 MiB and 2^20 shards. Thread-safety: read-only after reading. */
+ * Invariants after a read: totals are the sums of the shards, sizes fit the type, names are unique
+ * and safe. Equal lists give equal bytes. Unknown members are ignored; a changed meaning changes
+ * the version.
+ * Memory: about 400 bytes a shard; files up to 256 MiB and 2^20 shards. Thread-safety: read-only
+ * after reading. */
 #ifndef DP_SHARDS_MANIFEST_H
 #define DP_SHARDS_MANIFEST_H
 
@@ -37,7 +40,8 @@ struct dp_manifest {
 
 /* An empty list for shards of this kind. Free with dp_manifest_free. */
 int dp_manifest_new(struct dp_manifest **out, const struct dp_shard_meta *meta, struct dp_err *e);
-/* Append a shard; strings are copied. DP_CONFIG for numbers or names that a reader would refuse, duplicates excepted (render finds them). */
+/* Append a shard; strings are copied. DP_CONFIG for numbers or names that a reader would refuse,
+ * duplicates excepted (render finds them). */
 int dp_manifest_add(struct dp_manifest *m, const struct dp_manifest_shard *s, struct dp_err *e);
 void dp_manifest_free(struct dp_manifest *m);
 
@@ -46,14 +50,18 @@ int dp_manifest_render(struct dp_manifest *m, struct dp_buf *out, struct dp_err 
 /* Render and write atomically. */
 int dp_manifest_write(struct dp_manifest *m, const char *path, struct dp_err *e);
 
-int dp_manifest_parse(struct dp_manifest **out, struct dp_span text, const char *name, struct dp_err *e);
+int dp_manifest_parse(struct dp_manifest **out, struct dp_span text, const char *name,
+                      struct dp_err *e);
 int dp_manifest_read(struct dp_manifest **out, const char *path, struct dp_err *e);
 /* XXH3-128 of a manifest's bytes: what a feed's state names. */
 struct dp_hash128 dp_manifest_hash(struct dp_span text);
 
-/* The path of a file that the manifest at manifest_path names; malloc'ed, NULL when out of memory. */
+/* The path of a file that the manifest at manifest_path names; malloc'ed, NULL when out of
+ * memory. */
 char *dp_manifest_path(const char *manifest_path, const char *name);
-/* Open shard i and check that it is the one the manifest means (type, counts, tokenizer; not digests). */
-int dp_manifest_open_shard(const struct dp_manifest *m, const char *manifest_path, size_t i, struct dp_shard **out, struct dp_err *e);
+/* Open shard i and check that it is the one the manifest means (type, counts, tokenizer; not
+ * digests). */
+int dp_manifest_open_shard(const struct dp_manifest *m, const char *manifest_path, size_t i,
+                           struct dp_shard **out, struct dp_err *e);
 
 #endif

@@ -1,4 +1,5 @@
-/* shards/shard_layout.h - the side file's header, shared by writer and reader only. Table: docs/formats/shard.md. */
+/* shards/shard_layout.h - the side file's header, shared by writer and reader only. Table:
+ * docs/formats/shard.md. */
 #ifndef DP_SHARDS_SHARD_LAYOUT_H
 #define DP_SHARDS_SHARD_LAYOUT_H
 
@@ -7,9 +8,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "shards are read in place: little-endian machines only");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "shards are read in place: little-endian machines only");
 
-/* Sections follow in this order without gaps: 8-byte columns first, so that each is aligned in a mapped file. */
+/* Sections follow in this order without gaps: 8-byte columns first, so that each is aligned in a
+ * mapped file. */
 enum { DPX_ENDS, DPX_CONTENTS, DPX_DOC_IDS, DPX_SOURCES, DPX_FRAMES, DPX_SECTIONS };
 
 struct dpx_header {
@@ -39,7 +42,7 @@ static inline uint64_t dpx_frames_of(uint64_t tokens, uint32_t frame_ids)
 }
 /* Bytes an entry of each section takes. */
 static const uint8_t dpx_width[DPX_SECTIONS] = {8, 16, 16, 4, 4};
-static const char *const dpx_section[DPX_SECTIONS] = {"document ends", "content hashes", "document ids", "source numbers",
-                                                      "frame checksums"};
+static const char *const dpx_section[DPX_SECTIONS] = {
+    "document ends", "content hashes", "document ids", "source numbers", "frame checksums"};
 
 #endif

@@ -1,5 +1,6 @@
-/* Shards are checked side by side in windows of 64, each into its own list, and reported in order: what a user reads doesn't
- * depend on the number of threads, and the memory for texts stays bounded however much is broken. */
+/* Shards are checked side by side in windows of 64, each into its own list, and reported in order:
+ * what a user reads doesn't depend on the number of threads, and the memory for texts stays bounded
+ * however much is broken. */
 #include "shards/shard_verify.h"
 
 #include "base/fs.h"
@@ -67,7 +68,8 @@ static void check_digest(struct result *r, const char *path, const char *want, c
     if (rc < 0) {
         note(r, -1, 0, rc, err.msg);
     } else if (strcmp(hex, want) != 0) {
-        snprintf(what, sizeof what, "SHA-256 of the %s is %.16s..., the manifest says %.16s...", file, hex, want);
+        snprintf(what, sizeof what, "SHA-256 of the %s is %.16s..., the manifest says %.16s...",
+                 file, hex, want);
         note(r, -1, 0, DP_CORRUPT, what);
     }
 }
@@ -77,7 +79,8 @@ static void check_shard(void *ctx, size_t i, int worker)
     struct job *job = ctx;
     struct result *r = &job->result[i];
     const struct dp_manifest_shard *want = &job->m->shards[job->first + i];
-    char *bin = dp_manifest_path(job->path, want->name), *dpx = dp_manifest_path(job->path, want->index);
+    char *bin = dp_manifest_path(job->path, want->name),
+         *dpx = dp_manifest_path(job->path, want->index);
     struct dp_err err;
     struct dp_shard *s = NULL;
     (void)worker;
@@ -89,7 +92,8 @@ static void check_shard(void *ctx, size_t i, int worker)
     if (rc == DP_NOMEM) r->nomem = true;
     if (rc < 0) {
         note(r, -1, 0, rc, err.msg);
-        /* Without its side file a body can't be checked by frames, but its digest still tells whether it is whole. */
+        /* Without its side file a body can't be checked by frames, but its digest still tells
+         * whether it is whole. */
         if (dp_fs_exists(bin)) check_digest(r, bin, want->sha256, "body");
         goto out;
     }
@@ -105,7 +109,8 @@ out:
     free(dpx);
 }
 
-static void report_window(const struct job *job, size_t n, dp_verify_fn report, void *ctx, struct dp_verify_totals *t)
+static void report_window(const struct job *job, size_t n, dp_verify_fn report, void *ctx,
+                          struct dp_verify_totals *t)
 {
     for (size_t i = 0; i < n; i++) {
         const struct result *r = &job->result[i];
@@ -117,13 +122,15 @@ static void report_window(const struct job *job, size_t n, dp_verify_fn report, 
         t->documents += r->documents;
         for (size_t k = 0; report && k < r->count; k++) {
             const struct problem *p = &r->list[k];
-            report(ctx, &(struct dp_verify_problem){job->m->shards[job->first + i].name, job->first + i, p->frame, p->first_id, p->code, p->what});
+            report(ctx,
+                   &(struct dp_verify_problem){job->m->shards[job->first + i].name, job->first + i,
+                                               p->frame, p->first_id, p->code, p->what});
         }
     }
 }
 
-int dp_verify_manifest(const char *path, struct dp_pool *pool, bool sha256, dp_verify_fn report, void *ctx,
-                       struct dp_verify_totals *totals, struct dp_err *e)
+int dp_verify_manifest(const char *path, struct dp_pool *pool, bool sha256, dp_verify_fn report,
+                       void *ctx, struct dp_verify_totals *totals, struct dp_err *e)
 {
     struct dp_verify_totals mine;
     struct dp_manifest *m = NULL;
@@ -150,8 +157,8 @@ int dp_verify_manifest(const char *path, struct dp_pool *pool, bool sha256, dp_v
         if (nomem) rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "%s: verify", path);
     }
     if (rc >= 0 && totals->problems)
-        DP_GOTO(e, CORRUPT, "%s: %" PRIu64 " problems in %" PRIu64 " of %" PRIu64 " shards", path, totals->problems, totals->shards_bad,
-                totals->shards);
+        DP_GOTO(e, CORRUPT, "%s: %" PRIu64 " problems in %" PRIu64 " of %" PRIu64 " shards", path,
+                totals->problems, totals->shards_bad, totals->shards);
 out:
     free(job);
     dp_manifest_free(m);

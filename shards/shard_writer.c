@@ -1,18 +1,23 @@
 /* Writing a shard.
  *
- * Ids are narrowed into a frame-sized buffer; a full frame is checksummed once and handed to the buffered, hashing writer, so
- * that each byte is touched while in cache. The side file is columnar (readers binary-search ends and scan hashes), so its
- * columns wait in memory until finish: spooling rows would save that memory and cost every reader a stride. The limit of 2^23
- * documents bounds it; a caller that asks dp_shard_writer_fits() starts the next shard instead of meeting it.
+ * Ids are narrowed into a frame-sized buffer; a full frame is checksummed once and handed to the
+ * buffered, hashing writer, so that each byte is touched while in cache. The side file is columnar
+ * (readers binary-search ends and scan hashes), so its columns wait in memory until finish:
+ * spooling rows would save that memory and cost every reader a stride. The limit of 2^23 documents
+ * bounds it; a caller that asks dp_shard_writer_fits() starts the next shard instead of meeting it.
  *
  * Crash invariants (docs/formats/shard.md):
- *  1. Both files are created with O_EXCL under names that no manifest holds: nobody reads them before they are renamed.
- *  2. The side file stays empty until the whole body is written and fsynced. So a side file with a valid header describes a
- *     body that was durable before it; an empty or short one fails its own size and checksum tests.
- *  3. finish returns 0 only when both files are fsynced. The digests it gives are of exactly the bytes that were fsynced.
+ *  1. Both files are created with O_EXCL under names that no manifest holds: nobody reads them
+ *     before they are renamed.
+ *  2. The side file stays empty until the whole body is written and fsynced. So a side file with a
+ *     valid header describes a body that was durable before it; an empty or short one fails its
+ *     own size and checksum tests.
+ *  3. finish returns 0 only when both files are fsynced. The digests it gives are of exactly the
+ *     bytes that were fsynced.
  *  4. A failed write kills the writer: no later call can make a shard with a hole in it.
- *  5. Publishing order is the caller's: rename body, rename side file, fsync the folder, then write a manifest that names
- *     them. What a manifest names is therefore complete; what it doesn't name is garbage that start-up may remove. */
+ *  5. Publishing order is the caller's: rename body, rename side file, fsync the folder, then write
+ *     a manifest that names them. What a manifest names is therefore complete; what it doesn't
+ *     name is garbage that start-up may remove. */
 #include "shards/shard.h"
 
 #include "base/fs.h"
@@ -39,13 +44,16 @@ struct dp_shard_writer {
 int dp_shard_meta_check(struct dp_shard_meta *m, const char *name, struct dp_err *e)
 {
     if (m->vocab_size == 0 || m->vocab_size > DP_SHARD_VOCAB_MAX)
-        DP_FAIL(e, CONFIG, "%s: vocab_size %" PRIu32 " is outside 1 to %" PRIu32, name, m->vocab_size, DP_SHARD_VOCAB_MAX);
+        DP_FAIL(e, CONFIG, "%s: vocab_size %" PRIu32 " is outside 1 to %" PRIu32, name,
+                m->vocab_size, DP_SHARD_VOCAB_MAX);
     if (m->eot < -1 || m->eot >= (int64_t)m->vocab_size)
-        DP_FAIL(e, CONFIG, "%s: eot %" PRId64 " is no id of a vocabulary of %" PRIu32, name, m->eot, m->vocab_size);
+        DP_FAIL(e, CONFIG, "%s: eot %" PRId64 " is no id of a vocabulary of %" PRIu32, name, m->eot,
+                m->vocab_size);
     int dtype = dp_shard_dtype_of(m->vocab_size);
     if (m->dtype == 0) m->dtype = dtype;
     if (m->dtype != dtype)
-        DP_FAIL(e, CONFIG, "%s: ids of %d bytes for a vocabulary of %" PRIu32 "; it takes %d", name, m->dtype, m->vocab_size, dtype);
+        DP_FAIL(e, CONFIG, "%s: ids of %d bytes for a vocabulary of %" PRIu32 "; it takes %d", name,
+                m->dtype, m->vocab_size, dtype);
     return DP_OK;
 }
 
@@ -81,7 +89,8 @@ out:
 bool dp_shard_writer_fits(const struct dp_shard_writer *w, size_t n)
 {
     uint64_t more = (uint64_t)n + (w->meta.eot >= 0);
-    return w->docs < DP_SHARD_DOCS_MAX && n <= DP_SHARD_TOKENS_MAX && more <= DP_SHARD_TOKENS_MAX - w->tokens;
+    return w->docs < DP_SHARD_DOCS_MAX && n <= DP_SHARD_TOKENS_MAX &&
+           more <= DP_SHARD_TOKENS_MAX - w->tokens;
 }
 
 /* Grow one column; on failure the old one stays valid, so a half-grown set is harmless. */
@@ -98,7 +107,8 @@ static int reserve(struct dp_shard_writer *w, struct dp_err *e)
 {
     if (w->docs == w->docs_cap) {
         uint64_t cap = w->docs_cap ? w->docs_cap * 2 : 1024;
-        if (!grow(&w->ends, cap, 8) || !grow(&w->contents, cap, 16) || !grow(&w->doc_ids, cap, 16) || !grow(&w->sources, cap, 4))
+        if (!grow(&w->ends, cap, 8) || !grow(&w->contents, cap, 16) ||
+            !grow(&w->doc_ids, cap, 16) || !grow(&w->sources, cap, 4))
             DP_FAIL(e, NOMEM, "%s: index of %" PRIu64 " documents", w->bin_path, cap);
         w->docs_cap = cap;
     }
@@ -109,7 +119,8 @@ static int flush_frame(struct dp_shard_writer *w, struct dp_err *e)
 {
     if (w->frames == w->frames_cap) {
         uint64_t cap = w->frames_cap ? w->frames_cap * 2 : 64;
-        if (!grow(&w->frame_crc, cap, 4)) DP_FAIL(e, NOMEM, "%s: checksums of %" PRIu64 " frames", w->bin_path, cap);
+        if (!grow(&w->frame_crc, cap, 4))
+            DP_FAIL(e, NOMEM, "%s: checksums of %" PRIu64 " frames", w->bin_path, cap);
         w->frames_cap = cap;
     }
     size_t bytes = (size_t)w->fill * (size_t)w->meta.dtype;
@@ -143,18 +154,25 @@ static int put(struct dp_shard_writer *w, const uint32_t *ids, size_t n, struct 
     return DP_OK;
 }
 
-int dp_shard_writer_add(struct dp_shard_writer *w, struct dp_hash128 doc_id, struct dp_hash128 content, uint32_t source,
-                        const uint32_t *ids, size_t n, struct dp_err *e)
+int dp_shard_writer_add(struct dp_shard_writer *w, struct dp_hash128 doc_id,
+                        struct dp_hash128 content, uint32_t source, const uint32_t *ids, size_t n,
+                        struct dp_err *e)
 {
-    if (w->dead || w->finished) DP_FAIL(e, IO, "%s: the shard is %s", w->bin_path, w->dead ? "broken by an earlier failure" : "finished");
+    if (w->dead || w->finished)
+        DP_FAIL(e, IO, "%s: the shard is %s", w->bin_path,
+                w->dead ? "broken by an earlier failure" : "finished");
     if (!dp_shard_writer_fits(w, n))
-        DP_FAIL(e, LIMIT, "%s: a document of %zu ids doesn't fit after %" PRIu64 " ids in %" PRIu64 " documents; start the next shard",
+        DP_FAIL(e, LIMIT,
+                "%s: a document of %zu ids doesn't fit after %" PRIu64 " ids in %" PRIu64
+                " documents; start the next shard",
                 w->bin_path, n, w->tokens, w->docs);
     /* All ids before any is written: a bad document then leaves no trace. */
     uint32_t high = 0;
     for (size_t i = 0; i < n; i++) high = ids[i] > high ? ids[i] : high;
     if (n && high >= w->meta.vocab_size)
-        DP_FAIL(e, CORRUPT, "%s: document %" PRIu64 " has id %" PRIu32 ", the vocabulary ends at %" PRIu32 "; is it the same tokenizer?",
+        DP_FAIL(e, CORRUPT,
+                "%s: document %" PRIu64 " has id %" PRIu32 ", the vocabulary ends at %" PRIu32
+                "; is it the same tokenizer?",
                 w->bin_path, w->docs, high, w->meta.vocab_size);
     DP_TRY(reserve(w, e));
     int rc = put(w, ids, n, e);
@@ -172,15 +190,9 @@ int dp_shard_writer_add(struct dp_shard_writer *w, struct dp_hash128 doc_id, str
     return DP_OK;
 }
 
-uint64_t dp_shard_writer_tokens(const struct dp_shard_writer *w)
-{
-    return w->tokens;
-}
+uint64_t dp_shard_writer_tokens(const struct dp_shard_writer *w) { return w->tokens; }
 
-uint64_t dp_shard_writer_documents(const struct dp_shard_writer *w)
-{
-    return w->docs;
-}
+uint64_t dp_shard_writer_documents(const struct dp_shard_writer *w) { return w->docs; }
 
 static int write_side(struct dp_shard_writer *w, char digest[DP_HEX256], struct dp_err *e)
 {
@@ -209,9 +221,12 @@ static int write_side(struct dp_shard_writer *w, char digest[DP_HEX256], struct 
     return dp_out_finish(w->dpx, digest, e);
 }
 
-int dp_shard_writer_finish(struct dp_shard_writer *w, char bin_digest[DP_HEX256], char dpx_digest[DP_HEX256], struct dp_err *e)
+int dp_shard_writer_finish(struct dp_shard_writer *w, char bin_digest[DP_HEX256],
+                           char dpx_digest[DP_HEX256], struct dp_err *e)
 {
-    if (w->dead || w->finished) DP_FAIL(e, IO, "%s: the shard is %s", w->bin_path, w->dead ? "broken by an earlier failure" : "finished");
+    if (w->dead || w->finished)
+        DP_FAIL(e, IO, "%s: the shard is %s", w->bin_path,
+                w->dead ? "broken by an earlier failure" : "finished");
     int rc = DP_OK;
     w->dead = true;
     if (w->fill) DP_TRY_OUT(flush_frame(w, e));

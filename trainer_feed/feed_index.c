@@ -1,9 +1,11 @@
-/* Why runs, and not a bit or a prefix sum a document: with 1 % of the documents in val a train run holds about a hundred, so the
- * table is a hundred times smaller and a row of 2,048 ids is nearly always one memory copy. Block prefix sums over 4,096
- * documents would have to read 96 KiB of side file for every row, more than the row itself.
+/* Why runs, and not a bit or a prefix sum a document: with 1 % of the documents in val a train run
+ * holds about a hundred, so the table is a hundred times smaller and a row of 2,048 ids is nearly
+ * always one memory copy. Block prefix sums over 4,096 documents would have to read 96 KiB of side
+ * file for every row, more than the row itself.
  *
- * A lookup takes one bucket (positions are nearly uniform over runs), a short binary search between two bucket bounds, and for
- * stride > 1 a walk. All of it is O(log runs + documents of `stride` runs) whatever the data. */
+ * A lookup takes one bucket (positions are nearly uniform over runs), a short binary search between
+ * two bucket bounds, and for stride > 1 a walk. All of it is O(log runs + documents of `stride`
+ * runs) whatever the data. */
 #include "trainer_feed/feed_index.h"
 
 #include "trainer_feed/feed.h"
@@ -19,7 +21,8 @@ static uint64_t threshold_of(double val_fraction)
 
 static int side(struct dp_hash128 content, uint64_t threshold)
 {
-    return dp_mix64(content.lo ^ UINT64_C(0x9e3779b97f4a7c15)) < threshold ? DP_FEED_VAL : DP_FEED_TRAIN;
+    return dp_mix64(content.lo ^ UINT64_C(0x9e3779b97f4a7c15)) < threshold ? DP_FEED_VAL
+                                                                           : DP_FEED_TRAIN;
 }
 
 int dp_feed_split_of(struct dp_hash128 content, double val_fraction)
@@ -28,12 +31,14 @@ int dp_feed_split_of(struct dp_hash128 content, double val_fraction)
     return side(content, threshold_of(val_fraction));
 }
 
-static int open_shards(struct dp_feed_index *ix, const struct dp_manifest *m, const char *path, struct dp_err *e)
+static int open_shards(struct dp_feed_index *ix, const struct dp_manifest *m, const char *path,
+                       struct dp_err *e)
 {
     ix->shard = calloc(m->count + 1, sizeof *ix->shard);
     ix->token_start = calloc(m->count + 1, sizeof *ix->token_start);
     ix->doc_start = calloc(m->count + 1, sizeof *ix->doc_start);
-    if (!ix->shard || !ix->token_start || !ix->doc_start) DP_FAIL(e, NOMEM, "%s: %zu shards", path, m->count);
+    if (!ix->shard || !ix->token_start || !ix->doc_start)
+        DP_FAIL(e, NOMEM, "%s: %zu shards", path, m->count);
     for (size_t i = 0; i < m->count; i++) {
         DP_TRY(dp_manifest_open_shard(m, path, i, &ix->shard[i], e));
         ix->shards++;
@@ -44,7 +49,8 @@ static int open_shards(struct dp_feed_index *ix, const struct dp_manifest *m, co
 }
 
 /* Add an entry for run number `number` if the stride wants it. */
-static int add_run(struct dp_feed_index *ix, uint64_t number, struct dp_feed_run r, struct dp_err *e)
+static int add_run(struct dp_feed_index *ix, uint64_t number, struct dp_feed_run r,
+                   struct dp_err *e)
 {
     if (number % ix->stride) return DP_OK;
     if (ix->runs == ix->runs_max) {
@@ -78,7 +84,10 @@ static int scan(struct dp_feed_index *ix, struct dp_err *e)
             bool ours = side(contents[d], threshold) == ix->split;
             ix->documents += ours;
             if (n && ours && !in_run)
-                DP_TRY(add_run(ix, number++, (struct dp_feed_run){ix->tokens, ix->token_start[s] + from, ix->doc_start[s] + d}, e));
+                DP_TRY(add_run(ix, number++,
+                               (struct dp_feed_run){ix->tokens, ix->token_start[s] + from,
+                                                    ix->doc_start[s] + d},
+                               e));
             if (n) in_run = ours; /* documents without ids cut nothing */
             if (ours) ix->tokens += n;
             from = ends[d];
@@ -102,14 +111,17 @@ static int make_buckets(struct dp_feed_index *ix, struct dp_err *e)
     return DP_OK;
 }
 
-int dp_feed_index_open(struct dp_feed_index *ix, const struct dp_manifest *m, const char *manifest_path, int split,
-                       double val_fraction, size_t runs_max, struct dp_err *e)
+int dp_feed_index_open(struct dp_feed_index *ix, const struct dp_manifest *m,
+                       const char *manifest_path, int split, double val_fraction, size_t runs_max,
+                       struct dp_err *e)
 {
-    *ix = (struct dp_feed_index){.split = split, .val_fraction = val_fraction, .stride = 1, .runs_max = runs_max};
+    *ix = (struct dp_feed_index){
+        .split = split, .val_fraction = val_fraction, .stride = 1, .runs_max = runs_max};
     DP_ASSERT(runs_max >= 2);
     int rc = DP_OK;
     DP_TRY_OUT(open_shards(ix, m, manifest_path, e));
-    if (val_fraction <= 0 || val_fraction >= 1) { /* all or nothing: no document needs to be looked at */
+    if (val_fraction <= 0 ||
+        val_fraction >= 1) { /* all or nothing: no document needs to be looked at */
         bool all = (split == DP_FEED_VAL) == (val_fraction >= 1);
         if (all && m->tokens) DP_TRY_OUT(add_run(ix, 0, (struct dp_feed_run){0, 0, 0}, e));
         ix->tokens = all ? m->tokens : 0;
@@ -151,8 +163,10 @@ size_t dp_feed_index_shard(const struct dp_feed_index *ix, uint64_t token)
     return interval(ix->token_start, ix->shards, token);
 }
 
-/* From the entry `r` document by document to the one that holds pos; then on while the run lasts. */
-static uint64_t walk(const struct dp_feed_index *ix, const struct dp_feed_run *r, uint64_t pos, uint64_t want, uint64_t *token)
+/* From the entry `r` document by document to the one that holds pos; then on while the run
+ * lasts. */
+static uint64_t walk(const struct dp_feed_index *ix, const struct dp_feed_run *r, uint64_t pos,
+                     uint64_t want, uint64_t *token)
 {
     uint64_t threshold = threshold_of(ix->val_fraction), at = r->pos, found = 0, doc = r->doc;
     for (size_t s = interval(ix->doc_start, ix->shards, doc); s < ix->shards; s++) {
@@ -180,11 +194,13 @@ static uint64_t walk(const struct dp_feed_index *ix, const struct dp_feed_run *r
     return found;
 }
 
-uint64_t dp_feed_index_find(const struct dp_feed_index *ix, uint64_t pos, uint64_t want, uint64_t *token)
+uint64_t dp_feed_index_find(const struct dp_feed_index *ix, uint64_t pos, uint64_t want,
+                            uint64_t *token)
 {
     DP_ASSERT(pos < ix->tokens && want > 0);
     size_t b = (size_t)(pos >> ix->bucket_shift), low = ix->bucket[b];
-    size_t high = b + 1 < ix->buckets ? (size_t)ix->bucket[b + 1] + 1 : ix->runs; /* the entry is in [low, high) */
+    size_t high = b + 1 < ix->buckets ? (size_t)ix->bucket[b + 1] + 1
+                                      : ix->runs; /* the entry is in [low, high) */
     while (high - low > 1) {
         size_t mid = low + (high - low) / 2;
         if (ix->run[mid].pos <= pos) low = mid;

@@ -1,12 +1,14 @@
 /* trainer_feed/feed_index.h - from a position in a split's stream to a position in the shards.
  *
- * The shards' ids, in manifest order, have global numbers. A split is a subset of the documents; its stream is cut into runs:
- * stretches of documents of the split without one of the other side between them, which are contiguous in global numbers.
- * Every `stride`-th run has an entry; stride is 1 until there are more than DP_FEED_RUNS_MAX runs and then doubles, and the runs
- * between two entries are found by walking documents and asking their side again.
+ * The shards' ids, in manifest order, have global numbers. A split is a subset of the documents;
+ * its stream is cut into runs: stretches of documents of the split without one of the other side
+ * between them, which are contiguous in global numbers. Every `stride`-th run has an entry; stride
+ * is 1 until there are more than DP_FEED_RUNS_MAX runs and then doubles, and the runs between two
+ * entries are found by walking documents and asking their side again.
  *
- * Memory: 24 bytes an entry, at most 48 MiB (72 while it grows), and 4 bytes for each of at most 2^22 buckets. A corpus of 10^8
- * documents with 1 % in val has about 10^6 runs. Building is one pass over ends and content hashes.
+ * Memory: 24 bytes an entry, at most 48 MiB (72 while it grows), and 4 bytes for each of at most
+ * 2^22 buckets. A corpus of 10^8 documents with 1 % in val has about 10^6 runs. Building is one
+ * pass over ends and content hashes.
  * Thread-safety: read-only once built. */
 #ifndef DP_TRAINER_FEED_FEED_INDEX_H
 #define DP_TRAINER_FEED_FEED_INDEX_H
@@ -41,13 +43,16 @@ struct dp_feed_index {
     int bucket_shift;
 };
 
-/* Open all shards of a manifest and index the split. runs_max is DP_FEED_RUNS_MAX, except in tests (at least 2). */
-int dp_feed_index_open(struct dp_feed_index *ix, const struct dp_manifest *m, const char *manifest_path, int split,
-                       double val_fraction, size_t runs_max, struct dp_err *e);
+/* Open all shards of a manifest and index the split. runs_max is DP_FEED_RUNS_MAX, except in tests
+ * (at least 2). */
+int dp_feed_index_open(struct dp_feed_index *ix, const struct dp_manifest *m,
+                       const char *manifest_path, int split, double val_fraction, size_t runs_max,
+                       struct dp_err *e);
 void dp_feed_index_release(struct dp_feed_index *ix);
-/* The piece of the stream that begins at pos < tokens: *token is its global number; returns how many ids follow contiguously
- * in global numbers, 1 to `want`. */
-uint64_t dp_feed_index_find(const struct dp_feed_index *ix, uint64_t pos, uint64_t want, uint64_t *token);
+/* The piece of the stream that begins at pos < tokens: *token is its global number; returns how
+ * many ids follow contiguously in global numbers, 1 to `want`. */
+uint64_t dp_feed_index_find(const struct dp_feed_index *ix, uint64_t pos, uint64_t want,
+                            uint64_t *token);
 /* The shard that holds global id `token`. */
 size_t dp_feed_index_shard(const struct dp_feed_index *ix, uint64_t token);
 

@@ -1,9 +1,10 @@
 /* trainer_feed/feed_order.h - a keyed permutation of [0, n): shuffling without a list.
  *
- * A Feistel network of 4 rounds over the smallest power of two >= n, cycle-walked into range (Black and Rogaway,
- * "Ciphers with Arbitrary Finite Domains", 2002). The domain is less than 2n, so a call takes less than two walks on average.
- * Halves may differ by one bit: rounds alternate in which half they change, which stays a bijection for any widths.
- * Part of the feed's contract: changing a constant here changes every run's order. Thread-safety: pure. */
+ * A Feistel network of 4 rounds over the smallest power of two >= n, cycle-walked into range (Black
+ * and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002). The domain is less than 2n, so a
+ * call takes less than two walks on average. Halves may differ by one bit: rounds alternate in
+ * which half they change, which stays a bijection for any widths. Part of the feed's contract:
+ * changing a constant here changes every run's order. Thread-safety: pure. */
 #ifndef DP_TRAINER_FEED_FEED_ORDER_H
 #define DP_TRAINER_FEED_FEED_ORDER_H
 

@@ -1,4 +1,5 @@
-/* There is no AVX-512 version: the copy is bound by the loads of a permuted row, not by the widening. */
+/* There is no AVX-512 version: the copy is bound by the loads of a permuted row, not by the
+ * widening. */
 #include "trainer_feed/feed_widen.h"
 
 #include "base/cpu.h"
@@ -27,6 +28,7 @@ void dp_feed_widen_init(struct dp_feed_widen *w)
 {
     *w = (struct dp_feed_widen){dp_feed_widen16_scalar, dp_feed_widen32_scalar};
 #if defined(__x86_64__)
-    if (dp_cpu() >= DP_CPU_AVX2) *w = (struct dp_feed_widen){dp_feed_widen16_avx2, dp_feed_widen32_avx2};
+    if (dp_cpu() >= DP_CPU_AVX2)
+        *w = (struct dp_feed_widen){dp_feed_widen16_avx2, dp_feed_widen32_avx2};
 #endif
 }

@@ -20,9 +20,11 @@ uint32_t dp_feed_widen16_avx2(int32_t *to, const uint16_t *from, size_t n)
         __m256i v = _mm256_loadu_si256((const void *)(from + i));
         high16 = _mm256_max_epu16(high16, v);
         _mm256_storeu_si256((void *)(to + i), _mm256_cvtepu16_epi32(_mm256_castsi256_si128(v)));
-        _mm256_storeu_si256((void *)(to + i + 8), _mm256_cvtepu16_epi32(_mm256_extracti128_si256(v, 1)));
+        _mm256_storeu_si256((void *)(to + i + 8),
+                            _mm256_cvtepu16_epi32(_mm256_extracti128_si256(v, 1)));
     }
-    __m256i odd = _mm256_srli_epi32(high16, 16), even = _mm256_blend_epi16(high16, _mm256_setzero_si256(), 0xaa);
+    __m256i odd = _mm256_srli_epi32(high16, 16),
+            even = _mm256_blend_epi16(high16, _mm256_setzero_si256(), 0xaa);
     uint32_t high = high_of(_mm256_max_epu32(odd, even));
     for (; i < n; i++) {
         to[i] = from[i];

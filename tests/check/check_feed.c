@@ -1,5 +1,6 @@
-/* Widening kernels: every level against the scalar one; every length 0..257, every alignment of the source's type, source ending at
- * a guard page, target surrounded by sentinels; maxima in every place. */
+/* Widening kernels: every level against the scalar one; every length 0..257, every alignment of the
+ * source's type, source ending at a guard page, target surrounded by sentinels; maxima in every
+ * place. */
 #include "trainer_feed/feed_widen.h"
 
 #include "base/cpu.h"
@@ -29,14 +30,19 @@ static void check_all(dp_feed_widen16_fn w16, dp_feed_widen32_fn w32)
                 uint32_t *b = (uint32_t *)(void *)end - n - gap;
                 for (int wide = 0; wide < 2; wide++) {
                     for (size_t i = 0; i < n + gap; i++) {
-                        uint32_t v = kind == 0 ? (uint32_t)dp_splitmix64(&state) : kind == 1 ? UINT32_MAX : kind == 2 ? 0 : i == n / 2 ? 0x8000fffe : 3;
+                        uint32_t v = kind == 0    ? (uint32_t)dp_splitmix64(&state)
+                                     : kind == 1  ? UINT32_MAX
+                                     : kind == 2  ? 0
+                                     : i == n / 2 ? 0x8000fffe
+                                                  : 3;
                         if (wide) b[i] = v;
                         else a[i] = (uint16_t)v;
                     }
                     memset(got, 0x5a, sizeof got);
                     memset(want, 0x5a, sizeof want);
                     uint32_t x = wide ? w32(got + 1, b, n) : w16(got + 1, a, n);
-                    uint32_t y = wide ? dp_feed_widen32_scalar(want + 1, b, n) : dp_feed_widen16_scalar(want + 1, a, n);
+                    uint32_t y = wide ? dp_feed_widen32_scalar(want + 1, b, n)
+                                      : dp_feed_widen16_scalar(want + 1, a, n);
                     REQUIRE(x == y && memcmp(got, want, sizeof got) == 0);
                 }
             }

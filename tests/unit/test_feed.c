@@ -10,7 +10,8 @@ static struct dp_err err;
 
 TEST(feed_order_is_a_bijection)
 {
-    static const uint64_t sizes[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 100, 255, 256, 257, 1000, 4095, 4097, 65537, 1000003};
+    static const uint64_t sizes[] = {1,  2,  3,   4,   5,   7,   8,    9,    15,   16,    17,
+                                     31, 33, 100, 255, 256, 257, 1000, 4095, 4097, 65537, 1000003};
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++)
         for (uint64_t seed = 0; seed < 3; seed++) {
             uint64_t n = sizes[k];
@@ -34,7 +35,8 @@ TEST(feed_order_is_frozen_and_mixes)
     uint64_t fold = 0;
     for (uint64_t i = 0; i < 1000; i++) fold = dp_mix64(fold + dp_feed_order_at(&o, i * 999983));
     CHECK_INT(fold, INT64_C(-2219159839242389785));
-    /* 10^5 images fall evenly into 100 bins (chi-square with 99 degrees; 200 is past 1e-8), neighbours are unrelated, epochs differ. */
+    /* 10^5 images fall evenly into 100 bins (chi-square with 99 degrees; 200 is past 1e-8),
+     * neighbours are unrelated, epochs differ. */
     enum { N = 100000 };
     uint32_t bins[100] = {0}, rises = 0, same = 0;
     dp_feed_order_init(&o, 10 * N, 1, 0);
@@ -51,7 +53,8 @@ TEST(feed_order_is_frozen_and_mixes)
     CHECK(same < 10);
 }
 
-/* What the header promises, computed the slow way: the split's stream, and the document of each of its ids. */
+/* What the header promises, computed the slow way: the split's stream, and the document of each of
+ * its ids. */
 struct stream {
     uint32_t *ids;
     size_t *doc;
@@ -59,7 +62,8 @@ struct stream {
 };
 static struct stream stream_of(const struct data *d, int split, double val_fraction)
 {
-    struct stream s = {malloc((d->tokens + 1) * sizeof *s.ids), malloc((d->tokens + 1) * sizeof *s.doc), 0, 0};
+    struct stream s = {malloc((d->tokens + 1) * sizeof *s.ids),
+                       malloc((d->tokens + 1) * sizeof *s.doc), 0, 0};
     for (size_t k = 0; k < d->docs; k++) {
         if (dp_feed_split_of(d->doc[k].content, val_fraction) != split) continue;
         s.docs++;
@@ -105,7 +109,8 @@ static void check_stream(const struct data *d, int64_t seq_len, int split, doubl
         CHECK_INT(dp_feed_samples(f), (s.tokens - 1) / (uint64_t)seq_len);
         for (uint64_t k = 0; k < dp_feed_samples(f); k++) {
             REQUIRE_OK(dp_feed_get(f, k, row, &err));
-            for (int64_t i = 0; i <= seq_len; i++) REQUIRE((uint32_t)row[i] == s.ids[k * (uint64_t)seq_len + (uint64_t)i]);
+            for (int64_t i = 0; i <= seq_len; i++)
+                REQUIRE((uint32_t)row[i] == s.ids[k * (uint64_t)seq_len + (uint64_t)i]);
         }
         struct dp_feed_origin at;
         for (uint64_t k = 0; k < dp_feed_samples(f); k += 1 + dp_feed_samples(f) / 50)
@@ -113,8 +118,10 @@ static void check_stream(const struct data *d, int64_t seq_len, int split, doubl
                 uint64_t pos = k * (uint64_t)seq_len + (uint64_t)i;
                 const struct data_doc *doc = &d->doc[s.doc[pos]];
                 REQUIRE_OK(dp_feed_locate(f, k, (uint64_t)i, &at, &err));
-                REQUIRE(dp_hash128_eq(at.id, doc->id) && dp_hash128_eq(at.content, doc->content) && at.source == doc->source);
-                REQUIRE(d->all[doc->first + at.document_token] == s.ids[pos] && strncmp(at.shard, "part-", 5) == 0);
+                REQUIRE(dp_hash128_eq(at.id, doc->id) && dp_hash128_eq(at.content, doc->content) &&
+                        at.source == doc->source);
+                REQUIRE(d->all[doc->first + at.document_token] == s.ids[pos] &&
+                        strncmp(at.shard, "part-", 5) == 0);
                 REQUIRE(pos < at.document_token || s.doc[pos - at.document_token] == s.doc[pos]);
             }
         CHECK_INT(dp_feed_locate(f, 0, (uint64_t)seq_len + 1, &at, &err), DP_USAGE);
@@ -126,13 +133,22 @@ static void check_stream(const struct data *d, int64_t seq_len, int split, doubl
 
 TEST(feed_rows_are_the_split_stream)
 {
-    static const struct { uint32_t vocab; int64_t eot; int shards, docs; uint32_t max_len; } t[] = {
-        {50257, 50256, 3, 200, 60}, {70000, -1, 4, 150, 5}, {65536, 0, 1, 50, 300}, {200019, 199999, 9, 40, 0}, {1000, -1, 6, 40, 1}};
+    static const struct {
+        uint32_t vocab;
+        int64_t eot;
+        int shards, docs;
+        uint32_t max_len;
+    } t[] = {{50257, 50256, 3, 200, 60},
+             {70000, -1, 4, 150, 5},
+             {65536, 0, 1, 50, 300},
+             {200019, 199999, 9, 40, 0},
+             {1000, -1, 6, 40, 1}};
     static const double fractions[] = {0, 0.01, 0.1, 0.5, 0.97, 1};
     static const int64_t lens[] = {1, 2, 17, 64, 501};
     for (size_t k = 0; k < sizeof t / sizeof *t; k++) {
         struct data d;
-        REQUIRE_OK(data_make(&d, t[k].vocab, t[k].eot, t[k].shards, t[k].docs, t[k].max_len, 31 + k, &err));
+        REQUIRE_OK(data_make(&d, t[k].vocab, t[k].eot, t[k].shards, t[k].docs, t[k].max_len, 31 + k,
+                             &err));
         for (size_t i = 0; i < 6; i++)
             for (size_t j = 0; j < 5; j++) {
                 check_stream(&d, lens[j], DP_FEED_TRAIN, fractions[i]);
@@ -151,12 +167,15 @@ TEST(feed_index_stays_right_when_it_thins_out)
     REQUIRE_OK(dp_manifest_read(&m, d.path, &err));
     for (size_t max = 2; max <= 64; max = max * 2 + 1) {
         struct dp_feed_index full, thin;
-        REQUIRE_OK(dp_feed_index_open(&full, m, d.path, DP_FEED_TRAIN, 0.3, DP_FEED_RUNS_MAX, &err));
+        REQUIRE_OK(
+            dp_feed_index_open(&full, m, d.path, DP_FEED_TRAIN, 0.3, DP_FEED_RUNS_MAX, &err));
         REQUIRE_OK(dp_feed_index_open(&thin, m, d.path, DP_FEED_TRAIN, 0.3, max, &err));
-        CHECK(full.stride == 1 && thin.stride > 1 && thin.runs <= max && thin.tokens == full.tokens);
+        CHECK(full.stride == 1 && thin.stride > 1 && thin.runs <= max &&
+              thin.tokens == full.tokens);
         for (uint64_t pos = 0; pos < full.tokens; pos++)
             for (uint64_t want = 1; want <= 40 && want <= full.tokens - pos; want += 13) {
-                uint64_t a, b, n = dp_feed_index_find(&full, pos, want, &a), k = dp_feed_index_find(&thin, pos, want, &b);
+                uint64_t a, b, n = dp_feed_index_find(&full, pos, want, &a),
+                               k = dp_feed_index_find(&thin, pos, want, &b);
                 REQUIRE(a == b && n == k);
             }
         dp_feed_index_release(&full);
@@ -174,12 +193,15 @@ TEST(feed_split_is_by_content)
     for (size_t k = 0; k < d.docs; k++) {
         int s = dp_feed_split_of(d.doc[k].content, 0.1);
         val += s == DP_FEED_VAL;
-        if (k % 7 == 6) CHECK_INT(s, dp_feed_split_of(d.doc[k - 1].content, 0.1)); /* duplicates stay together */
+        if (k % 7 == 6)
+            CHECK_INT(s,
+                      dp_feed_split_of(d.doc[k - 1].content, 0.1)); /* duplicates stay together */
         if (s == DP_FEED_VAL) CHECK_INT(dp_feed_split_of(d.doc[k].content, 0.2), DP_FEED_VAL);
         CHECK_INT(dp_feed_split_of(d.doc[k].content, 0), DP_FEED_TRAIN);
         CHECK_INT(dp_feed_split_of(d.doc[k].content, 1), DP_FEED_VAL);
     }
-    CHECK_NEAR((double)val, 0.1 * (double)d.docs, 5 * 35); /* a seventh are pairs: a little over 5 sigma */
+    CHECK_NEAR((double)val, 0.1 * (double)d.docs,
+               5 * 35); /* a seventh are pairs: a little over 5 sigma */
     struct dp_feed *a, *b;
     struct dp_feed_options o = options(16, DP_FEED_TRAIN, 0.1, true);
     REQUIRE_OK(dp_feed_open(&a, d.path, &o, &err));
@@ -195,8 +217,10 @@ TEST(feed_split_is_by_content)
 TEST(feed_epochs_permute_all_samples)
 {
     struct data d;
-    REQUIRE_OK(data_make(&d, 1u << 20, -1, 2, 100, 90, 61, &err)); /* a large vocabulary: rows tell themselves apart */
-    struct dp_feed_options o = options(8, DP_FEED_TRAIN, 0.05, true), plain = options(8, DP_FEED_TRAIN, 0.05, false);
+    REQUIRE_OK(data_make(&d, 1u << 20, -1, 2, 100, 90, 61,
+                         &err)); /* a large vocabulary: rows tell themselves apart */
+    struct dp_feed_options o = options(8, DP_FEED_TRAIN, 0.05, true),
+                           plain = options(8, DP_FEED_TRAIN, 0.05, false);
     struct dp_feed *f, *p;
     REQUIRE_OK(dp_feed_open(&f, d.path, &o, &err));
     REQUIRE_OK(dp_feed_open(&p, d.path, &plain, &err));
@@ -225,7 +249,8 @@ TEST(feed_epochs_permute_all_samples)
 }
 
 /* The global sequence of `steps` batches as `world` ranks see it, rows in global order. */
-static int32_t *sequence(const struct data *d, int64_t world, int64_t global_batch, int steps, uint64_t restart_every)
+static int32_t *sequence(const struct data *d, int64_t world, int64_t global_batch, int steps,
+                         uint64_t restart_every)
 {
     struct dp_feed_options o = options(16, DP_FEED_TRAIN, 0.1, true);
     size_t row = 17, all = (size_t)steps * (size_t)global_batch * row;
@@ -237,12 +262,14 @@ static int32_t *sequence(const struct data *d, int64_t world, int64_t global_bat
         struct dp_feed_state s;
         if (dp_feed_open(&f, d->path, &o, &err) < 0) abort();
         for (int k = 0; k < steps; k++) {
-            int32_t *to = out + ((size_t)k * (size_t)global_batch + (size_t)(o.rank * o.batch)) * row;
+            int32_t *to =
+                out + ((size_t)k * (size_t)global_batch + (size_t)(o.rank * o.batch)) * row;
             if (dp_feed_next(f, to, &err) < 0) abort();
             if (restart_every && (uint64_t)k % restart_every == restart_every - 1) {
                 dp_feed_state(f, &s);
                 dp_feed_close(f);
-                if (dp_feed_open(&f, d->path, &o, &err) < 0 || dp_feed_resume(f, &s, &err) < 0) abort();
+                if (dp_feed_open(&f, d->path, &o, &err) < 0 || dp_feed_resume(f, &s, &err) < 0)
+                    abort();
             }
         }
         dp_feed_close(f);
@@ -305,7 +332,8 @@ TEST(feed_resume_refuses_another_run)
     CHECK(sizeof good < 200);
     CHECK_INT(dp_feed_resume(g, &good, &err), DP_CONFIG);
     CHECK(strstr(err.msg, "manifest"));
-    static const char *const says[] = {"seed", "seq_len", "split", "val_fraction", "shuffled", "2^62"};
+    static const char *const says[] = {"seed",         "seq_len",  "split",
+                                       "val_fraction", "shuffled", "2^62"};
     for (int k = 0; k < 6; k++) {
         s = good;
         if (k == 0) s.seed++;
@@ -373,7 +401,8 @@ TEST(feed_options_match_their_table)
     memset(&b, 0, sizeof b);
     dp_feed_options_init(&a);
     REQUIRE_OK(dp_opt_defaults(dp_feed_opts, &b, &err));
-    CHECK(a.seq_len == b.seq_len && a.batch == b.batch && a.seed == b.seed && a.split == b.split && a.val_fraction == b.val_fraction);
+    CHECK(a.seq_len == b.seq_len && a.batch == b.batch && a.seed == b.seed && a.split == b.split &&
+          a.val_fraction == b.val_fraction);
     CHECK(a.rank == b.rank && a.world == b.world && a.shuffle == b.shuffle);
 }
 
@@ -383,7 +412,8 @@ TEST(feed_never_hands_out_an_id_outside_the_vocabulary)
     struct dp_feed *f;
     REQUIRE_OK(data_make(&d, 200019, 0, 1, 400, 400, 95, &err));
     REQUIRE(d.tokens > 65536 + 700);
-    data_flip(d.dir, "part-000.bin", (65536ull + 600) * 32 + 31); /* the top bit of an id in frame 1 */
+    data_flip(d.dir, "part-000.bin",
+              (65536ull + 600) * 32 + 31); /* the top bit of an id in frame 1 */
     struct dp_feed_options o = options(500, DP_FEED_TRAIN, 0, false);
     REQUIRE_OK(dp_feed_open(&f, d.path, &o, &err));
     int32_t row[501];
@@ -391,7 +421,8 @@ TEST(feed_never_hands_out_an_id_outside_the_vocabulary)
     for (uint64_t k = 0; k < dp_feed_samples(f); k++) {
         int rc = dp_feed_get(f, k, row, &err);
         bad += rc < 0;
-        if (rc < 0) CHECK(rc == DP_CORRUPT && strstr(err.msg, "part-000.bin: frame 1, id number 66136 is"));
+        if (rc < 0)
+            CHECK(rc == DP_CORRUPT && strstr(err.msg, "part-000.bin: frame 1, id number 66136 is"));
         for (int i = 0; rc >= 0 && i <= 500; i++) REQUIRE(row[i] >= 0 && row[i] < 200019);
     }
     CHECK_INT(bad, 1);
@@ -410,7 +441,8 @@ static void *read_some(void *arg)
     struct dp_err e;
     int32_t row[17];
     for (uint64_t g = 0; g < 240; g++)
-        if (dp_feed_get(r->f, g, row, &e) < 0 || memcmp(row, r->want + g * 17, sizeof row) != 0) r->bad++;
+        if (dp_feed_get(r->f, g, row, &e) < 0 || memcmp(row, r->want + g * 17, sizeof row) != 0)
+            r->bad++;
     return NULL;
 }
 

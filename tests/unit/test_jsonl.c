@@ -14,15 +14,16 @@ static void on_damage(void *ctx, const struct dp_damage *d)
 static char *rows(struct dp_span bytes, uint64_t doc_bytes_max)
 {
     struct dp_ingest_options o = {0};
-    struct dp_buf t;
+    struct dp_buf t, damage; /* damage goes behind the rows */
     struct dp_batch b;
     struct dp_reader *r = NULL;
-    dp_buf_init(&t, 1 << 20);
+    dp_buf_init(&damage, 1 << 24);
+    dp_buf_init(&t, 1 << 24);
     dp_buf_add_str(&t, "");
     CHECK_OK(dp_opt_defaults(dp_ingest_opts, &o, &err));
     if (doc_bytes_max) o.doc_bytes_max = doc_bytes_max;
     CHECK_OK(dp_batch_init(&b, 50, 64 << 20, &err));
-    int rc = dp_reader_open_span(&r, &o, bytes, "x.jsonl", "", "d", on_damage, &t, &err);
+    int rc = dp_reader_open_span(&r, &o, bytes, "x.jsonl", "", "d", on_damage, &damage, &err);
     while (rc == DP_OK && (rc = dp_reader_next(r, &b, &err)) == DP_OK)
         for (uint32_t i = 0; i < b.count; i++) {
             dp_buf_printf(&t, "%.*s %s [", DP_SPAN_FMT(b.pos[i]), dp_drop_name(b.drop[i]));
@@ -33,6 +34,8 @@ static char *rows(struct dp_span bytes, uint64_t doc_bytes_max)
     dp_reader_close(r);
     dp_batch_release(&b);
     dp_opt_release(dp_ingest_opts, &o);
+    dp_buf_add_span(&t, dp_buf_span(&damage));
+    dp_buf_release(&damage);
     return t.ptr;
 }
 
@@ -48,7 +51,7 @@ TEST(lines)
          "@0 kept [a]  {\"id\":7,\"n\":-1.5e3,\"t\":true,\"k\":\"}\\\"\",\"z\":null}\n"},
         {"{\"text\":\"a\",\"meta\":{ }}\n", "@0 kept [a]  {}\n"},
         {"{\"text\":\"\"}\n{\"text\":null}\n", "@0 empty []  {}\n@12 empty []  {}\n"},
-        {"{\"text\":5}\n{\"x\":\"a\"}\nnonsense\n{\"text\":\"a\"\n[1]\n{\"text\":\"ok\"}\n", "!0\n!11\n!21\n!30\n!42\n@46 kept [ok]  {}\n"},
+        {"{\"text\":5}\n{\"x\":\"a\"}\nnonsense\n{\"text\":\"a\"\n[1]\n{\"text\":\"ok\"}\n", "@46 kept [ok]  {}\n!0\n!11\n!21\n!30\n!42\n"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char *got = rows(dp_span_str(cases[i].in), 0);

@@ -21,12 +21,15 @@ TEST(manifest_has_one_form)
     struct dp_buf b;
     dp_buf_init(&b, 1 << 20);
     REQUIRE_OK(dp_manifest_new(&m, &meta, &err));
-    CHECK_OK(dp_manifest_add(m, &(struct dp_manifest_shard){"a.bin", "a.dpx", 5, 1, 10, HEX64, HEX64}, &err));
-    CHECK_OK(dp_manifest_add(m, &(struct dp_manifest_shard){"sub/b.bin", "sub/b.dpx", 7, 2, 14, HEX64, HEX64}, &err));
+    CHECK_OK(dp_manifest_add(
+        m, &(struct dp_manifest_shard){"a.bin", "a.dpx", 5, 1, 10, HEX64, HEX64}, &err));
+    CHECK_OK(dp_manifest_add(
+        m, &(struct dp_manifest_shard){"sub/b.bin", "sub/b.dpx", 7, 2, 14, HEX64, HEX64}, &err));
     CHECK_OK(dp_manifest_render(m, &b, &err));
     CHECK_SPAN(dp_buf_span(&b), golden);
     REQUIRE_OK(dp_manifest_parse(&back, dp_buf_span(&b), "m", &err));
-    CHECK(dp_hash128_eq(back->hash, m->hash) && dp_hash128_eq(m->hash, dp_manifest_hash(dp_span_str(golden))));
+    CHECK(dp_hash128_eq(back->hash, m->hash) &&
+          dp_hash128_eq(m->hash, dp_manifest_hash(dp_span_str(golden))));
     CHECK_INT(back->count, 2);
     CHECK_INT(back->tokens, 12);
     CHECK_INT(back->documents, 3);
@@ -39,25 +42,51 @@ TEST(manifest_has_one_form)
 
 TEST(manifest_bad_files_are_refused)
 {
-    static const struct { const char *from, *to, *says; } t[] = {
-        {"dpipe-manifest", "other", "format"}, {"\"version\": 1", "\"version\": 2", "version 2"}, {"\"u16\"", "\"u32\"", "bytes"},
-        {"\"u16\"", "16", "bytes"}, {"\"vocab_size\": 300", "\"vocab_size\": 0", "vocab_size"}, {"\"vocab_size\": 300", "\"vocab_size\": 3e2", "vocab_size"},
-        {"\"vocab_size\": 300", "\"vocab_size\": 99999999999999999999", "m"}, {"\"eot\": 0", "\"eot\": 300", "eot"}, {"\"eot\": 0", "\"eot\": -2", "eot"},
-        {"00000000000000040000000000000003", "04", "tokenizer"}, {"\"tokens\": 12", "\"tokens\": 13", "totals"},
-        {"\"documents\": 3", "\"documents\": -3", "documents"}, {"\"tokens\": 5", "\"tokens\": -5", "tokens"},
-        {"\"tokens\": 5", "\"tokens\": 1073741825", "tokens"}, {"\"bytes\": 10", "\"bytes\": 11", "bytes"}, {"a.bin", "../a.bin", "folder"},
-        {"a.bin", "/etc/passwd", "folder"}, {"a.bin", "", "folder"}, {"a.bin", "x//y", "folder"}, {"a.bin", "x/./y", "folder"}, {"a.bin", "x/..", "folder"},
-        {"a.bin", "x/", "folder"}, {"a.bin", "x\\u0000y", "name"}, {"a.bin", "x\\ny", "folder"}, {"a.dpx", "a.bin", "twice"}, {"a.bin", "sub/b.dpx", "twice"},
-        {"abcdef\"", "abcdeF\"", "digest"}, {"0123456789", "012345678", "sha256"}, {"\"shards\": [", "\"shards\": [7,", "name"},
-        {"\"shards\"", "\"shard\"", "shards"}, {"\"documents\": 1,", "\"documents\": 0,", "go together"}, {"]\n}", "]", "m"}, {"]\n}", "]}}", "m"}};
+    static const struct {
+        const char *from, *to, *says;
+    } t[] = {{"dpipe-manifest", "other", "format"},
+             {"\"version\": 1", "\"version\": 2", "version 2"},
+             {"\"u16\"", "\"u32\"", "bytes"},
+             {"\"u16\"", "16", "bytes"},
+             {"\"vocab_size\": 300", "\"vocab_size\": 0", "vocab_size"},
+             {"\"vocab_size\": 300", "\"vocab_size\": 3e2", "vocab_size"},
+             {"\"vocab_size\": 300", "\"vocab_size\": 99999999999999999999", "m"},
+             {"\"eot\": 0", "\"eot\": 300", "eot"},
+             {"\"eot\": 0", "\"eot\": -2", "eot"},
+             {"00000000000000040000000000000003", "04", "tokenizer"},
+             {"\"tokens\": 12", "\"tokens\": 13", "totals"},
+             {"\"documents\": 3", "\"documents\": -3", "documents"},
+             {"\"tokens\": 5", "\"tokens\": -5", "tokens"},
+             {"\"tokens\": 5", "\"tokens\": 1073741825", "tokens"},
+             {"\"bytes\": 10", "\"bytes\": 11", "bytes"},
+             {"a.bin", "../a.bin", "folder"},
+             {"a.bin", "/etc/passwd", "folder"},
+             {"a.bin", "", "folder"},
+             {"a.bin", "x//y", "folder"},
+             {"a.bin", "x/./y", "folder"},
+             {"a.bin", "x/..", "folder"},
+             {"a.bin", "x/", "folder"},
+             {"a.bin", "x\\u0000y", "name"},
+             {"a.bin", "x\\ny", "folder"},
+             {"a.dpx", "a.bin", "twice"},
+             {"a.bin", "sub/b.dpx", "twice"},
+             {"abcdef\"", "abcdeF\"", "digest"},
+             {"0123456789", "012345678", "sha256"},
+             {"\"shards\": [", "\"shards\": [7,", "name"},
+             {"\"shards\"", "\"shard\"", "shards"},
+             {"\"documents\": 1,", "\"documents\": 0,", "go together"},
+             {"]\n}", "]", "m"},
+             {"]\n}", "]}}", "m"}};
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
         char text[4096];
         const char *at = strstr(golden, t[i].from);
         REQUIRE(at);
-        snprintf(text, sizeof text, "%.*s%s%s", (int)(at - golden), golden, t[i].to, at + strlen(t[i].from));
+        snprintf(text, sizeof text, "%.*s%s%s", (int)(at - golden), golden, t[i].to,
+                 at + strlen(t[i].from));
         struct dp_manifest *m;
         int rc = dp_manifest_parse(&m, dp_span_str(text), "m", &err);
-        if (rc != DP_CORRUPT || m || !strstr(err.msg, t[i].says)) DP_TEST_FAIL("%s -> %s: %d %s", t[i].from, t[i].to, rc, rc < 0 ? err.msg : "");
+        if (rc != DP_CORRUPT || m || !strstr(err.msg, t[i].says))
+            DP_TEST_FAIL("%s -> %s: %d %s", t[i].from, t[i].to, rc, rc < 0 ? err.msg : "");
         dp_manifest_free(m);
     }
 }
@@ -78,7 +107,8 @@ struct log {
 static void log_problem(void *ctx, const struct dp_verify_problem *p)
 {
     struct log *l = ctx;
-    l->n += (size_t)snprintf(l->text + l->n, sizeof l->text - l->n, "%s %d %lld %s\n", p->shard, p->code, (long long)p->frame, p->what);
+    l->n += (size_t)snprintf(l->text + l->n, sizeof l->text - l->n, "%s %d %lld %s\n", p->shard,
+                             p->code, (long long)p->frame, p->what);
 }
 
 TEST(manifest_verify_finds_and_names_everything)
@@ -95,7 +125,8 @@ TEST(manifest_verify_finds_and_names_everything)
     CHECK_INT(t.documents, d.docs);
     data_flip(d.dir, "part-003.bin", 77);
     data_flip(d.dir, "part-004.dpx", 1500);
-    char *gone = dp_fs_join(d.dir, "part-066.bin"), *a = dp_fs_join(d.dir, "part-067.bin"), *b = dp_fs_join(d.dir, "part-068.bin");
+    char *gone = dp_fs_join(d.dir, "part-066.bin"), *a = dp_fs_join(d.dir, "part-067.bin"),
+         *b = dp_fs_join(d.dir, "part-068.bin");
     unlink(gone);
     truncate(a, 10);
     struct dp_span other = data_file(d.dir, "part-001.bin");
@@ -124,7 +155,8 @@ TEST(manifest_verify_catches_a_consistent_swap)
     /* Two shards with equal counts whose files changed places: only digests can tell. */
     struct data d;
     REQUIRE_OK(data_make(&d, 300, 0, 2, 40, 0, 22, &err));
-    static const char *const swap[][2] = {{"part-000.dpx", "part-001.dpx"}, {"part-000.bin", "part-001.bin"}};
+    static const char *const swap[][2] = {{"part-000.dpx", "part-001.dpx"},
+                                          {"part-000.bin", "part-001.bin"}};
     for (int i = 0; i < 2; i++) {
         struct dp_span x = data_file(d.dir, swap[i][0]), y = data_file(d.dir, swap[i][1]);
         char *px = dp_fs_join(d.dir, swap[i][0]), *py = dp_fs_join(d.dir, swap[i][1]);

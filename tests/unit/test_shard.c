@@ -28,10 +28,12 @@ static void check_round_trip(uint32_t vocab, int64_t eot, int docs, uint32_t max
         }
     for (size_t k = 0; k < d.docs; k++) {
         REQUIRE(dp_shard_ends(s)[k] == d.doc[k].first + d.doc[k].n);
-        REQUIRE(dp_hash128_eq(dp_shard_contents(s)[k], d.doc[k].content) && dp_hash128_eq(dp_shard_doc_ids(s)[k], d.doc[k].id));
+        REQUIRE(dp_hash128_eq(dp_shard_contents(s)[k], d.doc[k].content) &&
+                dp_hash128_eq(dp_shard_doc_ids(s)[k], d.doc[k].id));
         REQUIRE(dp_shard_sources(s)[k] == d.doc[k].source);
         if (!d.doc[k].n) continue;
-        REQUIRE(dp_shard_document_at(s, d.doc[k].first) == k && dp_shard_document_at(s, d.doc[k].first + d.doc[k].n - 1) == k);
+        REQUIRE(dp_shard_document_at(s, d.doc[k].first) == k &&
+                dp_shard_document_at(s, d.doc[k].first + d.doc[k].n - 1) == k);
     }
     CHECK_OK(dp_shard_verify(s, NULL, NULL, &err));
     dp_shard_close(s);
@@ -47,9 +49,12 @@ TEST(shard_reads_back_what_was_written)
         int64_t eot;
         int docs;
         uint32_t max_len;
-    } t[] = {{50257, 50256, 300, 700}, {65536, 65535, 40, 3000}, {65537, 0, 300, 700}, {1u << 31, -1, 20, 9000}, {2, -1, 500, 2}, {50257, 50256, 0, 0},
-             {300, -1, 5, 0}, {300, 0, 5, 0}};
-    for (size_t i = 0; i < sizeof t / sizeof *t; i++) check_round_trip(t[i].vocab, t[i].eot, t[i].docs, t[i].max_len);
+    } t[] = {{50257, 50256, 300, 700}, {65536, 65535, 40, 3000},
+             {65537, 0, 300, 700},     {1u << 31, -1, 20, 9000},
+             {2, -1, 500, 2},          {50257, 50256, 0, 0},
+             {300, -1, 5, 0},          {300, 0, 5, 0}};
+    for (size_t i = 0; i < sizeof t / sizeof *t; i++)
+        check_round_trip(t[i].vocab, t[i].eot, t[i].docs, t[i].max_len);
 }
 
 TEST(shard_body_is_flat_little_endian)
@@ -189,7 +194,8 @@ TEST(shard_hostile_side_files_are_refused)
         case 11: h->reserved[5] = 1; break;
         }
         h->header_crc = dp_crc32c(0, h, offsetof(struct dpx_header, header_crc));
-        if (copy_open(bin, dp_span(copy, dpx.len)) != DP_CORRUPT) DP_TEST_FAIL("case %d was taken", k);
+        if (copy_open(bin, dp_span(copy, dpx.len)) != DP_CORRUPT)
+            DP_TEST_FAIL("case %d was taken", k);
     }
     memcpy(copy, dpx.ptr, dpx.len);
     h->vocab_size = 50256; /* consistent, but ids are now outside */
@@ -215,14 +221,19 @@ TEST(shard_writer_refuses)
     uint32_t ids[] = {1, 2, 100};
     CHECK_INT(dp_shard_writer_add(w, h, h, 0, ids, 3, &err), DP_CORRUPT);
     CHECK_INT(dp_shard_writer_tokens(w), 0);
-    CHECK_INT(dp_shard_writer_add(w, h, h, 0, ids, (size_t)1 << 30, &err), DP_LIMIT); /* with EOT one too many; ids are not read */
-    CHECK(!dp_shard_writer_fits(w, (size_t)1 << 30) && dp_shard_writer_fits(w, ((size_t)1 << 30) - 1) && !dp_shard_writer_fits(w, SIZE_MAX));
+    CHECK_INT(dp_shard_writer_add(w, h, h, 0, ids, (size_t)1 << 30, &err),
+              DP_LIMIT); /* with EOT one too many; ids are not read */
+    CHECK(!dp_shard_writer_fits(w, (size_t)1 << 30) &&
+          dp_shard_writer_fits(w, ((size_t)1 << 30) - 1) && !dp_shard_writer_fits(w, SIZE_MAX));
     CHECK_OK(dp_shard_writer_add(w, h, h, 0, ids, 2, &err));
     CHECK_INT(dp_shard_writer_tokens(w), 3);
     dp_shard_writer_close(w);
     CHECK(!dp_fs_exists(bin) && !dp_fs_exists(dpx)); /* unfinished: removed */
-    static const struct dp_shard_meta bad[] = {{.vocab_size = 0, .eot = -1}, {.vocab_size = 10, .eot = 10}, {.vocab_size = 10, .eot = -2},
-                                               {.vocab_size = 10, .eot = 1, .dtype = 4}, {.vocab_size = UINT32_MAX, .eot = -1}};
+    static const struct dp_shard_meta bad[] = {{.vocab_size = 0, .eot = -1},
+                                               {.vocab_size = 10, .eot = 10},
+                                               {.vocab_size = 10, .eot = -2},
+                                               {.vocab_size = 10, .eot = 1, .dtype = 4},
+                                               {.vocab_size = UINT32_MAX, .eot = -1}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         CHECK_INT(dp_shard_writer_open(&w, bin, dpx, &bad[i], &err), DP_CONFIG);
         CHECK(!dp_fs_exists(bin));
@@ -242,14 +253,19 @@ TEST(shard_failed_write_makes_no_shard)
     signal(SIGXFSZ, SIG_IGN);
     getrlimit(RLIMIT_FSIZE, &was);
     /* The limit hits the body in add, in finish, and the side file. */
-    static const struct { int docs; size_t n; rlim_t limit; } t[] = {{50, 100000, 1 << 20}, {1, 1000, 100}, {1000, 1, 30000}};
+    static const struct {
+        int docs;
+        size_t n;
+        rlim_t limit;
+    } t[] = {{50, 100000, 1 << 20}, {1, 1000, 100}, {1000, 1, 30000}};
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
         struct dp_shard_writer *w;
         REQUIRE_OK(dp_shard_writer_open(&w, bin, dpx, &meta, &err));
         struct rlimit low = {t[i].limit, was.rlim_max};
         setrlimit(RLIMIT_FSIZE, &low);
         int rc = DP_OK;
-        for (int k = 0; k < t[i].docs && rc >= 0; k++) rc = dp_shard_writer_add(w, h, h, 0, ids, t[i].n, &err);
+        for (int k = 0; k < t[i].docs && rc >= 0; k++)
+            rc = dp_shard_writer_add(w, h, h, 0, ids, t[i].n, &err);
         if (rc >= 0) rc = dp_shard_writer_finish(w, NULL, NULL, &err);
         CHECK_INT(rc, DP_IO);
         CHECK(dp_shard_writer_add(w, h, h, 0, ids, 1, &err) < 0); /* dead */
@@ -268,19 +284,24 @@ TEST(shard_bytes_are_frozen)
     /* The format's bytes: a change here is a new version of it. */
     struct dp_shard_meta meta = {.vocab_size = 300, .eot = 0, .tokenizer = {3, 4}};
     struct dp_shard_writer *w;
-    char *dir = dp_test_tmpdir(), *bin = dp_fs_join(dir, "a.bin"), *dpx = dp_fs_join(dir, "a.dpx"), hex[2][DP_HEX256], again[DP_HEX256];
+    char *dir = dp_test_tmpdir(), *bin = dp_fs_join(dir, "a.bin"), *dpx = dp_fs_join(dir, "a.dpx"),
+         hex[2][DP_HEX256], again[DP_HEX256];
     uint32_t ids[] = {1, 2, 299};
     REQUIRE_OK(dp_shard_writer_open(&w, bin, dpx, &meta, &err));
-    CHECK_OK(dp_shard_writer_add(w, (struct dp_hash128){5, 6}, (struct dp_hash128){7, 8}, 9, ids, 3, &err));
+    CHECK_OK(dp_shard_writer_add(w, (struct dp_hash128){5, 6}, (struct dp_hash128){7, 8}, 9, ids, 3,
+                                 &err));
     CHECK_OK(dp_shard_writer_finish(w, hex[0], hex[1], &err));
     dp_shard_writer_close(w);
     struct dp_span b = data_file(dir, "a.bin"), x = data_file(dir, "a.dpx");
     CHECK(b.len == 8 && memcmp(b.ptr, "\1\0\2\0\x2b\1\0\0", 8) == 0);
     CHECK_INT(x.len, 128 + 44 + 4);
-    static const unsigned char head[80] = {'D', 'P', 'X', '1', 1, 0, 0, 0, 2, 0, 0, 0, 0x2c, 1, 0, 0, [24] = 4, [32] = 1, [40] = 3, [48] = 4,
-                                           [58] = 1, [64] = 1, [72] = 176};
+    static const unsigned char head[80] = {
+        'D',      'P',      'X',      '1',      1,        0,        0,         0,
+        2,        0,        0,        0,        0x2c,     1,        0,         0,
+        [24] = 4, [32] = 1, [40] = 3, [48] = 4, [58] = 1, [64] = 1, [72] = 176};
     CHECK(x.len >= 80 && memcmp(x.ptr, head, 80) == 0);
-    CHECK(x.len == 176 && x.ptr[128] == 4 && x.ptr[136] == 7 && x.ptr[144] == 8 && x.ptr[152] == 5 && x.ptr[160] == 6 && x.ptr[168] == 9);
+    CHECK(x.len == 176 && x.ptr[128] == 4 && x.ptr[136] == 7 && x.ptr[144] == 8 &&
+          x.ptr[152] == 5 && x.ptr[160] == 6 && x.ptr[168] == 9);
     CHECK_OK(dp_sha256_span(b, again, &err));
     CHECK_STR(hex[0], again);
     CHECK_OK(dp_sha256_span(x, again, &err));

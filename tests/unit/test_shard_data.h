@@ -1,4 +1,5 @@
-/* Data sets for the tests of shards, manifests, exports and the feed: made from a seed, kept in memory for comparison. */
+/* Data sets for the tests of shards, manifests, exports and the feed: made from a seed, kept in
+ * memory for comparison. */
 #ifndef DP_TESTS_UNIT_TEST_SHARD_DATA_H
 #define DP_TESTS_UNIT_TEST_SHARD_DATA_H
 
@@ -23,8 +24,10 @@ struct data {
     size_t docs;
 };
 
-/* `shards` shards of `per_shard` documents of 0 to max_len ids. Every 7th document repeats the content hash of the one before it. */
-__attribute__((unused)) static int data_make(struct data *d, uint32_t vocab, int64_t eot, int shards, int per_shard, uint32_t max_len,
+/* `shards` shards of `per_shard` documents of 0 to max_len ids. Every 7th document repeats the
+ * content hash of the one before it. */
+__attribute__((unused)) static int data_make(struct data *d, uint32_t vocab, int64_t eot,
+                                             int shards, int per_shard, uint32_t max_len,
                                              uint64_t seed, struct dp_err *e)
 {
     memset(d, 0, sizeof *d);
@@ -45,7 +48,11 @@ __attribute__((unused)) static int data_make(struct data *d, uint32_t vocab, int
         for (int k = 0; k < per_shard; k++) {
             struct data_doc *doc = &d->doc[d->docs];
             uint64_t n = dp_splitmix64(&seed) % (max_len + 1u);
-            *doc = (struct data_doc){{d->docs, 5}, {dp_splitmix64(&seed), 9}, (uint32_t)(s * 10 + k % 3), d->tokens, n + (eot >= 0)};
+            *doc = (struct data_doc){{d->docs, 5},
+                                     {dp_splitmix64(&seed), 9},
+                                     (uint32_t)(s * 10 + k % 3),
+                                     d->tokens,
+                                     n + (eot >= 0)};
             if (d->docs % 7 == 6) doc->content = doc[-1].content;
             uint32_t *ids = d->all + d->tokens;
             for (uint64_t i = 0; i < n; i++) ids[i] = (uint32_t)(dp_splitmix64(&seed) % vocab);
@@ -54,7 +61,10 @@ __attribute__((unused)) static int data_make(struct data *d, uint32_t vocab, int
             d->tokens += doc->n;
             d->docs++;
         }
-        struct dp_manifest_shard row = {.name = bin, .index = dpx, .tokens = dp_shard_writer_tokens(w), .documents = (uint64_t)per_shard};
+        struct dp_manifest_shard row = {.name = bin,
+                                        .index = dpx,
+                                        .tokens = dp_shard_writer_tokens(w),
+                                        .documents = (uint64_t)per_shard};
         row.bytes = row.tokens * (uint64_t)dp_shard_dtype_of(vocab);
         DP_TRY(dp_shard_writer_finish(w, row.sha256, row.index_sha256, e));
         DP_TRY(dp_manifest_add(m, &row, e));

@@ -27,14 +27,15 @@ static void keep(char *to, size_t cap, struct dp_span s)
 static char *transcript(struct dp_span bytes, const char *name)
 {
     struct dp_ingest_options o = {0};
-    struct dp_buf t;
+    struct dp_buf t, damage; /* damage goes behind the rows */
     struct dp_batch b;
     struct dp_reader *r = NULL;
-    dp_buf_init(&t, 1 << 20);
+    dp_buf_init(&damage, 1 << 24);
+    dp_buf_init(&t, 1 << 24);
     dp_buf_add_str(&t, "");
     CHECK_OK(dp_opt_defaults(dp_ingest_opts, &o, &err));
     CHECK_OK(dp_batch_init(&b, 50, 64 << 20, &err));
-    int rc = dp_reader_open_span(&r, &o, bytes, name, "", "d", on_damage, &t, &err);
+    int rc = dp_reader_open_span(&r, &o, bytes, name, "", "d", on_damage, &damage, &err);
     while (rc == DP_OK && (rc = dp_reader_next(r, &b, &err)) == DP_OK)
         for (uint32_t i = 0; i < b.count; i++) {
             dp_buf_add_span(&t, b.pos[i]);
@@ -49,6 +50,8 @@ static char *transcript(struct dp_span bytes, const char *name)
     dp_reader_close(r);
     dp_batch_release(&b);
     dp_opt_release(dp_ingest_opts, &o);
+    dp_buf_add_span(&t, dp_buf_span(&damage));
+    dp_buf_release(&damage);
     return t.ptr;
 }
 
@@ -78,12 +81,12 @@ TEST(files_of_other_projects)
     } cases[] = {
         {"warcio--example.warc.gz", "@784 kept 1270\n", 5},
         {"warcio--example-iana.org-chunked.warc", "@405 kept 7223\n", 2},
-        {"warcio--example-resource.warc.gz", "@692 kept 1303\n", 2},
+        {"warcio--example-resource.warc.gz", "@802 kept 1303\n", 2},
         {"warcio--example-wrong-chunks.warc.gz", "@0 kept 1270\n", 1},
-        {"warcio--example-wget-bad-target-uri.warc.gz", "@788 kept 1270\n@2253 kept 49\n@2620 kept 471\n", 3},
-        {"warcio--example-space-in-target-uri.warc.gz", "@260 format 70\n", 1},
+        {"warcio--example-wget-bad-target-uri.warc.gz", "@824 kept 1270\n@2295 kept 49\n@2681 kept 471\n", 3},
+        {"warcio--example-space-in-target-uri.warc.gz", "@241 format 70\n", 1},
         {"warcio--example-bad-non-chunked.warc.gz", "@0+1197 kept 1270\n", 5},
-        {"warcio--example-trunc.warc", "!1197\n@1197 kept 1270\n!2560\n", 3},
+        {"warcio--example-trunc.warc", "@1197 kept 1270\n!1197\n!2560\n", 3},
         {"warcio--example-space-in-url.arc", "!151\n", 1},
         {"fastwarc--block-sized-records.warc.gz", "", 3},
         {"fastwarc--block-sized-records.warc.lz4", "", 3},
@@ -123,12 +126,12 @@ TEST(wrong_lengths_lose_one_record_at_most)
         int length;
         const char *want;
     } cases[] = {
-        {10, "@0 kept 5\n@149 kept 10\n@304 kept 5\n"},
-        {6, "@0 kept 5\n@149 kept 6\n!300\n@303 kept 5\n"},     /* too small: the rest is garbage, and said so */
-        {20, "@0 kept 5\n!149\n@304 kept 5\n"},                 /* into the next record */
-        {150, "@0 kept 5\n!149\n@305 kept 5\n"},
-        {5000, "@0 kept 5\n!149\n@306 kept 5\n"},               /* past the end */
-        {2000000000, "@0 kept 5\n!149\n@312 kept 5\n"},
+        {10, "@0 kept 5\n@148 kept 10\n@302 kept 5\n"},
+        {6, "@0 kept 5\n@148 kept 6\n@301 kept 5\n!293\n"}, /* too small: the rest is garbage, and said so */
+        {20, "@0 kept 5\n@302 kept 5\n!148\n"},             /* into the next record's first line */
+        {150, "@0 kept 5\n@303 kept 5\n!148\n"},
+        {5000, "@0 kept 5\n@304 kept 5\n!148\n"},           /* past the end */
+        {2000000000, "@0 kept 5\n@310 kept 5\n!148\n"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct dp_buf b = three(cases[i].length);
@@ -147,7 +150,7 @@ TEST(garbage_between_records)
         dp_buf_add(&b, garbage[i], i == 3 ? 4 : strlen(garbage[i]));
         add_record(&b, "conversion", "text/plain", "second", -1);
         char *got = transcript(dp_buf_span(&b), "x.warc");
-        CHECK(strstr(got, "@0 kept 5\n!") == got && strstr(got, " kept 6\n"));
+        CHECK(strstr(got, "@0 kept 5\n@") == got && strstr(got, " kept 6\n!"));
         CHECK_INT(stats.damaged, 1);
         free(got);
         dp_buf_release(&b);
@@ -167,7 +170,7 @@ TEST(headers_in_all_shapes)
     for (int i = 0; i < 70000; i++) dp_buf_add_char(&b, 'x');
     dp_buf_add_str(&b, "\r\nContent-Length: 2\r\n\r\nhi\r\n\r\n");
     add_record(&b, "resource", "text/plain", "next", -1);
-    check(dp_buf_span(&b), "x.warc", "!0\n@70064 kept 4\n");
+    check(dp_buf_span(&b), "x.warc", "@70063 kept 4\n!0\n");
     dp_buf_release(&b);
 }
 
@@ -195,12 +198,38 @@ TEST(http_responses)
     CHECK_STR(last_text, "abcde");
     CHECK_STR(http("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n<p>not chunked"), "@0 kept 14\n");
     CHECK_STR(last_text, "<p>not chunked");
-    CHECK_STR(http("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n9\r\nde"), "!0\n@0 kept 5\n");
+    CHECK_STR(http("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n9\r\nde"), "@0 kept 5\n!0\n");
     CHECK_STR(http("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Type: text/plain\r\n\r\nplain"), "@0 kept 5\n");
     CHECK_STR(http("HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Type: text/plain\r\n\r\n\x8b\x02\x80\x01\x02\x03\x04\x05\x06\x07"), "@0 format 10\n");
     CHECK_STR(http("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n"), "@0 empty 0\n");
     CHECK_STR(http("HTTP/1.1 200 OK"), "@0 empty 0\n");
     CHECK_STR(http("<p>no status line"), "@0 kept 17\n");
+}
+
+/* Records of all sizes in buffered streams: the window moves and grows under the header (once a use after free that skipped records). */
+TEST(streams_of_all_codecs_give_every_record)
+{
+    static const char *const files[] = {"sizes.warc.zst", "sizes.warc.gz", "sizes.warc.bz2"};
+    struct dp_buf want;
+    dp_buf_init(&want, 1 << 16);
+    uint64_t at = 0;
+    for (int i = 0; i < 60; i++) {
+        char head[300];
+        int line = snprintf(NULL, 0, "line %d of a long record\n", i);
+        int bytes = line * (1 + (int)((int64_t)i * i * 7919 % 12007));
+        int n = snprintf(head, sizeof head, "WARC/1.1\r\nWARC-Type: resource\r\nWARC-Target-URI: http://x/%d\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n", i, bytes);
+        if (i) dp_buf_printf(&want, "@0+%" PRIu64 " kept %d\n", at, bytes);
+        else dp_buf_printf(&want, "@0 kept %d\n", bytes);
+        at += (uint64_t)(n + bytes + 4);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        struct dp_buf b = load(files[i]);
+        check(dp_buf_span(&b), files[i], want.ptr);
+        CHECK_INT(stats.skipped, 0);
+        CHECK_STR(last_url, "http://x/59");
+        dp_buf_release(&b);
+    }
+    dp_buf_release(&want);
 }
 
 TEST(bad_gzip_members_lose_only_themselves)
@@ -210,15 +239,15 @@ TEST(bad_gzip_members_lose_only_themselves)
     dp_buf_init(&twice, 1 << 20);
     dp_buf_add_span(&twice, dp_buf_span(&b));
     dp_buf_add_span(&twice, dp_buf_span(&b));
-    /* each byte of the response's member (offsets 788 to 1985) in turn, coarsely: the records around it must all come */
-    for (size_t at = 788; at < 1980; at += 13) {
+    /* each byte of the response's member (offsets 824 to 1977) in turn, coarsely: the records around it must all come */
+    for (size_t at = 824; at < 1970; at += 13) {
         twice.ptr[at] = (char)(twice.ptr[at] ^ 0xff);
         char *got = transcript(dp_buf_span(&twice), "x.warc.gz");
-        const char *wanted[] = {"@2253 kept 49\n", "@2620 kept 471\n", "@4055 kept 1270\n", "@5520 kept 49\n", "@5887 kept 471\n"};
+        const char *wanted[] = {"@2295 kept 49\n", "@2681 kept 471\n", "@4091 kept 1270\n", "@5562 kept 49\n", "@5948 kept 471\n"};
         for (size_t k = 0; k < 5; k++)
             if (!strstr(got, wanted[k])) DP_TEST_FAIL("byte %zu bad: no %s in\n%s", at, wanted[k], got);
-        /* bytes 4 to 9 of a gzip header (time, flags, system) carry nothing */
-        if (at >= 798 && !stats.damaged) DP_TEST_FAIL("byte %zu bad: not reported", at);
+        /* time, system and wget's extra field of the gzip header carry nothing */
+        if (at >= 850 && !stats.damaged) DP_TEST_FAIL("byte %zu bad: not reported", at);
         free(got);
         twice.ptr[at] = (char)(twice.ptr[at] ^ 0xff);
     }

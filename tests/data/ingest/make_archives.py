@@ -99,3 +99,12 @@ enc = bytearray(zipped([("secret.txt", TEXT), ("open.txt", TEXT)]))
 enc[6] |= 1
 enc[enc.index(b"PK\x01\x02") + 8] |= 1
 write("encrypted.zip", bytes(enc))
+
+# Records of all sizes in streams that must be buffered: the window moves and grows under them.
+warc = b""
+for i in range(60):
+    block = (b"line %d of a long record\n" % i) * (1 + (i * i * 7919) % 12007)
+    warc += b"WARC/1.1\r\nWARC-Type: resource\r\nWARC-Target-URI: http://x/%d\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % (i, len(block)) + block + b"\r\n\r\n"
+write("sizes.warc.zst", subprocess.run(["zstd", "-19", "-c", "-q"], input=warc, stdout=subprocess.PIPE, check=True).stdout)
+write("sizes.warc.gz", gzip.compress(warc, mtime=0))
+write("sizes.warc.bz2", bz2.compress(warc))
