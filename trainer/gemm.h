@@ -54,10 +54,16 @@ struct dp_gemm_level {
     /* Transpose rows[0..mr) x k into out[k][mr]; ld floats between rows. NULL: the plain loop. */
     void (*pack_a)(int64_t k, const float *a, int64_t lda, float *out);
     void (*pack_b)(int64_t k, const float *b, int64_t ldb, float *out); /* the same for nr rows */
+    /* For measuring the processor's peak: n rounds of independent fused multiply-adds, `peak_flops` operations a round. */
+    float (*peak)(int64_t n);
+    int peak_flops;
 };
 extern const struct dp_gemm_level dp_gemm_scalar, dp_gemm_avx2, dp_gemm_avx512;
 /* The level that dp_cpu() says. */
 const struct dp_gemm_level *dp_gemm_level(void);
+
+/* The peak of one thread in floating-point operations per second of CPU time, measured in about 0.1 s: what MFU divides by. */
+double dp_gemm_peak(const struct dp_gemm_level *level);
 
 /* A level, a pool (not owned, may be NULL) and packing memory. One call at a time. */
 struct dp_gemm {

@@ -104,4 +104,27 @@ static void pack_b_avx2(int64_t k, const float *b, int64_t ldb, float *out)
         for (int i = 0; i < NR; i++) out[p * NR + i] = b[i * ldb + p];
 }
 
-const struct dp_gemm_level dp_gemm_avx2 = {MR, NR, kernel_avx2, pack_a_avx2, pack_b_avx2};
+static float peak_avx2(int64_t n)
+{
+    __m256 x = _mm256_set1_ps(0.999f), y = x, s;
+    __m256 r0 = x, r1 = x, r2 = x, r3 = x, r4 = x, r5 = x, r6 = x, r7 = x, r8 = x, r9 = x, r10 = x, r11 = x;
+    for (int64_t i = 0; i < n; i++) {
+        r0 = _mm256_fmadd_ps(r0, x, y);
+        r1 = _mm256_fmadd_ps(r1, x, y);
+        r2 = _mm256_fmadd_ps(r2, x, y);
+        r3 = _mm256_fmadd_ps(r3, x, y);
+        r4 = _mm256_fmadd_ps(r4, x, y);
+        r5 = _mm256_fmadd_ps(r5, x, y);
+        r6 = _mm256_fmadd_ps(r6, x, y);
+        r7 = _mm256_fmadd_ps(r7, x, y);
+        r8 = _mm256_fmadd_ps(r8, x, y);
+        r9 = _mm256_fmadd_ps(r9, x, y);
+        r10 = _mm256_fmadd_ps(r10, x, y);
+        r11 = _mm256_fmadd_ps(r11, x, y);
+    }
+    s = _mm256_add_ps(_mm256_add_ps(_mm256_add_ps(r0, r1), _mm256_add_ps(r2, r3)), _mm256_add_ps(_mm256_add_ps(r4, r5), _mm256_add_ps(r6, r7)));
+    s = _mm256_add_ps(s, _mm256_add_ps(_mm256_add_ps(r8, r9), _mm256_add_ps(r10, r11)));
+    return _mm256_cvtss_f32(s);
+}
+
+const struct dp_gemm_level dp_gemm_avx2 = {MR, NR, kernel_avx2, pack_a_avx2, pack_b_avx2, peak_avx2, 12 * 8 * 2};

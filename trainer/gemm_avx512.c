@@ -41,4 +41,19 @@ static void kernel_avx512(int64_t kc, const float *a, const float *b, const floa
     ROWS(STORE)
 }
 
-const struct dp_gemm_level dp_gemm_avx512 = {MR, NR, kernel_avx512, NULL, NULL};
+#define CHAIN(i) __m512 r##i = x;
+#define CHAIN_STEP(i) r##i = _mm512_fmadd_ps(r##i, x, x);
+#define CHAIN_SUM(i) s = _mm512_add_ps(s, r##i);
+
+static float peak_avx512(int64_t n)
+{
+    __m512 x = _mm512_set1_ps(0.999f), s = x;
+    ROWS(CHAIN)
+    for (int64_t i = 0; i < n; i++) {
+        ROWS(CHAIN_STEP)
+    }
+    ROWS(CHAIN_SUM)
+    return _mm512_cvtss_f32(s);
+}
+
+const struct dp_gemm_level dp_gemm_avx512 = {MR, NR, kernel_avx512, NULL, NULL, peak_avx512, 12 * 16 * 2};
