@@ -19,6 +19,7 @@ struct dp_page_stat {
     bool cut; /* not content, with all below */
 };
 
+#define FURNITURE_SHARE 0.35
 enum { BLOCK = 1, CUT = 2, CELL = 4, PARA = 8, HEAD = 16 };
 static const uint8_t kind[DP_HTML_TAG_COUNT] = {
 #define B(t, f) [DP_HTML_##t] = BLOCK | (f)
@@ -69,10 +70,15 @@ static bool furniture_role(struct dp_span r)
     return false;
 }
 
-static bool marked(const struct dp_html_node *n, bool all)
+/* Not content whatever it holds. */
+static bool never_content(const struct dp_html_node *n, bool all)
 {
-    if (never[n->tag]) return true;
-    if (all) return false;
+    return never[n->tag] || (!all && (n->tag == DP_HTML_NAV || n->tag == DP_HTML_MENU));
+}
+
+/* Furniture by its name; the caller checks that it isn't half the page. */
+static bool named_furniture(const struct dp_html_node *n)
+{
     if (n->tag == DP_HTML_BODY || n->tag == DP_HTML_HTML || n->tag == DP_HTML_ARTICLE || n->tag == DP_HTML_MAIN) return false;
     if (kind[n->tag] & CUT || n->hidden || furniture_role(n->role)) return true;
     if (!(kind[n->tag] & (BLOCK | CELL)) && n->tag != DP_HTML_OTHER && n->tag != DP_HTML_A) return false;
@@ -145,6 +151,25 @@ static void give_points(const struct dp_html *h, struct dp_page_stat *st)
     }
 }
 
+/* A node that its makers call the article's text, when it holds a good part of what the points chose; else 0. */
+static uint32_t strong_hint(const struct dp_html *h, const struct dp_page_stat *st, uint32_t chosen)
+{
+    static const char *const names[] = {"entry-content", "post-content", "article-body", "articlebody", "article-content", "articlecontent",
+        "post-body", "post_body", "story-body", "storybody", "article__body", "article__content", "post__content", "td-post-content", "content-body",
+        "article-text", "articletext", "article_body", "article_text", "entry-text", "blog-content", "post-text", "single-content", "story-content", "article_content", "page-content", "news-content", "newstext"};
+    uint32_t best = 0;
+    for (uint32_t i = 0; i < h->count; i++) {
+        if (st[i].cut) {
+            i = h->node[i].end - 1;
+            continue;
+        }
+        if (!(kind[h->node[i].tag] & BLOCK) || (float)st[i].para_chars < (float)chosen * 0.5f || st[i].para_chars < 150) continue;
+        if (!ANY(h->node[i].cls, names) && !ANY(h->node[i].id, names)) continue;
+        if (!best || i >= h->node[best].end || (float)st[i].para_chars > (float)st[best].para_chars * 0.9f) best = best && i >= h->node[best].end && st[i].para_chars < st[best].para_chars ? best : i;
+    }
+    return best;
+}
+
 static uint32_t choose(const struct dp_html *h, struct dp_page_stat *st)
 {
     uint32_t best = 0, article = 0;
@@ -163,6 +188,8 @@ static uint32_t choose(const struct dp_html *h, struct dp_page_stat *st)
         if (x > top) top = x, best = i;
     }
     if (article && (float)st[article].para_chars > total * 0.4f) return article;
+    uint32_t strong = strong_hint(h, st, st[best].para_chars);
+    if (strong) return strong;
     /* Up while the parent holds clearly more of the page's paragraphs. */
     while (best && h->node[best].tag != DP_HTML_BODY) {
         uint32_t p = h->node[best].parent;
@@ -282,15 +309,31 @@ static uint32_t body_of(const struct dp_html *h)
     return 0;
 }
 
+static void cut(const struct dp_html *h, struct dp_page_stat *st, uint32_t i)
+{
+    for (uint32_t k = i; k < h->node[i].end; k++) st[k].cut = true;
+}
+
 static void mark(const struct dp_html *h, struct dp_page_stat *st, bool all)
 {
     memset(st, 0, h->count * sizeof *st);
     for (uint32_t i = 0; i < h->count; i++) {
-        if (!marked(&h->node[i], all)) continue;
-        st[i].cut = true;
-        for (uint32_t k = i + 1; k < h->node[i].end; k++) st[k].cut = true;
+        if (!never_content(&h->node[i], all)) continue;
+        cut(h, st, i);
         i = h->node[i].end - 1;
     }
+    if (all) return;
+    /* Themes name whole pages "has-sidebar" or "menu-open": what holds a good part of the paragraphs isn't furniture. */
+    sum_up(h, st);
+    uint32_t total = st[0].para_chars;
+    for (uint32_t i = 0; i < h->count; i++) {
+        if (!st[i].cut) {
+            if ((double)st[i].para_chars > (double)total * FURNITURE_SHARE || !named_furniture(&h->node[i])) continue;
+            cut(h, st, i);
+        }
+        i = h->node[i].end - 1;
+    }
+    for (uint32_t i = 0; i < h->count; i++) st[i] = (struct dp_page_stat){.cut = st[i].cut};
 }
 
 int dp_main_text(struct dp_main_text *m, const struct dp_html *h, bool all, struct dp_buf *out)
