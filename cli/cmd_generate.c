@@ -98,4 +98,4 @@ static int run(struct dp_cli *c, struct dp_err *e)
 
 extern const struct dp_command dp_cmd_generate;
 const struct dp_command dp_cmd_generate = {.name = "generate", .summary = "sample text from the model", .args = "", .rows = rows, .own_size = sizeof(struct own),
-    .sections = "train", .run = run};
+    .run = run};
