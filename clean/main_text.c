@@ -42,7 +42,7 @@ static const char *const furniture[] = {"comment", "sidebar", "side-bar", "foote
     "related", "recommend", "navbar", "navigation", "menu", "cookie", "newsletter", "subscribe", "advert", "promo", "sponsor", "widget",
     "popup", "modal", "pagination", "pager", "disqus", "respond", "rss", "tags", "byline", "toolbar", "tooltip", "login", "banner",
     "teaser", "skip-link", "copyright", "author-box", "authorbox", "nav-", "topnav", "subnav", "nextprev", "next-post", "prev-post",
-    "jp-relatedposts", "outbrain", "taboola", "most-read", "mostread", "popular", "trending", "print-only", "signup", "sign-up", "editsection"};
+    "jp-relatedposts", "outbrain", "taboola", "most-read", "mostread", "popular", "trending", "print-only", "caption", "credit", "copyright", "download", "feedback", "contact", "date", "meta", "author", "more-", "readmore", "read-more", "see-also", "infobox", "donat", "abo-", "paywall", "anzeige", "category", "cat-links", "hinweis", "gallery", "signup", "sign-up", "editsection"};
 static const char *const content[] = {"article", "entry-content", "post-content", "content", "main", "story", "post-body", "entry", "text",
     "body", "blog", "post"};
 
@@ -207,6 +207,7 @@ struct writer {
     size_t start;
     int breaks;  /* newlines owed before the next text */
     bool space, tab, item;
+    size_t heading; /* length of out before the heading that was written last, SIZE_MAX after other text */
 };
 
 static void owe(struct writer *w, int n)
@@ -277,7 +278,8 @@ static bool list_of_links(const struct dp_html *h, const struct dp_page_stat *st
 /* The subtree of `root`; blocks are closed when the loop has passed their end. */
 static void write_tree(struct writer *w, const struct dp_html *h, const struct dp_page_stat *st, uint32_t root, bool all)
 {
-    uint32_t up = root, pre_end = 0;
+    uint32_t up = root, pre_end = 0, head_end = 0;
+    w->heading = SIZE_MAX;
     for (uint32_t i = root, end = h->node[root].end; i < end;) {
         for (; up != root && i >= h->node[up].end; up = h->node[up].parent)
             if (kind[h->node[up].tag] & BLOCK) owe(w, gap_of(h->node[up].tag));
@@ -287,12 +289,18 @@ static void write_tree(struct writer *w, const struct dp_html *h, const struct d
             i = n->end;
             continue;
         }
-        if (n->tag == DP_HTML_TEXT) write_text(w, n->text, i < pre_end);
+        if (n->tag == DP_HTML_TEXT) {
+            size_t was = w->out->len;
+            write_text(w, n->text, i < pre_end);
+            if (w->out->len > was && i >= head_end) w->heading = SIZE_MAX;
+            else if (w->out->len > was && w->heading == SIZE_MAX) w->heading = was;
+        }
         else if (n->tag == DP_HTML_BR) owe(w, w->breaks + 1 > 2 ? 2 : w->breaks + 1);
         else if (kind[n->tag] & CELL) w->tab = true;
         else if (kind[n->tag] & BLOCK) {
             owe(w, gap_of(n->tag));
             w->item = n->tag == DP_HTML_LI ? true : w->item && n->tag != DP_HTML_UL && n->tag != DP_HTML_OL;
+            if (kind[n->tag] & HEAD && n->end > head_end) head_end = n->end;
             if (n->tag == DP_HTML_PRE && n->end > pre_end) pre_end = n->end;
         }
         if (n->end > i + 1) up = i;
@@ -300,6 +308,8 @@ static void write_tree(struct writer *w, const struct dp_html *h, const struct d
     }
     w->breaks = 2;
     w->item = false;
+    /* Headings that nothing follows belonged to what was left out. */
+    if (!all && w->heading != SIZE_MAX && w->heading > w->start) w->out->len = w->heading;
 }
 
 static uint32_t body_of(const struct dp_html *h)
