@@ -54,7 +54,7 @@ $(error MODE is release, debug, asan, tsan, fuzz or cov, not $(MODE))
 endif
 
 # -ffp-contract=off: the kernels say themselves where a fused multiply-add stands, so that levels agree bit for bit.
-WARN    := -Wall -Wextra -Wshadow -Wvla -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith -Wwrite-strings -Wformat=2 -Wno-format-truncation $(if $(WERROR),-Werror)
+WARN    := -Wall -Wextra -Wshadow -Wvla -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith -Wwrite-strings -Wformat=2 $(if $(findstring clang,$(CC)),,-Wno-format-truncation) $(if $(WERROR),-Werror)
 WARNXX  := -Wall -Wextra $(if $(WERROR),-Werror)
 CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DDP_VERSION='"$(VERSION)"' -I. $(shell pkg-config --cflags $(LIBS) 2>/dev/null)
 BASEFLAGS := $(OPT) -g -fno-omit-frame-pointer -fPIC -pthread -ffp-contract=off $(SAN)
