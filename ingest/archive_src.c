@@ -285,6 +285,7 @@ static int take_name(struct dp_archive *a, struct archive_entry *entry, struct d
 {
     const char *raw = archive_entry_pathname(entry);
     if (!raw) raw = archive_entry_pathname_utf8(entry);
+    if (!raw && errno == ENOMEM) DP_FAIL(e, NOMEM, "%s: a member's name", a->run->name);
     dp_buf_clear(&a->name);
     if (raw) dp_clean_name(&a->name, dp_span_str(raw));
     else dp_buf_printf(&a->name, "member-%llu", (unsigned long long)a->index); /* a name that no charset explains */
@@ -309,6 +310,7 @@ static int next_header(struct dp_archive *a, struct dp_err *e)
 {
     bool told = false;
     for (int tries = 0; !a->ended && tries < RETRIES_MAX; tries++) {
+        errno = 0; /* take_name looks at it: a name lost to lack of memory must not become another name */
         int rc = archive_read_next_header2(a->la, a->entry);
         if (a->failed) {
             if (e) *e = a->err;
