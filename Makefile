@@ -138,6 +138,14 @@ check: lint
 	@echo "thread sanitizer:"; tests/run.sh build/tsan $(patsubst %,build/tsan/tests/unit/%,$(TSAN_TESTS)) > build/check-tsan.log; s=$$?; cat build/check-tsan.log | sed '$$s/^/tsan: /'; exit $$s
 	@echo "release:"; tests/run.sh $(BUILD) $(UNIT) $(FUZZ) $(SH_TESTS)
 
+## demo: the whole road on real documents, in build/demo; CORPUS=PATH takes another folder, archive or WARC file
+demo: all
+	@CORPUS='$(CORPUS)' tools/demo.sh
+
+## bench-pipeline: the whole road on a .warc.gz of real pages, and datatrove beside it where it is installed
+bench-pipeline: all
+	@bench/pipeline.sh
+
 ## check-fast: the unit tests of this MODE alone
 check-fast: all tests
 	@tests/run.sh $(BUILD) $(UNIT) $(FUZZ)
