@@ -67,10 +67,13 @@ static void find_levels(void)
     if (dp_cpu_detected() >= DP_CPU_AVX512) levels[level_count++] = &dp_gemm_avx512;
 }
 
+static struct dp_gemm shared; /* packing buffers for all products, its pool set by each test */
+
 /* One product by every level, serial and in the pool; the number of elements that differ from the formula. */
 static int64_t differences(int64_t m, int64_t n, int64_t k, int mode, struct dp_pool *pool)
 {
     struct dp_err err = {0};
+    if (!shared.pack_a && dp_gemm_open(&shared, NULL, &err) < 0) abort();
     int ta = mode & 1, tb = mode >> 1 & 1, use_base = mode >> 2 & 1, use_bias = mode >> 3 & 1, in_place = mode >> 4 & 1;
     int64_t an = m * k, bn = n * k, cn = m * n, bad = 0;
     float *a = guarded(an), *b = guarded(bn), *base = guarded(cn), *bias = guarded(n), *c = guarded(cn), *want = malloc((size_t)cn * 4 + 4);
@@ -84,11 +87,9 @@ static int64_t differences(int64_t m, int64_t n, int64_t k, int mode, struct dp_
             g.base = c;
         }
         if (l % 2) {
-            struct dp_gemm run;
-            if (dp_gemm_open(&run, pool, &err) < 0) abort();
-            run.level = levels[l / 2];
-            dp_gemm_run(&run, &g);
-            dp_gemm_close(&run);
+            shared.pool = pool;
+            shared.level = levels[l / 2];
+            dp_gemm_run(&shared, &g);
         } else dp_gemm_serial(levels[l / 2], scratch, &g);
         for (int64_t i = 0; i < cn; i++) bad += memcmp(&c[i], &want[i], 4) != 0;
         memset(c, 0xff, (size_t)cn * 4);
@@ -164,4 +165,10 @@ TEST(not_finite_passes_through)
         CHECK(isnan(c[6]) && isnan(c[7]) && isnan(c[8]));
         free(scratch);
     }
+}
+
+TEST(buffers_are_released)
+{
+    dp_gemm_close(&shared);
+    CHECK(!shared.pack_a);
 }

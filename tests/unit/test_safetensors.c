@@ -124,7 +124,7 @@ TEST(writes_what_it_reads)
     dp_safetensors_close(s);
     CHECK(dp_safetensors_write(path, items, 3, meta, 2, &err) < 0); /* it never overwrites */
     dp_buf_release(&bytes);
-    unlink(path), rmdir(dir), free(path), free(dir);
+    free(path);
 }
 
 TEST(missing_file)
