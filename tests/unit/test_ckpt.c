@@ -1,0 +1,252 @@
+/* Training through checkpoints: N steps equal k + resume bit for bit, and every kind of bad checkpoint or batch is refused with the
+ * file's name and leaves the trainer as it was. */
+#include "base/buf.h"
+#include "base/fs.h"
+#include "base/hash.h"
+#include "tests/test.h"
+#include "trainer/ckpt.h"
+#include "trainer/train.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { VOCAB = 61, WIDTH = 17, ROWS = 4 };
+
+static struct dp_train_options options(int arch)
+{
+    struct dp_train_options o = {0};
+    struct dp_err err = {0};
+    if (dp_opt_defaults(dp_train_opts, &o, &err) < 0) abort();
+    o.arch = arch;
+    o.layers = 2;
+    o.dim = 24;
+    o.heads = 4;
+    o.kv_heads = arch == DP_ARCH_LLAMA ? 2 : 0;
+    o.seq_len = WIDTH - 1;
+    o.batch = 2;
+    o.accum = 2;
+    o.steps = 20;
+    o.warmup = 3;
+    return o;
+}
+
+static void batch_of(int64_t step, int32_t *ids)
+{
+    uint64_t s = 1000 + (uint64_t)step;
+    for (int i = 0; i < ROWS * WIDTH; i++) {
+        ids[i] = (int32_t)(dp_splitmix64(&s) % VOCAB);
+        if (i % 11 == 4) ids[i] = ~ids[i]; /* no loss here */
+    }
+}
+
+static int train(struct dp_trainer *t, int64_t to, struct dp_step_result *r, struct dp_err *e)
+{
+    int32_t ids[ROWS * WIDTH];
+    while (dp_trainer_steps_done(t) < to) {
+        batch_of(dp_trainer_steps_done(t), ids);
+        DP_TRY(dp_trainer_step(t, ids, r, e));
+    }
+    return DP_OK;
+}
+
+static uint64_t file_hash(const char *path)
+{
+    struct dp_err err = {0};
+    struct dp_map map;
+    if (dp_map_open(&map, path, &err) < 0) return 0;
+    uint64_t h = dp_hash64(map.ptr, map.len, 0);
+    dp_map_close(&map);
+    return h;
+}
+
+TEST(steps_equal_steps_and_resume)
+{
+    for (int arch = 0; arch < 2; arch++) {
+        struct dp_err err = {0};
+        struct dp_train_options o = options(arch);
+        struct dp_step_result a = {0}, b = {0};
+        struct dp_trainer *t;
+        char *dir = dp_test_tmpdir(), *whole = dp_fs_join(dir, "whole"), *part = dp_fs_join(dir, "part"), *again = dp_fs_join(dir, "again");
+        REQUIRE_OK(dp_trainer_open(&t, &o, VOCAB, NULL, &err));
+        REQUIRE_OK(train(t, 9, &a, &err));
+        REQUIRE_OK(dp_trainer_save(t, whole, NULL, 0, &err));
+        dp_trainer_close(t);
+
+        struct dp_pool *pool;
+        REQUIRE_OK(dp_pool_open(&pool, 2, &err));
+        REQUIRE_OK(dp_trainer_open(&t, &o, VOCAB, NULL, &err));
+        REQUIRE_OK(train(t, 4, &b, &err));
+        const struct dp_safetensors_kv extra[] = {{"feed_sample", "16"}, {"manifest", "abc"}};
+        REQUIRE_OK(dp_trainer_save(t, part, extra, 2, &err));
+        dp_trainer_close(t);
+        o.seed = 77; /* the checkpoint's weights and seed replace it */
+        REQUIRE_OK(dp_trainer_open(&t, &o, VOCAB, pool, &err));
+        REQUIRE_OK(dp_trainer_load(t, part, &err));
+        CHECK_INT(dp_trainer_steps_done(t), 4);
+        REQUIRE_OK(train(t, 9, &b, &err));
+        REQUIRE_OK(dp_trainer_save(t, again, NULL, 0, &err));
+        dp_trainer_close(t);
+        dp_pool_close(pool);
+        CHECK(file_hash(whole) == file_hash(again) && file_hash(whole) != 0);
+        CHECK(a.loss == b.loss && a.norm == b.norm && a.lr == b.lr);
+
+        struct dp_ckpt *c;
+        REQUIRE_OK(dp_ckpt_open(&c, part, &err));
+        CHECK_SPAN(dp_ckpt_meta(c, "feed_sample"), "16");
+        CHECK_INT(dp_ckpt_step(c), 4);
+        CHECK_INT(dp_ckpt_seed(c), 1);
+        dp_ckpt_close(c);
+        free(whole), free(part), free(again);
+    }
+}
+
+TEST(training_learns)
+{
+    struct dp_err err = {0};
+    struct dp_train_options o = options(DP_ARCH_GPT2);
+    struct dp_trainer *t;
+    struct dp_step_result r;
+    int32_t ids[ROWS * WIDTH];
+    double first = 0, sum;
+    int64_t count;
+    o.steps = 60;
+    o.lr = 1e-2;
+    REQUIRE_OK(dp_trainer_open(&t, &o, VOCAB, NULL, &err));
+    batch_of(0, ids);
+    for (int i = 0; i < 60; i++) {
+        REQUIRE_OK(dp_trainer_step(t, ids, &r, &err));
+        if (i == 0) first = r.loss;
+    }
+    CHECK_NEAR(first, log(VOCAB), 0.1);
+    CHECK(r.loss < 0.5);
+    CHECK_INT(r.step, 60);
+    REQUIRE_OK(dp_trainer_eval(t, ids, 3, &sum, &count, &err)); /* not a multiple of the batch */
+    CHECK(sum / (double)count < 0.5);
+    int64_t want = 0;
+    for (int i = 0; i < 3 * WIDTH; i++) want += i % WIDTH && ids[i] >= 0;
+    CHECK_INT(count, want);
+    dp_trainer_close(t);
+}
+
+TEST(bad_batches)
+{
+    struct dp_err err = {0};
+    struct dp_train_options o = options(DP_ARCH_LLAMA);
+    struct dp_trainer *t;
+    struct dp_step_result r;
+    int32_t ids[ROWS * WIDTH];
+    REQUIRE_OK(dp_trainer_open(&t, &o, VOCAB, NULL, &err));
+    batch_of(0, ids);
+    ids[WIDTH + 3] = VOCAB;
+    CHECK_INT(dp_trainer_step(t, ids, &r, &err), DP_CORRUPT);
+    CHECK(strstr(err.msg, "row 1, position 3") != NULL);
+    ids[WIDTH + 3] = INT32_MIN;
+    CHECK_INT(dp_trainer_step(t, ids, &r, &err), DP_CORRUPT);
+    for (int i = 0; i < ROWS * WIDTH; i++) ids[i] = ~1;
+    CHECK_INT(dp_trainer_step(t, ids, &r, &err), DP_CORRUPT);
+    batch_of(0, ids);
+    struct dp_model *m = dp_trainer_model(t);
+    float keep = m->p[m->layout.head], other = m->p[m->layout.head + 1];
+    m->p[m->layout.head] = NAN;
+    CHECK_INT(dp_trainer_step(t, ids, &r, &err), DP_CORRUPT);
+    CHECK(strstr(err.msg, "diverged") != NULL);
+    CHECK(m->p[m->layout.head + 1] == other);
+    CHECK_INT(dp_trainer_steps_done(t), 0);
+    m->p[m->layout.head] = keep;
+    CHECK_OK(dp_trainer_step(t, ids, &r, &err));
+    dp_trainer_close(t);
+}
+
+/* A copy of `from` with `flip` >= 0 changed, cut to `size` when not 0. */
+static void damage(const char *from, const char *to, int64_t flip, size_t size)
+{
+    struct dp_err err = {0};
+    struct dp_buf b;
+    dp_buf_init(&b, 64 << 20);
+    if (dp_fs_read(from, &b, &err) < 0) abort();
+    if (flip >= 0) b.ptr[flip] ^= 4;
+    if (dp_fs_write_atomic(to, dp_span(b.ptr, size ? size : b.len), &err) < 0) abort();
+    dp_buf_release(&b);
+}
+
+TEST(bad_checkpoints)
+{
+    struct dp_err err = {0};
+    struct dp_train_options o = options(DP_ARCH_GPT2);
+    struct dp_trainer *t, *other;
+    struct dp_step_result r;
+    char *dir = dp_test_tmpdir(), *good = dp_fs_join(dir, "good"), *bad = dp_fs_join(dir, "bad"), *before = dp_fs_join(dir, "before"),
+         *after = dp_fs_join(dir, "after");
+    REQUIRE_OK(dp_trainer_open(&t, &o, VOCAB, NULL, &err));
+    REQUIRE_OK(train(t, 2, &r, &err));
+    REQUIRE_OK(dp_trainer_save(t, good, NULL, 0, &err));
+    REQUIRE_OK(train(t, 3, &r, &err));
+    REQUIRE_OK(dp_trainer_save(t, before, NULL, 0, &err));
+    struct dp_map map;
+    REQUIRE_OK(dp_map_open(&map, good, &err));
+    size_t size = map.len;
+    dp_map_close(&map);
+    for (size_t cut = 1; cut < size; cut += size / 23) {
+        damage(good, bad, -1, cut);
+        CHECK_INT(dp_trainer_load(t, bad, &err), DP_CORRUPT);
+        CHECK(strstr(err.msg, bad) != NULL);
+    }
+    damage(good, bad, (int64_t)size - 5, 0);
+    CHECK_INT(dp_trainer_load(t, bad, &err), DP_CORRUPT);
+    CHECK(strstr(err.msg, "earlier") != NULL);
+    CHECK(dp_trainer_load(t, "/nonexistent/ckpt", &err) < 0);
+    CHECK_INT(dp_trainer_load(t, "tests/data/trainer/gpt2.safetensors", &err), DP_CORRUPT);
+    CHECK_INT(dp_trainer_steps_done(t), 3);
+    REQUIRE_OK(dp_trainer_save(t, after, NULL, 0, &err)); /* nothing changed */
+    CHECK(file_hash(before) == file_hash(after));
+    o.dim = 32;
+    REQUIRE_OK(dp_trainer_open(&other, &o, VOCAB, NULL, &err));
+    CHECK_INT(dp_trainer_load(other, good, &err), DP_CONFIG);
+    CHECK(strstr(err.msg, "dim") != NULL && strstr(err.msg, good) != NULL);
+    dp_trainer_close(other);
+    dp_trainer_close(t);
+    free(good), free(bad), free(before), free(after);
+}
+
+TEST(full_disk_and_wrong_keys)
+{
+    struct dp_err err = {0};
+    struct dp_train_options o = options(DP_ARCH_GPT2);
+    struct dp_trainer *t;
+    char *dir = dp_test_tmpdir(), *path = dp_fs_join(dir, "full");
+    REQUIRE_OK(dp_trainer_open(&t, &o, VOCAB, NULL, &err));
+    struct rlimit old, small;
+    getrlimit(RLIMIT_FSIZE, &old);
+    small = old;
+    small.rlim_cur = 20000;
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &small);
+    int rc = dp_trainer_save(t, path, NULL, 0, &err);
+    setrlimit(RLIMIT_FSIZE, &old);
+    CHECK(rc < 0);
+    CHECK(strstr(err.msg, "not saved") != NULL);
+    CHECK(!dp_fs_exists(path));
+    CHECK_INT(dp_trainer_save(t, path, &(struct dp_safetensors_kv){"step", "1"}, 1, &err), DP_USAGE);
+    CHECK(!dp_fs_exists(path));
+    CHECK_OK(dp_trainer_save(t, path, NULL, 0, &err));
+    CHECK(dp_trainer_save(t, path, NULL, 0, &err) < 0); /* never over another */
+    dp_trainer_close(t);
+    free(path);
+}
+
+TEST(bad_options)
+{
+    struct dp_err err = {0};
+    struct dp_trainer *t;
+    struct dp_train_options o = options(DP_ARCH_GPT2), good = o;
+    o.warmup = 21;
+    CHECK_INT(dp_trainer_open(&t, &o, VOCAB, NULL, &err), DP_CONFIG);
+    o = good, o.min_lr = 1;
+    CHECK_INT(dp_trainer_open(&t, &o, VOCAB, NULL, &err), DP_CONFIG);
+    o = good, o.heads = 7;
+    CHECK_INT(dp_trainer_open(&t, &o, VOCAB, NULL, &err), DP_CONFIG);
+    o = good, o.beta2 = 1;
+    CHECK_INT(dp_trainer_open(&t, &o, VOCAB, NULL, &err), DP_CONFIG);
+    CHECK_INT(dp_trainer_open(&t, &good, 0, NULL, &err), DP_CONFIG);
+}

@@ -1,0 +1,314 @@
+/* The model against three judges: PyTorch's vectors; a forward pass in double written here from the papers' formulas, whose finite
+ * differences are the gradient; and itself with other thread counts, levels and batch splits, bit for bit. */
+#include "base/cpu.h"
+#include "base/fs.h"
+#include "base/hash.h"
+#include "tests/test.h"
+#include "trainer/train.h"
+
+/* --- the model again, in double, one token at a time --- */
+
+struct ref {
+    struct dp_model_config c;
+    const struct dp_layout *l;
+    double *p;
+};
+
+/* "%d" in a name stands for the layer. */
+static const struct dp_param *ref_param(const struct ref *r, const char *name, int layer)
+{
+    char full[DP_MODEL_NAME_MAX];
+    const char *d = strstr(name, "%d");
+    if (d) snprintf(full, sizeof full, "%.*s%d%s", (int)(d - name), name, layer, d + 2);
+    else snprintf(full, sizeof full, "%s", name);
+    const struct dp_param *p = dp_layout_find(r->l, full);
+    if (!p) abort();
+    return p;
+}
+
+static double ref_at(const struct ref *r, const char *name, int layer, int64_t i)
+{
+    return r->p[ref_param(r, name, layer)->offset + (uint64_t)i];
+}
+
+static void ref_linear(const struct ref *r, const char *w, const char *b, int layer, const double *x, int64_t in, double *y, int64_t out)
+{
+    const double *weights = r->p + ref_param(r, w, layer)->offset;
+    for (int64_t o = 0; o < out; o++) {
+        y[o] = b ? ref_at(r, b, layer, o) : 0;
+        const double *row = weights + o * in;
+        for (int64_t i = 0; i < in; i++) y[o] += row[i] * x[i];
+    }
+}
+
+static void ref_norm(const struct ref *r, const char *w, const char *b, int layer, const double *x, double *y)
+{
+    int64_t d = r->c.dim;
+    double mean = 0, var = 0;
+    const double *scale = r->p + ref_param(r, w, layer)->offset, *shift = b ? r->p + ref_param(r, b, layer)->offset : NULL;
+    if (b) for (int64_t i = 0; i < d; i++) mean += x[i] / (double)d;
+    for (int64_t i = 0; i < d; i++) var += (x[i] - mean) * (x[i] - mean) / (double)d;
+    for (int64_t i = 0; i < d; i++) y[i] = (x[i] - mean) / sqrt(var + 1e-5) * scale[i] + (shift ? shift[i] : 0);
+}
+
+static void ref_rotate(double *v, int64_t half, int64_t t)
+{
+    for (int64_t i = 0; i < half; i++) {
+        double a = (double)t * pow(10000, -(double)i / (double)half), x = v[i], y = v[half + i];
+        v[i] = x * cos(a) - y * sin(a);
+        v[half + i] = x * sin(a) + y * cos(a);
+    }
+}
+
+enum { T_MAX = 16, W_MAX = 128 };
+
+/* x[T][dim] += attention(norm(x)) */
+static void ref_attention(const struct ref *r, int layer, double x[T_MAX][W_MAX])
+{
+    const struct dp_model_config *c = &r->c;
+    bool llama = c->arch == DP_ARCH_LLAMA;
+    int64_t d = c->dim, hd = d / c->heads, kv = c->kv_heads * hd;
+    static double q[T_MAX][W_MAX], k[T_MAX][W_MAX], v[T_MAX][W_MAX];
+    double h[W_MAX], all[3 * W_MAX], out[W_MAX], y[W_MAX], s[T_MAX];
+    for (int64_t t = 0; t < c->seq_len; t++) {
+        if (llama) {
+            ref_norm(r, "model.layers.%d.input_layernorm.weight", NULL, layer, x[t], h);
+            ref_linear(r, "model.layers.%d.self_attn.q_proj.weight", NULL, layer, h, d, q[t], d);
+            ref_linear(r, "model.layers.%d.self_attn.k_proj.weight", NULL, layer, h, d, k[t], kv);
+            ref_linear(r, "model.layers.%d.self_attn.v_proj.weight", NULL, layer, h, d, v[t], kv);
+            for (int64_t i = 0; i < c->heads; i++) ref_rotate(q[t] + i * hd, hd / 2, t);
+            for (int64_t i = 0; i < c->kv_heads; i++) ref_rotate(k[t] + i * hd, hd / 2, t);
+        } else {
+            ref_norm(r, "transformer.h.%d.ln_1.weight", "transformer.h.%d.ln_1.bias", layer, x[t], h);
+            ref_linear(r, "transformer.h.%d.attn.c_attn.weight", "transformer.h.%d.attn.c_attn.bias", layer, h, d, all, 3 * d);
+            memcpy(q[t], all, (size_t)d * 8), memcpy(k[t], all + d, (size_t)d * 8), memcpy(v[t], all + 2 * d, (size_t)d * 8);
+        }
+    }
+    for (int64_t t = 0; t < c->seq_len; t++) {
+        memset(out, 0, sizeof out);
+        for (int64_t n = 0; n < c->heads; n++) {
+            int64_t g = n * c->kv_heads / c->heads;
+            double sum = 0;
+            for (int64_t u = 0; u <= t; u++) {
+                s[u] = 0;
+                for (int64_t i = 0; i < hd; i++) s[u] += q[t][n * hd + i] * k[u][g * hd + i] / sqrt((double)hd);
+                s[u] = exp(s[u]);
+                sum += s[u];
+            }
+            for (int64_t u = 0; u <= t; u++)
+                for (int64_t i = 0; i < hd; i++) out[n * hd + i] += s[u] / sum * v[u][g * hd + i];
+        }
+        if (llama) ref_linear(r, "model.layers.%d.self_attn.o_proj.weight", NULL, layer, out, d, y, d);
+        else ref_linear(r, "transformer.h.%d.attn.c_proj.weight", "transformer.h.%d.attn.c_proj.bias", layer, out, d, y, d);
+        for (int64_t i = 0; i < d; i++) x[t][i] += y[i];
+    }
+}
+
+static void ref_mlp(const struct ref *r, int layer, double *x)
+{
+    int64_t d = r->c.dim, f = r->c.ffn;
+    double h[W_MAX], a[W_MAX], b[W_MAX];
+    if (r->c.arch == DP_ARCH_LLAMA) {
+        ref_norm(r, "model.layers.%d.post_attention_layernorm.weight", NULL, layer, x, h);
+        ref_linear(r, "model.layers.%d.mlp.gate_proj.weight", NULL, layer, h, d, a, f);
+        ref_linear(r, "model.layers.%d.mlp.up_proj.weight", NULL, layer, h, d, b, f);
+        for (int64_t i = 0; i < f; i++) a[i] = a[i] / (1 + exp(-a[i])) * b[i];
+        ref_linear(r, "model.layers.%d.mlp.down_proj.weight", NULL, layer, a, f, h, d);
+    } else {
+        ref_norm(r, "transformer.h.%d.ln_2.weight", "transformer.h.%d.ln_2.bias", layer, x, h);
+        ref_linear(r, "transformer.h.%d.mlp.c_fc.weight", "transformer.h.%d.mlp.c_fc.bias", layer, h, d, a, f);
+        for (int64_t i = 0; i < f; i++) a[i] = 0.5 * a[i] * (1 + tanh(sqrt(2 / M_PI) * (a[i] + 0.044715 * a[i] * a[i] * a[i])));
+        ref_linear(r, "transformer.h.%d.mlp.c_proj.weight", "transformer.h.%d.mlp.c_proj.bias", layer, a, f, h, d);
+    }
+    for (int64_t i = 0; i < d; i++) x[i] += h[i];
+}
+
+/* Sum of losses of one sequence. */
+static double ref_loss(const struct ref *r, const int32_t *tokens, const int32_t *targets)
+{
+    const struct dp_model_config *c = &r->c;
+    bool llama = c->arch == DP_ARCH_LLAMA;
+    static double x[T_MAX][W_MAX];
+    double h[W_MAX], logits[W_MAX], loss = 0;
+    for (int64_t t = 0; t < c->seq_len; t++)
+        for (int64_t i = 0; i < c->dim; i++)
+            x[t][i] = llama ? ref_at(r, "model.embed_tokens.weight", 0, tokens[t] * c->dim + i)
+                            : ref_at(r, "transformer.wte.weight", 0, tokens[t] * c->dim + i) + ref_at(r, "transformer.wpe.weight", 0, t * c->dim + i);
+    for (int layer = 0; layer < c->layers; layer++) {
+        ref_attention(r, layer, x);
+        for (int64_t t = 0; t < c->seq_len; t++) ref_mlp(r, layer, x[t]);
+    }
+    for (int64_t t = 0; t < c->seq_len; t++) {
+        if (targets[t] < 0) continue;
+        double sum = 0;
+        if (llama) ref_norm(r, "model.norm.weight", NULL, 0, x[t], h);
+        else ref_norm(r, "transformer.ln_f.weight", "transformer.ln_f.bias", 0, x[t], h);
+        ref_linear(r, !c->tied ? "lm_head.weight" : llama ? "model.embed_tokens.weight" : "transformer.wte.weight", NULL, 0, h, c->dim, logits, c->vocab);
+        for (int64_t i = 0; i < c->vocab; i++) sum += exp(logits[i]);
+        loss += log(sum) - logits[targets[t]];
+    }
+    return loss;
+}
+
+static const struct dp_model_config shapes[] = {
+    {DP_ARCH_GPT2, 2, 12, 3, 3, 20, 7, 29, true},   {DP_ARCH_LLAMA, 2, 12, 2, 1, 19, 9, 31, false},
+    {DP_ARCH_LLAMA, 1, 24, 4, 2, 33, 5, 17, true},  {DP_ARCH_GPT2, 1, 5, 1, 1, 3, 1, 2, true},
+    {DP_ARCH_GPT2, 3, 33, 3, 3, 17, 16, 65, false},
+};
+
+/* Weights with nothing at 0 or 1, tokens and targets with some ignored. */
+static void fill(struct dp_model *m, int32_t *tokens, int32_t *targets, int64_t n)
+{
+    uint64_t s = 99;
+    for (uint64_t i = 0; i < m->layout.floats; i++) m->p[i] = ((float)(dp_splitmix64(&s) >> 40) * 0x1p-24f - 0.5f) * 0.5f;
+    for (size_t k = 0; k < m->layout.count; k++) {
+        const struct dp_param *p = &m->layout.params[k];
+        for (uint64_t i = 0; !p->cols && i < dp_param_count(p); i++) m->p[p->offset + i] += strstr(p->name, "bias") ? 0.0f : 1.0f;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        tokens[i] = (int32_t)(dp_splitmix64(&s) % (uint64_t)m->c.vocab);
+        targets[i] = i % 5 == 3 ? -1 : (int32_t)(dp_splitmix64(&s) % (uint64_t)m->c.vocab);
+    }
+}
+
+TEST(gradient_is_the_slope_of_an_independent_model)
+{
+    for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
+        struct dp_err err = {0};
+        struct dp_model *m;
+        REQUIRE_OK(dp_model_open(&m, &shapes[k], 2, true, NULL, &err));
+        int64_t t = m->c.seq_len, count;
+        int32_t tokens[2 * T_MAX], targets[2 * T_MAX];
+        double loss;
+        fill(m, tokens, targets, 2 * t);
+        dp_model_run(m, tokens, targets, 2, 1.0f, &loss, &count);
+        struct ref r = {m->c, &m->layout, malloc((size_t)m->layout.floats * 8)};
+        for (uint64_t i = 0; i < m->layout.floats; i++) r.p[i] = (double)m->p[i];
+        double want = ref_loss(&r, tokens, targets) + ref_loss(&r, tokens + t, targets + t);
+        CHECK_NEAR(loss, want, 2e-5 * (double)count);
+        for (size_t i = 0; i < m->layout.count; i++) {
+            const struct dp_param *p = &m->layout.params[i];
+            for (int sample = 0; sample < 5; sample++) {
+                uint64_t at = p->offset + (uint64_t)sample * 7919 % dp_param_count(p);
+                double keep = r.p[at], step = 1e-5;
+                r.p[at] = keep + step;
+                double up = ref_loss(&r, tokens, targets) + ref_loss(&r, tokens + t, targets + t);
+                r.p[at] = keep - step;
+                double down = ref_loss(&r, tokens, targets) + ref_loss(&r, tokens + t, targets + t);
+                r.p[at] = keep;
+                double slope = (up - down) / (2 * step);
+                if (!(fabs((double)m->g[at] - slope) <= 2e-5 + 2e-5 * fabs(slope)))
+                    DP_TEST_FAIL("shape %zu, %s[%d]: gradient %.8g, slope %.8g", k, p->name, (int)(at - p->offset), (double)m->g[at], slope);
+            }
+        }
+        free(r.p);
+        dp_model_close(m);
+    }
+}
+
+TEST(reference_vectors)
+{
+    static const char *const files[] = {"gpt2.safetensors", "llama.safetensors"};
+    const char *dirs[] = {"tests/data/trainer", getenv("DPIPE_TRAINER_VECTORS")};
+    for (int d = 0; d < 2; d++) {
+        for (int i = 0; dirs[d] && i < 2; i++) {
+            struct dp_err err = {0};
+            struct dp_verify_result r;
+            char *path = dp_fs_join(dirs[d], files[i]);
+            REQUIRE_OK(dp_trainer_verify(path, NULL, &r, &err));
+            if (!r.ok) DP_TEST_FAIL("%s: furthest off is %s", path, r.worst);
+            CHECK_INT(r.steps, 3);
+            CHECK(r.tensors > 30);
+            CHECK(r.logits > 0 && r.logits < 2e-5 && r.grad > 0 && r.grad < 1.1e-6);
+            CHECK(r.key_bias_grad < 1e-7);
+            free(path);
+        }
+    }
+}
+
+TEST(verify_refuses_what_is_no_vector_file)
+{
+    struct dp_err err = {0};
+    struct dp_verify_result r;
+    char *dir = dp_test_tmpdir(), *path = dp_fs_join(dir, "x.safetensors");
+    const struct dp_safetensors_kv meta[] = {{"arch", "gpt2"}, {"B", "1"}, {"T", "0"}};
+    CHECK(dp_trainer_verify(path, NULL, &r, &err) < 0);
+    REQUIRE_OK(dp_safetensors_write(path, NULL, 0, meta, 3, &err));
+    CHECK_INT(dp_trainer_verify(path, NULL, &r, &err), DP_CORRUPT);
+    CHECK(strstr(err.msg, "\"T\"") != NULL);
+    free(path);
+}
+
+static uint64_t run_hash(const struct dp_model_config *c, int threads, int level, int64_t batch)
+{
+    static const char *const names[] = {"scalar", "avx2", "avx512"};
+    struct dp_err err = {0};
+    struct dp_pool *pool;
+    struct dp_model *m;
+    int64_t n = 6 * c->seq_len, count;
+    int32_t *tokens = malloc((size_t)n * 8), *targets = tokens + n;
+    double loss, sum = 0;
+    if (dp_cpu_force(names[level], &err) < 0 || dp_pool_open(&pool, threads, &err) < 0 || dp_model_open(&m, c, batch, true, pool, &err) < 0) abort();
+    fill(m, tokens, targets, n);
+    for (int64_t s = 0; s < 6; s += batch) {
+        dp_model_run(m, tokens + s * c->seq_len, targets + s * c->seq_len, batch, 0.01f, &loss, &count);
+        sum += loss;
+    }
+    uint64_t h = dp_hash64(m->g, (size_t)m->layout.floats * 4, 0);
+    if (batch == 6) h ^= dp_hash64(&sum, sizeof sum, 1);
+    dp_model_close(m);
+    dp_pool_close(pool);
+    free(tokens);
+    return h;
+}
+
+TEST(same_bits_for_threads_and_levels)
+{
+    struct dp_err err = {0};
+    static const struct dp_model_config big[] = {{DP_ARCH_GPT2, 2, 72, 6, 6, 100, 70, 401, true}, {DP_ARCH_LLAMA, 2, 48, 6, 2, 50, 131, 300, false}};
+    for (size_t k = 0; k < 2; k++) {
+        uint64_t want = run_hash(&big[k], 1, 0, 6);
+        for (int level = 0; level <= 2 && level <= (int)dp_cpu_detected(); level++)
+            for (int threads = level ? 1 : 3; threads <= 3; threads++) CHECK(run_hash(&big[k], threads, level, 6) == want);
+    }
+    CHECK_OK(dp_cpu_force(dp_cpu_name(dp_cpu_detected()), &err));
+}
+
+TEST(editing_the_future_leaves_the_past)
+{
+    struct dp_err err = {0};
+    struct dp_model *m;
+    REQUIRE_OK(dp_model_open(&m, &(struct dp_model_config){DP_ARCH_LLAMA, 2, 24, 4, 2, 40, 150, 50, false}, 1, false, NULL, &err));
+    int32_t tokens[150], targets[150];
+    float *a = malloc(150 * 50 * 4), *b = malloc(150 * 50 * 4);
+    fill(m, tokens, targets, 150);
+    dp_model_logits(m, tokens, 1, a);
+    tokens[100] = (tokens[100] + 1) % 50;
+    dp_model_logits(m, tokens, 1, b);
+    CHECK(memcmp(a, b, 100 * 50 * 4) == 0);
+    CHECK(memcmp(a + 5000, b + 5000, 50 * 4) != 0);
+    free(a), free(b);
+    dp_model_close(m);
+}
+
+TEST(bad_configurations)
+{
+    static const struct {
+        struct dp_model_config c;
+        const char *says;
+    } cases[] = {
+        {{DP_ARCH_GPT2, 0, 12, 3, 3, 20, 7, 29, true}, "layers"},    {{DP_ARCH_GPT2, 2, 13, 3, 3, 20, 7, 29, true}, "multiple of heads"},
+        {{DP_ARCH_GPT2, 2, 12, 3, 1, 20, 7, 29, true}, "kv_heads"},  {{DP_ARCH_LLAMA, 2, 12, 4, 3, 20, 7, 29, true}, "kv_heads"},
+        {{DP_ARCH_LLAMA, 2, 12, 4, 2, 20, 7, 29, true}, "even"},     {{DP_ARCH_GPT2, 2, 12, 3, 3, 20, 7, 0, true}, "vocab"},
+        {{DP_ARCH_GPT2, 2, 12, 3, 3, 20, 1 << 30, 9, true}, "seq_len"}, {{7, 2, 12, 3, 3, 20, 7, 9, true}, "architecture"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct dp_err err = {0};
+        struct dp_model *m;
+        CHECK_INT(dp_model_open(&m, &cases[i].c, 1, true, NULL, &err), DP_CONFIG);
+        CHECK(strstr(err.msg, cases[i].says) != NULL);
+    }
+    struct dp_err err = {0};
+    struct dp_model *m; /* 2^44 floats and more: refused, not overflowed */
+    CHECK_INT(dp_model_open(&m, &(struct dp_model_config){DP_ARCH_GPT2, 1024, 1 << 17, 1, 1, 1 << 19, 1 << 18, 1 << 22, true}, 65536, true, NULL, &err), DP_NOMEM);
+}
