@@ -1,6 +1,7 @@
 /* tests/fault/shim_fail.c - preloaded: makes the N-th call of one function fail, and all later ones too if asked.
  * DP_FAIL=write:ENOSPC:12 or fsync:EIO:3+ (from the third on). DP_FAIL_MARK=FILE is created when it fires: proof that it did.
  * Functions: write (write, pwrite, pwrite64, writev), fsync (fsync, fdatasync), rename, malloc (malloc, calloc, realloc). */
+#undef _FILE_OFFSET_BITS /* else pwrite is pwrite64 */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
