@@ -69,6 +69,7 @@ const struct dp_opt dp_bpe_train_opts[] = {
 };
 
 #define CELLS_MAX (3750u << 20)
+enum { AHEAD = 12 }; /* occurrences to prefetch: they are all over the cells */
 #define WALL UINT32_MAX         /* between words */
 #define INSIDE (UINT32_MAX - 1) /* neither first nor last cell of a token */
 
@@ -265,6 +266,11 @@ static int merge_pair(struct trainer *t, uint32_t pair, struct dp_merge m, struc
     if (!sorted) qsort(list, p.list_len, sizeof *list, compare_cells);
     for (uint32_t i = 0; i < p.list_len; i++) {
         uint32_t cell = t->pool[p.list + i];
+        if (i + AHEAD < p.list_len) {
+            uint32_t later = t->pool[p.list + i + AHEAD];
+            __builtin_prefetch(&t->cells[later], 1);
+            __builtin_prefetch(&t->word_of[later]);
+        }
         if (t->cells[cell] != m.left || t->cells[cell + t->len[m.left]] != m.right) continue;
         DP_TRY(merge_at(t, cell, m, e));
     }
