@@ -69,17 +69,31 @@ void dp_bpe_counter_close(struct dp_bpe_counter *c)
     free(c);
 }
 
-uint64_t dp_bpe_counter_unique(const struct dp_bpe_counter *c) { return c->used; }
-uint64_t dp_bpe_counter_total(const struct dp_bpe_counter *c) { return c->total; }
-uint64_t dp_bpe_counter_bytes(const struct dp_bpe_counter *c) { return c->bytes; }
-enum dp_split dp_bpe_counter_split(const struct dp_bpe_counter *c) { return c->split; }
+uint64_t dp_bpe_counter_unique(const struct dp_bpe_counter *c)
+{
+    return c->used;
+}
+uint64_t dp_bpe_counter_total(const struct dp_bpe_counter *c)
+{
+    return c->total;
+}
+uint64_t dp_bpe_counter_bytes(const struct dp_bpe_counter *c)
+{
+    return c->bytes;
+}
+enum dp_split dp_bpe_counter_split(const struct dp_bpe_counter *c)
+{
+    return c->split;
+}
 
 /* Take n more bytes of memory from the budget. */
 static int charge(struct dp_bpe_counter *c, size_t n, struct dp_err *e)
 {
     if (n > c->bytes_max || c->bytes > c->bytes_max - n)
-        DP_FAIL(e, LIMIT, "counting pretokens needs more than its budget of %llu bytes (%zu unique ones so far): give it more "
-                "memory or train on a sample; spilling to disk isn't there yet", (unsigned long long)c->bytes_max, c->used);
+        DP_FAIL(e, LIMIT,
+                "counting pretokens needs more than its budget of %llu bytes (%zu unique ones so far): give it more "
+                "memory or train on a sample; spilling to disk isn't there yet",
+                (unsigned long long)c->bytes_max, c->used);
     c->bytes += n;
     return DP_OK;
 }
@@ -178,8 +192,7 @@ int dp_bpe_counter_add_word(struct dp_bpe_counter *c, struct dp_span word, uint6
 int dp_bpe_counter_merge(struct dp_bpe_counter *into, const struct dp_bpe_counter *from, struct dp_err *e)
 {
     if (into->split != from->split)
-        DP_FAIL(e, CONFIG, "counters of the splits %s and %s can't be merged", dp_split_name(into->split),
-                dp_split_name(from->split));
+        DP_FAIL(e, CONFIG, "counters of the splits %s and %s can't be merged", dp_split_name(into->split), dp_split_name(from->split));
     struct dp_span word;
     uint64_t n;
     for (size_t it = 0; dp_bpe_counter_next(from, &it, &word, &n);) DP_TRY(dp_bpe_counter_add_word(into, word, n, e));

@@ -110,8 +110,7 @@ static int merge_long(const struct dp_tokenizer *t, struct dp_merge_scratch *s, 
     return DP_OK;
 }
 
-int dp_bpe_merge(const struct dp_tokenizer *t, struct dp_merge_scratch *s, struct dp_span word, uint32_t *ids, size_t *n,
-                 struct dp_err *e)
+int dp_bpe_merge(const struct dp_tokenizer *t, struct dp_merge_scratch *s, struct dp_span word, uint32_t *ids, size_t *n, struct dp_err *e)
 {
     if (word.len > SHORT_MAX) return merge_long(t, s, word, ids, n, e);
     *n = merge_short(t, word, ids);

@@ -16,7 +16,6 @@ struct dp_merge_scratch {
 void dp_merge_scratch_release(struct dp_merge_scratch *s);
 
 /* Write the ids of `word` to ids, which has room for word.len; their number in *n. DP_NOMEM, or DP_LIMIT past 2^31 bytes. */
-int dp_bpe_merge(const struct dp_tokenizer *t, struct dp_merge_scratch *s, struct dp_span word, uint32_t *ids, size_t *n,
-                 struct dp_err *e);
+int dp_bpe_merge(const struct dp_tokenizer *t, struct dp_merge_scratch *s, struct dp_span word, uint32_t *ids, size_t *n, struct dp_err *e);
 
 #endif

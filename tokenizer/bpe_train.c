@@ -23,23 +23,54 @@
 #include <stdlib.h>
 
 const struct dp_opt dp_bpe_train_opts[] = {
-    {.name = "vocab_size", .type = DP_OPT_INT, .offset = offsetof(struct dp_bpe_train_options, vocab_size), .preset = "32000",
-     .min = 256, .max = DP_TOKENIZER_IDS_MAX, .arg = "N", .help = "Tokens in all: special tokens, 256 bytes and merges."},
-    {.name = "split", .type = DP_OPT_CHOICE, .offset = offsetof(struct dp_bpe_train_options, split), .preset = "gpt2",
-     .choices = DP_SPLIT_CHOICES, .help = "The pre-tokenizer, whose pieces tokens never cross."},
-    {.name = "tie", .type = DP_OPT_CHOICE, .offset = offsetof(struct dp_bpe_train_options, tie), .preset = "hf",
-     .choices = "hf|bytes", .help = "Order of ids and of equally frequent pairs: as Hugging Face's trainer, or by byte as rustbpe."},
-    {.name = "special_tokens", .type = DP_OPT_LIST, .offset = offsetof(struct dp_bpe_train_options, special_tokens),
-     .preset = "<|endoftext|>", .arg = "LIST", .help = "Special tokens, comma-separated; never learnt from text."},
-    {.name = "min_count", .type = DP_OPT_INT, .offset = offsetof(struct dp_bpe_train_options, min_count), .preset = "1",
-     .min = 0, .max = 9007199254740992.0, .arg = "N", .help = "Stop when the most frequent pair occurs less often."},
-    {.name = "token_bytes_max", .type = DP_OPT_INT, .offset = offsetof(struct dp_bpe_train_options, token_bytes_max),
-     .preset = "0", .min = 0, .max = 1e9, .arg = "N", .help = "Longest token to learn, in bytes; 0 for no limit."},
+    {.name = "vocab_size",
+     .type = DP_OPT_INT,
+     .offset = offsetof(struct dp_bpe_train_options, vocab_size),
+     .preset = "32000",
+     .min = 256,
+     .max = DP_TOKENIZER_IDS_MAX,
+     .arg = "N",
+     .help = "Tokens in all: special tokens, 256 bytes and merges."},
+    {.name = "split",
+     .type = DP_OPT_CHOICE,
+     .offset = offsetof(struct dp_bpe_train_options, split),
+     .preset = "gpt2",
+     .choices = DP_SPLIT_CHOICES,
+     .help = "The pre-tokenizer, whose pieces tokens never cross."},
+    {.name = "tie",
+     .type = DP_OPT_CHOICE,
+     .offset = offsetof(struct dp_bpe_train_options, tie),
+     .preset = "hf",
+     .choices = "hf|bytes",
+     .help = "Order of ids and of equally frequent pairs: as Hugging Face's trainer, or by byte as rustbpe."},
+    {.name = "special_tokens",
+     .type = DP_OPT_LIST,
+     .offset = offsetof(struct dp_bpe_train_options, special_tokens),
+     .preset = "<|endoftext|>",
+     .arg = "LIST",
+     .help = "Special tokens, comma-separated; never learnt from text."},
+    {.name = "min_count",
+     .type = DP_OPT_INT,
+     .offset = offsetof(struct dp_bpe_train_options, min_count),
+     .preset = "1",
+     .min = 0,
+     .max = 9007199254740992.0,
+     .arg = "N",
+     .help = "Stop when the most frequent pair occurs less often."},
+    {.name = "token_bytes_max",
+     .type = DP_OPT_INT,
+     .offset = offsetof(struct dp_bpe_train_options, token_bytes_max),
+     .preset = "0",
+     .min = 0,
+     .max = 1e9,
+     .arg = "N",
+     .help = "Longest token to learn, in bytes; 0 for no limit."},
     DP_OPT_END,
 };
 
 #define CELLS_MAX (3750u << 20)
-#define WALL UINT32_MAX        /* between words */
+enum { AHEAD = 12 }; /* occurrences to prefetch: they are all over the cells */
+#define WALL UINT32_MAX         /* between words */
 #define INSIDE (UINT32_MAX - 1) /* neither first nor last cell of a token */
 
 struct pair {
@@ -69,7 +100,7 @@ struct trainer {
     size_t pool_len, pool_cap;
     struct found {
         uint32_t pair, cell;
-    } *found; /* occurrences made by the merge at hand, in order */
+    } * found; /* occurrences made by the merge at hand, in order */
     size_t found_len, found_cap;
     uint32_t *touched; /* pairs with made > 0 */
     size_t touched_len, touched_cap;
@@ -235,6 +266,11 @@ static int merge_pair(struct trainer *t, uint32_t pair, struct dp_merge m, struc
     if (!sorted) qsort(list, p.list_len, sizeof *list, compare_cells);
     for (uint32_t i = 0; i < p.list_len; i++) {
         uint32_t cell = t->pool[p.list + i];
+        if (i + AHEAD < p.list_len) {
+            uint32_t later = t->pool[p.list + i + AHEAD];
+            __builtin_prefetch(&t->cells[later], 1);
+            __builtin_prefetch(&t->word_of[later]);
+        }
         if (t->cells[cell] != m.left || t->cells[cell + t->len[m.left]] != m.right) continue;
         DP_TRY(merge_at(t, cell, m, e));
     }
@@ -286,8 +322,7 @@ static int lay_out(struct trainer *t, const struct dp_bpe_counter *c, const uint
         word++;
     }
     for (uint32_t i = 1; i + 1 < t->cell_count; i++)
-        if (t->cells[i] != WALL && t->cells[i + 1] != WALL)
-            DP_TRY(occurs(t, t->cells[i], t->cells[i + 1], i, t->freq[t->word_of[i]], e));
+        if (t->cells[i] != WALL && t->cells[i + 1] != WALL) DP_TRY(occurs(t, t->cells[i], t->cells[i + 1], i, t->freq[t->word_of[i]], e));
     return settle(t, e);
 }
 
@@ -359,8 +394,8 @@ static void close_trainer(struct trainer *t)
 }
 
 /* The loop: take the most frequent pair until the vocabulary has `target` tokens. */
-static int learn(struct trainer *t, uint32_t target, int64_t min_count,
-                 void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, struct dp_err *e)
+static int learn(struct trainer *t, uint32_t target, int64_t min_count, void (*progress)(void *ctx, uint64_t done, uint64_t total),
+                 void *ctx, struct dp_err *e)
 {
     uint32_t from = t->size;
     struct dp_buf text;
@@ -420,8 +455,8 @@ int dp_bpe_train(struct dp_tokenizer **out, const struct dp_bpe_train_options *o
     *out = NULL;
     uint32_t specials = count_specials(o->special_tokens);
     if (o->vocab_size < 256 + (int64_t)specials || o->vocab_size > DP_TOKENIZER_IDS_MAX)
-        DP_FAIL(e, CONFIG, "vocab_size %lld: it must hold 256 bytes and %u special tokens, and be at most %d",
-                (long long)o->vocab_size, specials, DP_TOKENIZER_IDS_MAX);
+        DP_FAIL(e, CONFIG, "vocab_size %lld: it must hold 256 bytes and %u special tokens, and be at most %d", (long long)o->vocab_size,
+                specials, DP_TOKENIZER_IDS_MAX);
     if (o->split != (int)dp_bpe_counter_split(c))
         DP_FAIL(e, CONFIG, "the words were counted with split %s", dp_split_name(dp_bpe_counter_split(c)));
     struct trainer t = {0};

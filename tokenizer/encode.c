@@ -17,7 +17,7 @@
 enum { GROUP = 256, KEY_MAX = 15, INLINE_IDS = 4, LONG_MAX = 1024 };
 
 struct entry {
-    uint64_t lo, hi; /* bytes, then the length in the top byte of hi; 0 length: empty */
+    uint64_t lo, hi;          /* bytes, then the length in the top byte of hi; 0 length: empty */
     uint32_t ids[INLINE_IDS]; /* ids[0] has the number of ids above bit 24 */
 };
 struct bucket {
@@ -79,7 +79,8 @@ int dp_encoder_open(struct dp_encoder **out, const struct dp_tokenizer *t, size_
 {
     *out = NULL;
     if (special == DP_SPECIAL_ALL && !t->specials_plain)
-        DP_FAIL(e, CONFIG, "a special token of this tokenizer asks for lstrip, rstrip or single_word, which isn't supported: "
+        DP_FAIL(e, CONFIG,
+                "a special token of this tokenizer asks for lstrip, rstrip or single_word, which isn't supported: "
                 "encode with special tokens as ordinary text");
     if (!cache_bytes) cache_bytes = 24u << 20;
     if (cache_bytes > (size_t)4 << 30) cache_bytes = (size_t)4 << 30; /* places in the pool are 32 bits */
@@ -166,8 +167,8 @@ struct key {
 /* The key of a pretoken of at most 15 bytes; `room` bytes may be read from p. */
 static inline struct key key_of(const struct dp_encoder *c, const char *p, size_t n, size_t room)
 {
-    static const uint64_t masks[9] = {0, 0xff, 0xffff, 0xffffff, 0xffffffff, UINT64_C(0xffffffffff), UINT64_C(0xffffffffffff),
-                                      UINT64_C(0xffffffffffffff), UINT64_MAX};
+    static const uint64_t masks[9] = {
+        0, 0xff, 0xffff, 0xffffff, 0xffffffff, UINT64_C(0xffffffffff), UINT64_C(0xffffffffffff), UINT64_C(0xffffffffffffff), UINT64_MAX};
     struct key k = {0, 0, NULL};
     if (room >= 16) {
         memcpy(&k.lo, p, 8);
@@ -336,8 +337,8 @@ int dp_decode(const struct dp_tokenizer *t, const uint32_t *ids, size_t n, struc
     size_t total = 0;
     for (size_t i = 0; i < n; i++) {
         if (ids[i] >= t->size || !t->bytes[ids[i]].ptr)
-            DP_FAIL(e, CORRUPT, "id %u at position %zu is no token of this tokenizer (%u ids): was the text encoded with another?",
-                    ids[i], i, t->size);
+            DP_FAIL(e, CORRUPT, "id %u at position %zu is no token of this tokenizer (%u ids): was the text encoded with another?", ids[i],
+                    i, t->size);
         total += t->bytes[ids[i]].len;
     }
     if (total > out->bytes_max || out->len > out->bytes_max - total)

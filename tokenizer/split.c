@@ -22,9 +22,9 @@
 #define QWEN2 SUFFIX "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" CL_TAIL
 #define O_UP "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
 #define O_LOW "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
-#define O200K                                                                                      \
-    "[^\\r\\n\\p{L}\\p{N}]?" O_UP "*" O_LOW "+" SUFFIX "?|[^\\r\\n\\p{L}\\p{N}]?" O_UP "+" O_LOW    \
-    "*" SUFFIX "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define O200K                                                                                                                              \
+    "[^\\r\\n\\p{L}\\p{N}]?" O_UP "*" O_LOW "+" SUFFIX "?|[^\\r\\n\\p{L}\\p{N}]?" O_UP "+" O_LOW "*" SUFFIX                                \
+    "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 static const struct {
     enum dp_split split;
@@ -56,14 +56,13 @@ int dp_split_parse(struct dp_span name, enum dp_split *out, struct dp_err *e)
     static const struct {
         const char *name;
         enum dp_split split;
-    } more[] = {{"llama3", DP_SPLIT_CL100K},   {"cl100k_base", DP_SPLIT_CL100K}, {"o200k_base", DP_SPLIT_O200K},
-                {"r50k_base", DP_SPLIT_GPT2}};
+    } more[] = {
+        {"llama3", DP_SPLIT_CL100K}, {"cl100k_base", DP_SPLIT_CL100K}, {"o200k_base", DP_SPLIT_O200K}, {"r50k_base", DP_SPLIT_GPT2}};
     for (int i = 0; i < DP_SPLIT_COUNT; i++)
         if (dp_span_is(name, dp_split_name((enum dp_split)i))) return *out = (enum dp_split)i, DP_OK;
     for (size_t i = 0; i < sizeof more / sizeof *more; i++)
         if (dp_span_is(name, more[i].name)) return *out = more[i].split, DP_OK;
-    DP_FAIL(e, CONFIG, "no pre-tokenizer is called '%.*s'; there are gpt2, cl100k (llama3), o200k and qwen2",
-            DP_SPAN_FMT(name));
+    DP_FAIL(e, CONFIG, "no pre-tokenizer is called '%.*s'; there are gpt2, cl100k (llama3), o200k and qwen2", DP_SPAN_FMT(name));
 }
 
 const char *dp_split_pattern(enum dp_split split)
@@ -81,10 +80,9 @@ bool dp_split_by_pattern(struct dp_span pattern, enum dp_split *out)
 
 /* Class bits of ASCII; 0 for bytes that begin something longer. */
 static const uint8_t ascii[256] = {
-    [0 ... 8] = C_OTHER,    [9] = C_BLANK,           [10] = C_NEWLINE,       [11 ... 12] = C_BLANK,
-    [13] = C_NEWLINE,       [14 ... 31] = C_OTHER,   [32] = C_BLANK,         [33 ... 47] = C_OTHER,
-    ['0' ... '9'] = C_NUMBER, [':' ... '@'] = C_OTHER, ['A' ... 'Z'] = C_UPPER, ['[' ... '`'] = C_OTHER,
-    ['a' ... 'z'] = C_LOWER, ['{' ... 127] = C_OTHER,
+    [0 ... 8] = C_OTHER,     [9] = C_BLANK,           [10] = C_NEWLINE,        [11 ... 12] = C_BLANK,    [13] = C_NEWLINE,
+    [14 ... 31] = C_OTHER,   [32] = C_BLANK,          [33 ... 47] = C_OTHER,   ['0' ... '9'] = C_NUMBER, [':' ... '@'] = C_OTHER,
+    ['A' ... 'Z'] = C_UPPER, ['[' ... '`'] = C_OTHER, ['a' ... 'z'] = C_LOWER, ['{' ... 127] = C_OTHER,
 };
 
 typedef const uint8_t *ptr; /* file-local: these signatures are read more easily with it */
@@ -278,11 +276,11 @@ size_t dp_split_run(enum dp_split split, struct dp_span text, size_t *pos, size_
 {
     ptr base = (ptr)text.ptr, p = base + *pos, end = base + text.len;
     size_t n = 0;
-#define LOOP(call)                                                                                 \
-    while (p < end && n < max) {                                                                   \
-        p = (call);                                                                                \
-        ends[n++] = (size_t)(p - base);                                                            \
-    }                                                                                              \
+#define LOOP(call)                                                                                                                         \
+    while (p < end && n < max) {                                                                                                           \
+        p = (call);                                                                                                                        \
+        ends[n++] = (size_t)(p - base);                                                                                                    \
+    }                                                                                                                                      \
     break
     if (text.len == 0) return 0;
     switch (split) {

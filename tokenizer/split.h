@@ -15,10 +15,10 @@
 #include <stddef.h>
 
 /* enum suffix, name, pattern */
-#define DP_SPLITS(X)                                                                               \
-    X(GPT2, "gpt2")                                                                                \
-    X(CL100K, "cl100k")                                                                            \
-    X(O200K, "o200k")                                                                              \
+#define DP_SPLITS(X)                                                                                                                       \
+    X(GPT2, "gpt2")                                                                                                                        \
+    X(CL100K, "cl100k")                                                                                                                    \
+    X(O200K, "o200k")                                                                                                                      \
     X(QWEN2, "qwen2")
 
 enum dp_split {

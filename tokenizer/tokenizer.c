@@ -285,8 +285,7 @@ int dp_tokenizer_load(struct dp_tokenizer **out, struct dp_span content, const c
     while (i < content.len && (content.ptr[i] == ' ' || content.ptr[i] == '\n' || content.ptr[i] == '\r' || content.ptr[i] == '\t')) i++;
     if (i == content.len) DP_FAIL(e, CORRUPT, "%s: an empty file is no tokenizer", name);
     struct dp_span rest = dp_span(content.ptr + i, content.len - i);
-    return rest.ptr[0] == '{' ? dp_tokenizer_load_hf(out, rest, name, split, e)
-                              : dp_tokenizer_load_tiktoken(out, rest, name, split, e);
+    return rest.ptr[0] == '{' ? dp_tokenizer_load_hf(out, rest, name, split, e) : dp_tokenizer_load_tiktoken(out, rest, name, split, e);
 }
 
 int dp_tokenizer_load_file(struct dp_tokenizer **out, const char *path, const char *split, struct dp_err *e)
@@ -300,13 +299,34 @@ int dp_tokenizer_load_file(struct dp_tokenizer **out, const char *path, const ch
     return rc;
 }
 
-uint32_t dp_tokenizer_size(const struct dp_tokenizer *t) { return t->size; }
-uint32_t dp_tokenizer_tokens(const struct dp_tokenizer *t) { return t->tokens; }
-uint32_t dp_tokenizer_merges(const struct dp_tokenizer *t) { return t->merge_count; }
-enum dp_split dp_tokenizer_split(const struct dp_tokenizer *t) { return t->split; }
-bool dp_tokenizer_ignore_merges(const struct dp_tokenizer *t) { return t->ignore_merges; }
-struct dp_hash128 dp_tokenizer_digest(const struct dp_tokenizer *t) { return t->digest; }
-int64_t dp_tokenizer_id(const struct dp_tokenizer *t, struct dp_span bytes) { return find(t, bytes); }
+uint32_t dp_tokenizer_size(const struct dp_tokenizer *t)
+{
+    return t->size;
+}
+uint32_t dp_tokenizer_tokens(const struct dp_tokenizer *t)
+{
+    return t->tokens;
+}
+uint32_t dp_tokenizer_merges(const struct dp_tokenizer *t)
+{
+    return t->merge_count;
+}
+enum dp_split dp_tokenizer_split(const struct dp_tokenizer *t)
+{
+    return t->split;
+}
+bool dp_tokenizer_ignore_merges(const struct dp_tokenizer *t)
+{
+    return t->ignore_merges;
+}
+struct dp_hash128 dp_tokenizer_digest(const struct dp_tokenizer *t)
+{
+    return t->digest;
+}
+int64_t dp_tokenizer_id(const struct dp_tokenizer *t, struct dp_span bytes)
+{
+    return find(t, bytes);
+}
 
 void dp_tokenizer_merge(const struct dp_tokenizer *t, uint32_t rank, uint32_t *left, uint32_t *right, uint32_t *id)
 {

@@ -113,8 +113,7 @@ static int read_pre_tokenizer(const struct dp_json *p, enum dp_split *split, con
     }
     struct dp_json *list = dp_json_get(p, "pretokenizers"), *first = dp_json_at(list, 0), *second = dp_json_at(list, 1);
     if (!dp_span_is(dp_json_str(dp_json_get(p, "type")), "Sequence") || dp_json_count(list) != 2 ||
-        !dp_span_is(dp_json_str(dp_json_get(first, "type")), "Split") ||
-        !dp_span_is(dp_json_str(dp_json_get(second, "type")), "ByteLevel"))
+        !dp_span_is(dp_json_str(dp_json_get(first, "type")), "Split") || !dp_span_is(dp_json_str(dp_json_get(second, "type")), "ByteLevel"))
         DP_FAIL(e, CONFIG, "%s: the pre_tokenizer is neither ByteLevel nor Split and ByteLevel; name a split if it is one we have", file);
     DP_TRY(read_byte_level(second, &regex, file, e));
     struct dp_span pattern = dp_json_str(dp_json_get(dp_json_get(first, "pattern"), "Regex"));
@@ -223,7 +222,8 @@ static int read_root(struct reader *r, const struct dp_json *root, const char *s
     struct dp_json *model = dp_json_get(root, "model");
     struct dp_span type = dp_json_str(dp_json_get(model, "type"));
     if (is_null(model)) DP_FAIL(e, CORRUPT, "%s: no 'model': not a tokenizer.json", r->file);
-    if (type.ptr && !dp_span_is(type, "BPE")) DP_FAIL(e, CONFIG, "%s: a model of type %.*s; only BPE is supported", r->file, DP_SPAN_FMT(type));
+    if (type.ptr && !dp_span_is(type, "BPE"))
+        DP_FAIL(e, CONFIG, "%s: a model of type %.*s; only BPE is supported", r->file, DP_SPAN_FMT(type));
     if (!is_null(dp_json_get(root, "normalizer")))
         DP_FAIL(e, CONFIG, "%s: it has a normalizer, which isn't supported: remove it and normalise the text before", r->file);
     static const char *const off[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"};

@@ -67,10 +67,10 @@ static inline uint32_t dp_rank_id(const struct dp_tokenizer *t, uint32_t rank)
 struct dp_tokenizer_parts {
     enum dp_split split;
     bool ignore_merges;
-    bool ranks;                      /* merges are derived: any two tokens whose bytes are a token */
+    bool ranks; /* merges are derived: any two tokens whose bytes are a token */
     uint32_t size;
-    const struct dp_span *bytes;     /* by id, size of them; ptr NULL where there is none */
-    const struct dp_merge *merges;   /* in order of rank; not for ranks */
+    const struct dp_span *bytes;   /* by id, size of them; ptr NULL where there is none */
+    const struct dp_merge *merges; /* in order of rank; not for ranks */
     size_t merge_count;
     const struct dp_special *specials; /* their bytes are taken from here; bytes[id] may be NULL or the same */
     size_t special_count;
@@ -85,7 +85,6 @@ int dp_byte_level_byte(uint32_t cp);
 unsigned dp_byte_level_order(unsigned i);
 
 int dp_tokenizer_load_hf(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e);
-int dp_tokenizer_load_tiktoken(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split,
-                               struct dp_err *e);
+int dp_tokenizer_load_tiktoken(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e);
 
 #endif

@@ -14,10 +14,15 @@ static const struct {
     uint32_t tokens;
     struct dp_special specials[5];
 } known[] = {
-#define S(s, i) {{s, sizeof s - 1}, i, true}
+#define S(s, i)                                                                                                                            \
+    {                                                                                                                                      \
+        {s, sizeof s - 1}, i, true                                                                                                         \
+    }
     {DP_SPLIT_GPT2, 50256, {S("<|endoftext|>", 50256)}},
-    {DP_SPLIT_CL100K, 100256, {S("<|endoftext|>", 100257), S("<|fim_prefix|>", 100258), S("<|fim_middle|>", 100259),
-                               S("<|fim_suffix|>", 100260), S("<|endofprompt|>", 100276)}},
+    {DP_SPLIT_CL100K,
+     100256,
+     {S("<|endoftext|>", 100257), S("<|fim_prefix|>", 100258), S("<|fim_middle|>", 100259), S("<|fim_suffix|>", 100260),
+      S("<|endofprompt|>", 100276)}},
     {DP_SPLIT_O200K, 199998, {S("<|endoftext|>", 199999), S("<|endofprompt|>", 200018)}},
 #undef S
 };
@@ -63,8 +68,8 @@ static void base64_encode(struct dp_buf *out, struct dp_span s)
 }
 
 /* One line without its end into tokens[]; *size grows to the highest rank + 1. */
-static int read_line(struct dp_span line, size_t number, struct dp_span *tokens, uint32_t *size, struct dp_arena *mem,
-                     const char *name, struct dp_err *e)
+static int read_line(struct dp_span line, size_t number, struct dp_span *tokens, uint32_t *size, struct dp_arena *mem, const char *name,
+                     struct dp_err *e)
 {
     const char *space = memchr(line.ptr, ' ', line.len);
     if (!space) DP_FAIL(e, CORRUPT, "%s: line %zu isn't 'base64 rank'", name, number);
@@ -88,8 +93,7 @@ static int read_line(struct dp_span line, size_t number, struct dp_span *tokens,
     return DP_OK;
 }
 
-int dp_tokenizer_load_tiktoken(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split,
-                               struct dp_err *e)
+int dp_tokenizer_load_tiktoken(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e)
 {
     struct dp_tokenizer_parts parts = {.ranks = true};
     struct dp_arena mem;
@@ -124,8 +128,8 @@ int dp_tokenizer_load_tiktoken(struct dp_tokenizer **out, struct dp_span content
         found = true;
     }
     if (!found)
-        DP_GOTO(e, CONFIG, "%s: a .tiktoken file of %u tokens doesn't say its pre-tokenizer: name one (gpt2, cl100k, o200k, qwen2)",
-                name, tokens_count);
+        DP_GOTO(e, CONFIG, "%s: a .tiktoken file of %u tokens doesn't say its pre-tokenizer: name one (gpt2, cl100k, o200k, qwen2)", name,
+                tokens_count);
     rc = dp_tokenizer_build(out, &parts, name, e);
 out:
     free(tokens);
@@ -143,8 +147,10 @@ static int check_ranks(const struct dp_tokenizer *t, struct dp_err *e)
     for (uint32_t i = 0; i < t->merge_count; i++) {
         uint32_t id = t->merges[i].id;
         if (id < last || t->is_special[id])
-            DP_GOTO(e, CONFIG, "the merges aren't in the order of ids (merge %u makes id %u): .tiktoken can't hold this vocabulary; "
-                    "write tokenizer.json", i, id);
+            DP_GOTO(e, CONFIG,
+                    "the merges aren't in the order of ids (merge %u makes id %u): .tiktoken can't hold this vocabulary; "
+                    "write tokenizer.json",
+                    i, id);
         last = id;
         made[id] = 1;
     }

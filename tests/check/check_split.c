@@ -23,9 +23,34 @@ static size_t all_ends(enum dp_split split, const char *p, size_t n, size_t *end
     return got;
 }
 
-static const char *const atoms[] = {" ", "\n", "\r\n", "\t", "a", "Z", "the", "THE", "'s", "'ll", "'\xC5\xBF", "1", "1234", "!", "/", "\xC3\xA9",
-                                    "\xE4\xB8\xAD", "\xF0\x9F\x98\x80", "\xCC\x81", "\xE3\x80\x80", "\xFF", "\xC3", "\xE4\xB8", "\xF0\x9F\x98",
-                                    "\xED\xA0\x80", "\xC2\xA0", "\xC7\x85", "\xCA\xB0"};
+static const char *const atoms[] = {" ",
+                                    "\n",
+                                    "\r\n",
+                                    "\t",
+                                    "a",
+                                    "Z",
+                                    "the",
+                                    "THE",
+                                    "'s",
+                                    "'ll",
+                                    "'\xC5\xBF",
+                                    "1",
+                                    "1234",
+                                    "!",
+                                    "/",
+                                    "\xC3\xA9",
+                                    "\xE4\xB8\xAD",
+                                    "\xF0\x9F\x98\x80",
+                                    "\xCC\x81",
+                                    "\xE3\x80\x80",
+                                    "\xFF",
+                                    "\xC3",
+                                    "\xE4\xB8",
+                                    "\xF0\x9F\x98",
+                                    "\xED\xA0\x80",
+                                    "\xC2\xA0",
+                                    "\xC7\x85",
+                                    "\xCA\xB0"};
 
 static void fill(char *p, size_t n, uint64_t *seed)
 {
@@ -49,14 +74,13 @@ static void check_length(enum dp_split split, size_t n, char *low, char *high, u
         memset(inside, 'q', sizeof inside);
         fill(inside + 8, n, seed);
         size_t k = all_ends(split, inside + 8, n, want, ENDS);
-        memcpy(low, inside + 8, n);       /* begins at a page */
-        memcpy(high - n, inside + 8, n);  /* ends at one */
+        memcpy(low, inside + 8, n);      /* begins at a page */
+        memcpy(high - n, inside + 8, n); /* ends at one */
         const char *at[] = {low, high - n, high - n};
         static const size_t step[] = {ENDS, ENDS, 1};
         bool ok = (n == 0) == (k == 0) && (k == 0 || want[k - 1] == n);
         for (size_t i = 0; i < k; i++) ok = ok && want[i] > (i ? want[i - 1] : 0);
-        for (int v = 0; v < 3; v++)
-            ok = ok && all_ends(split, at[v], n, got, step[v]) == k && memcmp(got, want, k * sizeof *want) == 0;
+        for (int v = 0; v < 3; v++) ok = ok && all_ends(split, at[v], n, got, step[v]) == k && memcmp(got, want, k * sizeof *want) == 0;
         if (ok) passed++;
         else {
             failed++;

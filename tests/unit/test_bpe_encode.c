@@ -21,7 +21,10 @@ static struct dp_tokenizer *load(const char *name, const char *split)
     return t;
 }
 
-static int hex(char c) { return c <= '9' ? c - '0' : c - 'a' + 10; }
+static int hex(char c)
+{
+    return c <= '9' ? c - '0' : c - 'a' + 10;
+}
 
 static void frozen_ids(const char *vocab, const char *split, const char *file, size_t cache)
 {
@@ -66,9 +69,18 @@ static void frozen_ids(const char *vocab, const char *split, const char *file, s
     dp_buf_release(&back);
 }
 
-TEST(ids_of_hugging_face) { frozen_ids("hf.json", NULL, "ids_hf.txt", 0); }
-TEST(ids_of_tiktoken) { frozen_ids("rust.tiktoken", "cl100k", "ids_tiktoken.txt", 0); }
-TEST(ids_with_the_smallest_cache) { frozen_ids("hf.json", NULL, "ids_hf.txt", 1); }
+TEST(ids_of_hugging_face)
+{
+    frozen_ids("hf.json", NULL, "ids_hf.txt", 0);
+}
+TEST(ids_of_tiktoken)
+{
+    frozen_ids("rust.tiktoken", "cl100k", "ids_tiktoken.txt", 0);
+}
+TEST(ids_with_the_smallest_cache)
+{
+    frozen_ids("hf.json", NULL, "ids_hf.txt", 1);
+}
 
 /* Least rank, leftmost, one at a time. */
 static size_t naive(const struct dp_tokenizer *t, const char *p, size_t n, uint32_t *ids)
@@ -117,7 +129,8 @@ TEST(random_words_against_the_definition)
             for (int twice = 0; twice < 2; twice++) {
                 ids.len = 0;
                 REQUIRE_OK(dp_encode(c, dp_span(text, n), &ids, &err));
-                if (ids.len != w || memcmp(ids.ptr, want, w * sizeof *want) != 0) DP_TEST_FAIL("round %d, %zu letters, pass %d", round, n, twice);
+                if (ids.len != w || memcmp(ids.ptr, want, w * sizeof *want) != 0)
+                    DP_TEST_FAIL("round %d, %zu letters, pass %d", round, n, twice);
             }
         }
         dp_ids_release(&ids);
@@ -202,8 +215,14 @@ TEST(special_tokens)
         const char *text;
         size_t n;
         uint32_t first, last; /* ids, with special tokens found */
-    } cases[] = {{"<|endoftext|>", 1, 2, 2}, {"<|a|>b", 1, 1, 1}, {"<|a|><|a|>", 2, 0, 0}, {"<|a|b", 4, 3, UINT32_MAX},
-                 {"x<|a|>", 2, UINT32_MAX, 0}, {"<|endoftext|<|a|>", 12, 3, 0}, {"<|", 1, 3, 3}, {"<", 1, UINT32_MAX, UINT32_MAX}};
+    } cases[] = {{"<|endoftext|>", 1, 2, 2},
+                 {"<|a|>b", 1, 1, 1},
+                 {"<|a|><|a|>", 2, 0, 0},
+                 {"<|a|b", 4, 3, UINT32_MAX},
+                 {"x<|a|>", 2, UINT32_MAX, 0},
+                 {"<|endoftext|<|a|>", 12, 3, 0},
+                 {"<|", 1, 3, 3},
+                 {"<", 1, UINT32_MAX, UINT32_MAX}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         uint64_t count;
         struct dp_span s = dp_span_str(cases[i].text);

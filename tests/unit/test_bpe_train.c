@@ -56,8 +56,14 @@ static void same_as_hf(enum dp_split split, const char *file)
     dp_buf_release(&want);
 }
 
-TEST(merges_of_hugging_face_gpt2) { same_as_hf(DP_SPLIT_GPT2, "merges_hf_gpt2.txt"); }
-TEST(merges_of_hugging_face_o200k) { same_as_hf(DP_SPLIT_O200K, "merges_hf_o200k.txt"); }
+TEST(merges_of_hugging_face_gpt2)
+{
+    same_as_hf(DP_SPLIT_GPT2, "merges_hf_gpt2.txt");
+}
+TEST(merges_of_hugging_face_o200k)
+{
+    same_as_hf(DP_SPLIT_O200K, "merges_hf_o200k.txt");
+}
 
 TEST(ranks_of_rustbpe)
 {
@@ -224,8 +230,7 @@ TEST(limits_of_the_options)
     CHECK_INT(dp_tokenizer_id(t, dp_span_str("west")), -1); /* twice only */
     dp_tokenizer_free(t);
     t = train(text, DP_SPLIT_GPT2, DP_BPE_TIE_BYTES, 5000, specials, 1, 3);
-    for (uint32_t i = 0; i < dp_tokenizer_size(t); i++)
-        CHECK(dp_tokenizer_bytes(t, i).len <= 3 || i >= dp_tokenizer_size(t) - 2);
+    for (uint32_t i = 0; i < dp_tokenizer_size(t); i++) CHECK(dp_tokenizer_bytes(t, i).len <= 3 || i >= dp_tokenizer_size(t) - 2);
     CHECK_INT(dp_tokenizer_eot(t), dp_tokenizer_size(t) - 2); /* special tokens last */
     dp_tokenizer_free(t);
     struct dp_bpe_counter *c;

@@ -8,7 +8,10 @@
 
 #include <time.h>
 
-static int hex(char c) { return c <= '9' ? c - '0' : c - 'a' + 10; }
+static int hex(char c)
+{
+    return c <= '9' ? c - '0' : c - 'a' + 10;
+}
 
 /* Compare all cases of a file `hex end,end,...`. */
 static int run_file(enum dp_split split)
@@ -42,10 +45,22 @@ static int run_file(enum dp_split split)
     return cases;
 }
 
-TEST(frozen_gpt2) { CHECK(run_file(DP_SPLIT_GPT2) > 300); }
-TEST(frozen_cl100k) { CHECK(run_file(DP_SPLIT_CL100K) > 300); }
-TEST(frozen_o200k) { CHECK(run_file(DP_SPLIT_O200K) > 300); }
-TEST(frozen_qwen2) { CHECK(run_file(DP_SPLIT_QWEN2) > 300); }
+TEST(frozen_gpt2)
+{
+    CHECK(run_file(DP_SPLIT_GPT2) > 300);
+}
+TEST(frozen_cl100k)
+{
+    CHECK(run_file(DP_SPLIT_CL100K) > 300);
+}
+TEST(frozen_o200k)
+{
+    CHECK(run_file(DP_SPLIT_O200K) > 300);
+}
+TEST(frozen_qwen2)
+{
+    CHECK(run_file(DP_SPLIT_QWEN2) > 300);
+}
 
 /* Pieces joined by '|'. */
 static const char *cut(enum dp_split split, const char *s)
@@ -77,7 +92,10 @@ TEST(readable_cases)
         {DP_SPLIT_QWEN2, "123", "1|2|3"},
         {DP_SPLIT_O200K, "camelCase HTMLParser's", "camel|Case| HTMLParser's"},
         {DP_SPLIT_O200K, "a!\n/x", "a|!\n/|x"},
-        {DP_SPLIT_O200K, "\xCC\x81""A", "\xCC\x81|A"},
+        {DP_SPLIT_O200K,
+         "\xCC\x81"
+         "A",
+         "\xCC\x81|A"},
         {DP_SPLIT_GPT2, "\xE1\xA0\x8E x", "\xE1\xA0\x8E| x"}, /* U+180E is no space */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) CHECK_STR(cut(cases[i].split, cases[i].text), cases[i].pieces);
@@ -85,7 +103,8 @@ TEST(readable_cases)
 
 TEST(invalid_bytes_are_symbols)
 {
-    static const char *const bad[] = {"\x80", "\xff", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xe2\x82", "\xf0\x9f\x98"};
+    static const char *const bad[] = {"\x80",     "\xff",        "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80",
+                                      "\xe2\x82", "\xf0\x9f\x98"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char text[32], want[40];
         snprintf(text, sizeof text, "a%s b", bad[i]);
@@ -150,11 +169,12 @@ TEST(classes)
 {
     static const struct {
         unsigned cp, class;
-    } cases[] = {{'a', CI_LOWER},      {'A', CI_UPPER},      {0x1C5, CI_UPPER},   {0x2B0, CI_CASELESS}, {0x4E2D, CI_CASELESS}, {0x301, CI_MARK},
-                 {0x0903, CI_MARK},    {0x20DD, CI_MARK},    {0x663, CI_NUMBER},  {0xBD, CI_NUMBER},    {0x2167, CI_NUMBER},   {0xA0, CI_BLANK},
-                 {0x85, CI_BLANK},     {0x180E, CI_OTHER},   {0x200B, CI_OTHER},  {0x2028, CI_BLANK},   {0x3000, CI_BLANK},    {0x31350, CI_CASELESS},
-                 {0x2EBF0, CI_CASELESS}, {0x1C89, CI_UPPER}, {0x1C8A, CI_LOWER},  {0x1E4D0, CI_CASELESS}, {0x323B0, CI_OTHER}, {0x10FFFF, CI_OTHER},
-                 {0xE0100, CI_MARK},   {0xD, CI_NEWLINE},    {0xB, CI_BLANK},     {0x1F600, CI_OTHER}};
+    } cases[] = {{'a', CI_LOWER},     {'A', CI_UPPER},        {0x1C5, CI_UPPER},      {0x2B0, CI_CASELESS},   {0x4E2D, CI_CASELESS},
+                 {0x301, CI_MARK},    {0x0903, CI_MARK},      {0x20DD, CI_MARK},      {0x663, CI_NUMBER},     {0xBD, CI_NUMBER},
+                 {0x2167, CI_NUMBER}, {0xA0, CI_BLANK},       {0x85, CI_BLANK},       {0x180E, CI_OTHER},     {0x200B, CI_OTHER},
+                 {0x2028, CI_BLANK},  {0x3000, CI_BLANK},     {0x31350, CI_CASELESS}, {0x2EBF0, CI_CASELESS}, {0x1C89, CI_UPPER},
+                 {0x1C8A, CI_LOWER},  {0x1E4D0, CI_CASELESS}, {0x323B0, CI_OTHER},    {0x10FFFF, CI_OTHER},   {0xE0100, CI_MARK},
+                 {0xD, CI_NEWLINE},   {0xB, CI_BLANK},        {0x1F600, CI_OTHER}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         unsigned cp = cases[i].cp, pair = dp_split_blocks[dp_split_block_of[cp >> 8] * 128u + (cp & 255) / 2];
         if ((pair >> (cp & 1) * 4 & 15) != cases[i].class) DP_TEST_FAIL("U+%04X has class %u", cp, pair >> (cp & 1) * 4 & 15);

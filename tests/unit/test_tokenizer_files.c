@@ -178,7 +178,8 @@ TEST(bad_tokenizer_json)
         {"\"ab\":256},\"merges\":[]},\"pre_tokenizer\":null}", DP_CONFIG, "pre_tokenizer"},
         {"\"ab\":256},\"merges\":[]},\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true}}", DP_CONFIG, "add_prefix_space"},
         {"\"ab\":256},\"merges\":[]" PRE ",\"added_tokens\":[{\"id\":3000000,\"content\":\"x\"}]}", DP_CORRUPT, "added token 0"},
-        {"\"ab\":256},\"merges\":[]" PRE ",\"added_tokens\":[{\"id\":300,\"content\":\"x\"},{\"id\":301,\"content\":\"x\"}]}", DP_CORRUPT, "two ids"},
+        {"\"ab\":256},\"merges\":[]" PRE ",\"added_tokens\":[{\"id\":300,\"content\":\"x\"},{\"id\":301,\"content\":\"x\"}]}", DP_CORRUPT,
+         "two ids"},
         {"\"ab\":256},\"merges\":[]" PRE ",\"added_tokens\":[{\"id\":97,\"content\":\"a\"}]}", DP_CORRUPT, "0x61"},
         {"\"ab\":256},\"merges\":[", DP_CORRUPT, "JSON"},
     };
@@ -252,7 +253,8 @@ TEST(tiktoken_refuses_other_orders)
     struct dp_tokenizer *t;
     dp_buf_init(&b, 1 << 20);
     dp_buf_init(&out, 1 << 20);
-    alphabet(&b, "\"ab\":257,\"bc\":256},\"merges\":[\"a b\",\"b c\"]},\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false}}");
+    alphabet(&b,
+             "\"ab\":257,\"bc\":256},\"merges\":[\"a b\",\"b c\"]},\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false}}");
     REQUIRE_OK(dp_tokenizer_load(&t, dp_buf_span(&b), "t", NULL, &err));
     CHECK_INT(dp_tokenizer_save_tiktoken(t, &out, &err), DP_CONFIG);
     dp_tokenizer_free(t);
@@ -280,8 +282,10 @@ TEST(special_tokens_with_conditions)
     struct dp_tokenizer *t;
     struct dp_encoder *c;
     dp_buf_init(&b, 1 << 20);
-    alphabet(&b, "\"ab\":256},\"merges\":[\"a b\"],\"ignore_merges\":true},\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},"
-                 "\"added_tokens\":[{\"id\":260,\"content\":\"<x>\",\"lstrip\":true},{\"id\":258,\"content\":\"<｜y｜>\"}]}");
+    alphabet(
+        &b,
+        "\"ab\":256},\"merges\":[\"a b\"],\"ignore_merges\":true},\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},"
+        "\"added_tokens\":[{\"id\":260,\"content\":\"<x>\",\"lstrip\":true},{\"id\":258,\"content\":\"<｜y｜>\"}]}");
     REQUIRE_OK(dp_tokenizer_load(&t, dp_buf_span(&b), "t", NULL, &err));
     CHECK_INT(dp_tokenizer_size(t), 261);
     CHECK_INT(dp_tokenizer_tokens(t), 259);
