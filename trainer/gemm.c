@@ -98,6 +98,24 @@ float *dp_floats_alloc(uint64_t n)
     return p;
 }
 
+/* k rows of `width` floats; a constant size makes memcpy one or two moves instead of a call. */
+static void copy_rows(const float *src, int64_t ks, int width, int64_t k, float *out)
+{
+#define COPY(w)                                                                                    \
+    case w:                                                                                        \
+        for (int64_t p = 0; p < k; p++) memcpy(out + p * (w), src + p * ks, (w) * sizeof *out);    \
+        return;
+    switch (width) {
+        COPY(4)
+        COPY(6)
+        COPY(12)
+        COPY(16)
+        COPY(32)
+    }
+#undef COPY
+    for (int64_t p = 0; p < k; p++) memcpy(out + p * width, src + p * ks, (size_t)width * sizeof *out);
+}
+
 /* One panel of `width` vectors (rows of A, columns of B), `count` of which exist, k values of each. `vs` floats lie between
  * vectors, `ks` between successive k. */
 static void pack_panel(const float *src, int64_t vs, int64_t ks, int count, int width, int64_t k,
@@ -108,7 +126,7 @@ static void pack_panel(const float *src, int64_t vs, int64_t ks, int count, int 
         return;
     }
     if (count == width && vs == 1) {
-        for (int64_t p = 0; p < k; p++) memcpy(out + p * width, src + p * ks, (size_t)width * sizeof *out);
+        copy_rows(src, ks, width, k, out);
         return;
     }
     for (int64_t p = 0; p < k; p++, out += width) {

@@ -36,6 +36,7 @@ static void kernel_avx2(int64_t kc, const float *a, const float *b, const float 
     __m256 lo0 = _mm256_setzero_ps(), lo1 = lo0, lo2 = lo0, lo3 = lo0, lo4 = lo0, lo5 = lo0;
     __m256 hi0 = lo0, hi1 = lo0, hi2 = lo0, hi3 = lo0, hi4 = lo0, hi5 = lo0;
     for (int i = 0; i < MR; i++) _mm_prefetch((const char *)(c + i * ldc), _MM_HINT_T0);
+#pragma GCC unroll 4
     for (int64_t k = 0; k < kc; k++, a += MR, b += NR) {
         __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
         ROW(0);
@@ -107,7 +108,8 @@ static void pack_b_avx2(int64_t k, const float *b, int64_t ldb, float *out)
 static float peak_avx2(int64_t n)
 {
     __m256 x = _mm256_set1_ps(0.999f), y = x, s;
-    __m256 r0 = x, r1 = x, r2 = x, r3 = x, r4 = x, r5 = x, r6 = x, r7 = x, r8 = x, r9 = x, r10 = x, r11 = x;
+#define START(i) r##i = _mm256_set1_ps((float)i) /* different, or the compiler makes one chain of all */
+    __m256 START(0), START(1), START(2), START(3), START(4), START(5), START(6), START(7), START(8), START(9), START(10), START(11);
     for (int64_t i = 0; i < n; i++) {
         r0 = _mm256_fmadd_ps(r0, x, y);
         r1 = _mm256_fmadd_ps(r1, x, y);

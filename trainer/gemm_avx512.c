@@ -41,7 +41,7 @@ static void kernel_avx512(int64_t kc, const float *a, const float *b, const floa
     ROWS(STORE)
 }
 
-#define CHAIN(i) __m512 r##i = x;
+#define CHAIN(i) __m512 r##i = _mm512_set1_ps((float)i); /* different, or the compiler makes one chain of all */
 #define CHAIN_STEP(i) r##i = _mm512_fmadd_ps(r##i, x, x);
 #define CHAIN_SUM(i) s = _mm512_add_ps(s, r##i);
 

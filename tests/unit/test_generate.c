@@ -62,7 +62,7 @@ TEST(a_checkpoint_generates_the_same)
     struct dp_err err = {0};
     struct dp_train_options o = {0};
     struct dp_trainer *t;
-    struct dp_generator *a, *b;
+    struct dp_generator *a, *b, *m;
     struct dp_pool *pool;
     char *dir = dp_test_tmpdir(), *path = dp_fs_join(dir, "ckpt");
     int64_t n;
@@ -72,12 +72,12 @@ TEST(a_checkpoint_generates_the_same)
     REQUIRE_OK(dp_trainer_save(t, path, NULL, 0, &err));
     REQUIRE_OK(dp_pool_open(&pool, 2, &err));
     REQUIRE_OK(dp_generator_open(&a, path, pool, &err));
-    REQUIRE_OK(dp_generator_open_model(&b, dp_generator_config(a), dp_trainer_model(t)->p, NULL, &err));
+    REQUIRE_OK(dp_generator_open_model(&m, dp_generator_config(a), dp_trainer_model(t)->p, NULL, &err));
     struct dp_generate_options g = {.temperature = 1, .top_p = 1, .seed = 4, .stop = -1};
     struct sink x = {0}, y = {0}, z = {0};
     REQUIRE_OK(dp_generate(a, (int32_t[]){1, 2, 3}, 3, &g, collect, &x, &n, &err));
     CHECK_INT(n, 18); /* until the context is full: the last token needs no place in it */
-    REQUIRE_OK(dp_generate(b, (int32_t[]){1, 2, 3}, 3, &g, collect, &y, &n, &err));
+    REQUIRE_OK(dp_generate(m, (int32_t[]){1, 2, 3}, 3, &g, collect, &y, &n, &err));
     CHECK(x.n == y.n && memcmp(x.ids, y.ids, sizeof x.ids) == 0);
     g.seed = 5;
     REQUIRE_OK(dp_generate(a, (int32_t[]){1, 2, 3}, 3, &g, collect, &z, &n, &err));
@@ -93,8 +93,9 @@ TEST(a_checkpoint_generates_the_same)
     CHECK_INT(stop.ids[n - 1], g.stop);
     CHECK(n <= 2);
     CHECK_INT(dp_generate(a, NULL, 0, &g, collect, &stop, &n, &err), DP_USAGE);
-    CHECK(dp_generator_open(&b, "/nonexistent", NULL, &err) < 0 || (dp_generator_close(b), false));
+    CHECK(dp_generator_open(&b, "/nonexistent", NULL, &err) < 0);
     dp_generator_close(a);
+    dp_generator_close(m);
     dp_trainer_close(t);
     dp_pool_close(pool);
     free(path);

@@ -265,7 +265,7 @@ static uint64_t run_hash(const struct dp_model_config *c, int threads, int level
 TEST(same_bits_for_threads_and_levels)
 {
     struct dp_err err = {0};
-    static const struct dp_model_config big[] = {{DP_ARCH_GPT2, 2, 72, 6, 6, 100, 70, 401, true}, {DP_ARCH_LLAMA, 2, 48, 6, 2, 50, 131, 300, false}};
+    static const struct dp_model_config big[] = {{DP_ARCH_GPT2, 2, 36, 3, 3, 50, 70, 131, true}, {DP_ARCH_LLAMA, 1, 24, 6, 2, 35, 131, 99, false}};
     for (size_t k = 0; k < 2; k++) {
         uint64_t want = run_hash(&big[k], 1, 0, 6);
         for (int level = 0; level <= 2 && level <= (int)dp_cpu_detected(); level++)

@@ -16,10 +16,15 @@ static int parse(struct dp_safetensors **s, const char *header, size_t data, str
     memcpy(file + 8, header, n);
     for (size_t i = 0; i < data; i++) file[8 + n + i] = (char)i;
     /* An exact copy, so that a sanitizer sees the first byte read past the end. */
-    char *exact = malloc(8 + n + data);
+    static char *exact;
+    free(exact);
+    exact = malloc(8 + n + data);
     memcpy(exact, file, 8 + n + data);
     int rc = dp_safetensors_parse(s, dp_span(exact, 8 + n + data), "test", err);
-    if (rc < 0) free(exact);
+    if (rc < 0) {
+        free(exact);
+        exact = NULL;
+    }
     return rc;
 }
 
