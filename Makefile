@@ -54,7 +54,7 @@ $(error MODE is release, debug, asan, tsan, fuzz or cov, not $(MODE))
 endif
 
 # -ffp-contract=off: the kernels say themselves where a fused multiply-add stands, so that levels agree bit for bit.
-WARN    := -Wall -Wextra -Wshadow -Wvla -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith -Wwrite-strings -Wformat=2 -Wno-format-truncation $(if $(WERROR),-Werror)
+WARN    := -Wall -Wextra -Wshadow -Wvla -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith -Wwrite-strings -Wformat=2 $(if $(findstring clang,$(CC)),,-Wno-format-truncation) $(if $(WERROR),-Werror)
 WARNXX  := -Wall -Wextra $(if $(WERROR),-Werror)
 CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DDP_VERSION='"$(VERSION)"' -I. $(shell pkg-config --cflags $(LIBS) 2>/dev/null)
 BASEFLAGS := $(OPT) -g -fno-omit-frame-pointer -fPIC -pthread -ffp-contract=off $(SAN)
@@ -137,6 +137,14 @@ check: lint
 	@echo "address and undefined-behaviour sanitizers:"; tests/run.sh build/asan $(UNIT:$(BUILD)/%=build/asan/%) $(FUZZ:$(BUILD)/%=build/asan/%) > build/check-asan.log; s=$$?; cat build/check-asan.log | sed '$$s/^/asan: /'; exit $$s
 	@echo "thread sanitizer:"; tests/run.sh build/tsan $(patsubst %,build/tsan/tests/unit/%,$(TSAN_TESTS)) > build/check-tsan.log; s=$$?; cat build/check-tsan.log | sed '$$s/^/tsan: /'; exit $$s
 	@echo "release:"; tests/run.sh $(BUILD) $(UNIT) $(FUZZ) $(SH_TESTS)
+
+## demo: the whole road on real documents, in build/demo; CORPUS=PATH takes another folder, archive or WARC file
+demo: all
+	@CORPUS='$(CORPUS)' tools/demo.sh
+
+## bench-pipeline: the whole road on a .warc.gz of real pages, and datatrove beside it where it is installed
+bench-pipeline: all
+	@bench/pipeline.sh
 
 ## check-fast: the unit tests of this MODE alone
 check-fast: all tests

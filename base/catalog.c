@@ -444,6 +444,18 @@ int dp_catalog_failed(struct dp_catalog *c, int64_t unit, int64_t epoch, const c
     return change(c, failed, &k, e);
 }
 
+static int reclaim(struct dp_catalog *c, void *ctx, struct dp_err *e)
+{
+    (void)ctx;
+    RUN(c, e, "UPDATE unit SET state='ready', owner=NULL, lease_until=0 WHERE state='running'", "");
+    return DP_OK;
+}
+
+int dp_catalog_reclaim(struct dp_catalog *c, struct dp_err *e)
+{
+    return change(c, reclaim, NULL, e);
+}
+
 bool dp_catalog_is_done(struct dp_catalog *c, const char *stage, const char *key)
 {
     sqlite3_stmt *st;

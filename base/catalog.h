@@ -67,6 +67,8 @@ int dp_catalog_done(struct dp_catalog *c, int64_t unit, int64_t epoch, const cha
                     const char *const *parents, size_t nparents, const struct dp_unit_count *counts, size_t ncounts, struct dp_err *e);
 /* Give the unit back, with the reason; attempts are counted. */
 int dp_catalog_failed(struct dp_catalog *c, int64_t unit, int64_t epoch, const char *reason, struct dp_err *e);
+/* The leases of all running units end now. For an owner that holds the workspace's lock: whoever had them is dead. */
+int dp_catalog_reclaim(struct dp_catalog *c, struct dp_err *e);
 bool dp_catalog_is_done(struct dp_catalog *c, const char *stage, const char *key);
 /* Artifacts of a done unit, in the order they were published. Strings live for the call only. */
 int dp_catalog_artifacts(struct dp_catalog *c, const char *stage, const char *key, int (*fn)(void *ctx, const struct dp_artifact *a), void *ctx,

@@ -136,6 +136,7 @@ int dp_workspace_open(struct dp_workspace *w, const char *dir, bool write, struc
     }
     DP_TRY_OUT(dp_catalog_open(&w->catalog, db, e));
     if (write) {
+        DP_TRY_OUT(dp_catalog_reclaim(w->catalog, e));
         empty_folder(w->tmp, 0);
         DP_TRY_OUT(sweep_store(w, e));
     }

@@ -93,7 +93,6 @@ static int pages(const char *dir, const char *out_path)
         b.format[0] = DP_FORMAT_HTML;
         run_stage(0, &b);
         if (b.drop[0] != DP_DROP_KEEP) fprintf(stderr, "%s: %s %g > %g\n", path, dp_drop_name(b.drop[0]), b.value[0], b.limit[0]);
-        run_stage(1, &b);
         if (out && b.drop[0] == DP_DROP_KEEP) {
             struct dp_jsonw w;
             dp_buf_clear(&line);
@@ -106,7 +105,7 @@ static int pages(const char *dir, const char *out_path)
             dp_jsonw_end(&w, '}');
             fprintf(out, "%s\n", line.ptr);
         }
-        for (int k = 2; k < STAGES; k++) run_stage(k, &b);
+        for (int k = 1; k < STAGES; k++) run_stage(k, &b);
     }
     for (int i = 0; i < n; i++) free(names[i]);
     free(names);

@@ -25,7 +25,7 @@ static const struct dp_opt opts[] = {
     ROW(enabled, DP_OPT_BOOL, "true", 0, 0, "Label documents with their language."),
     ROW(languages, DP_OPT_LIST, NULL, 0, 0, "Keep only these languages (ISO 639-1 codes); empty for all."),
     ROW(min_score, DP_OPT_REAL, "0", 0, 1, "Drop documents whose language has a smaller share of the text; 0 for no limit."),
-    ROW(sample_bytes, DP_OPT_INT, "6144", 256, 1 << 24, "Look at no more than so many bytes of a document, in three slices."),
+    ROW(sample_bytes, DP_OPT_INT, "3072", 256, 1 << 24, "Look at no more than so many bytes of a document, in three slices."),
     DP_OPT_END,
 };
 #undef ROW

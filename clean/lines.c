@@ -67,6 +67,7 @@ int dp_counts_start(struct dp_counts *c, size_t keys)
         c->cap = cap;
         c->gen = 0;
     }
+    c->used = cap;
     if (++c->gen == 0) {
         memset(c->slot, 0, c->cap * sizeof *c->slot);
         c->gen = 1;
@@ -76,8 +77,8 @@ int dp_counts_start(struct dp_counts *c, size_t keys)
 
 uint32_t dp_counts_add(struct dp_counts *c, uint64_t key)
 {
-    size_t at = dp_mix64(key) & (c->cap - 1);
-    while (c->slot[at].gen == c->gen && c->slot[at].key != key) at = (at + 1) & (c->cap - 1);
+    size_t at = dp_mix64(key) & (c->used - 1);
+    while (c->slot[at].gen == c->gen && c->slot[at].key != key) at = (at + 1) & (c->used - 1);
     struct dp_count *s = &c->slot[at];
     if (s->gen != c->gen) *s = (struct dp_count){key, c->gen, 0};
     return ++s->n;

@@ -22,7 +22,7 @@ struct dp_counts {
         uint64_t key;
         uint32_t gen, n;
     } *slot;
-    size_t cap; /* a power of two */
+    size_t cap, used; /* powers of two: slots held, and slots in play: a small document stays in cache after a large one */
     uint32_t gen;
 };
 /* Empty it, with room for `keys`. DP_OK or DP_NOMEM. */

@@ -19,6 +19,7 @@ struct dp_page_stat {
     bool cut; /* not content, with all below */
 };
 
+#define FURNITURE_SHARE 0.35
 enum { BLOCK = 1, CUT = 2, CELL = 4, PARA = 8, HEAD = 16 };
 static const uint8_t kind[DP_HTML_TAG_COUNT] = {
 #define B(t, f) [DP_HTML_##t] = BLOCK | (f)
@@ -41,7 +42,7 @@ static const char *const furniture[] = {"comment", "sidebar", "side-bar", "foote
     "related", "recommend", "navbar", "navigation", "menu", "cookie", "newsletter", "subscribe", "advert", "promo", "sponsor", "widget",
     "popup", "modal", "pagination", "pager", "disqus", "respond", "rss", "tags", "byline", "toolbar", "tooltip", "login", "banner",
     "teaser", "skip-link", "copyright", "author-box", "authorbox", "nav-", "topnav", "subnav", "nextprev", "next-post", "prev-post",
-    "jp-relatedposts", "outbrain", "taboola", "most-read", "mostread", "popular", "trending", "print-only", "signup", "sign-up", "editsection"};
+    "jp-relatedposts", "outbrain", "taboola", "most-read", "mostread", "popular", "trending", "print-only", "caption", "credit", "copyright", "download", "feedback", "contact", "date", "meta", "author", "more-", "readmore", "read-more", "see-also", "infobox", "donat", "abo-", "paywall", "anzeige", "category", "cat-links", "hinweis", "gallery", "signup", "sign-up", "editsection"};
 static const char *const content[] = {"article", "entry-content", "post-content", "content", "main", "story", "post-body", "entry", "text",
     "body", "blog", "post"};
 
@@ -69,10 +70,15 @@ static bool furniture_role(struct dp_span r)
     return false;
 }
 
-static bool marked(const struct dp_html_node *n, bool all)
+/* Not content whatever it holds. */
+static bool never_content(const struct dp_html_node *n, bool all)
 {
-    if (never[n->tag]) return true;
-    if (all) return false;
+    return never[n->tag] || (!all && (n->tag == DP_HTML_NAV || n->tag == DP_HTML_MENU));
+}
+
+/* Furniture by its name; the caller checks that it isn't half the page. */
+static bool named_furniture(const struct dp_html_node *n)
+{
     if (n->tag == DP_HTML_BODY || n->tag == DP_HTML_HTML || n->tag == DP_HTML_ARTICLE || n->tag == DP_HTML_MAIN) return false;
     if (kind[n->tag] & CUT || n->hidden || furniture_role(n->role)) return true;
     if (!(kind[n->tag] & (BLOCK | CELL)) && n->tag != DP_HTML_OTHER && n->tag != DP_HTML_A) return false;
@@ -145,6 +151,25 @@ static void give_points(const struct dp_html *h, struct dp_page_stat *st)
     }
 }
 
+/* A node that its makers call the article's text, when it holds a good part of what the points chose; else 0. */
+static uint32_t strong_hint(const struct dp_html *h, const struct dp_page_stat *st, uint32_t chosen)
+{
+    static const char *const names[] = {"entry-content", "post-content", "article-body", "articlebody", "article-content", "articlecontent",
+        "post-body", "post_body", "story-body", "storybody", "article__body", "article__content", "post__content", "td-post-content", "content-body",
+        "article-text", "articletext", "article_body", "article_text", "entry-text", "blog-content", "post-text", "single-content", "story-content", "article_content", "page-content", "news-content", "newstext"};
+    uint32_t best = 0;
+    for (uint32_t i = 0; i < h->count; i++) {
+        if (st[i].cut) {
+            i = h->node[i].end - 1;
+            continue;
+        }
+        if (!(kind[h->node[i].tag] & BLOCK) || (float)st[i].para_chars < (float)chosen * 0.5f || st[i].para_chars < 150) continue;
+        if (!ANY(h->node[i].cls, names) && !ANY(h->node[i].id, names)) continue;
+        if (!best || i >= h->node[best].end || (float)st[i].para_chars > (float)st[best].para_chars * 0.9f) best = best && i >= h->node[best].end && st[i].para_chars < st[best].para_chars ? best : i;
+    }
+    return best;
+}
+
 static uint32_t choose(const struct dp_html *h, struct dp_page_stat *st)
 {
     uint32_t best = 0, article = 0;
@@ -163,6 +188,8 @@ static uint32_t choose(const struct dp_html *h, struct dp_page_stat *st)
         if (x > top) top = x, best = i;
     }
     if (article && (float)st[article].para_chars > total * 0.4f) return article;
+    uint32_t strong = strong_hint(h, st, st[best].para_chars);
+    if (strong) return strong;
     /* Up while the parent holds clearly more of the page's paragraphs. */
     while (best && h->node[best].tag != DP_HTML_BODY) {
         uint32_t p = h->node[best].parent;
@@ -180,6 +207,7 @@ struct writer {
     size_t start;
     int breaks;  /* newlines owed before the next text */
     bool space, tab, item;
+    size_t heading; /* length of out before the heading that was written last, SIZE_MAX after other text */
 };
 
 static void owe(struct writer *w, int n)
@@ -250,7 +278,8 @@ static bool list_of_links(const struct dp_html *h, const struct dp_page_stat *st
 /* The subtree of `root`; blocks are closed when the loop has passed their end. */
 static void write_tree(struct writer *w, const struct dp_html *h, const struct dp_page_stat *st, uint32_t root, bool all)
 {
-    uint32_t up = root, pre_end = 0;
+    uint32_t up = root, pre_end = 0, head_end = 0;
+    w->heading = SIZE_MAX;
     for (uint32_t i = root, end = h->node[root].end; i < end;) {
         for (; up != root && i >= h->node[up].end; up = h->node[up].parent)
             if (kind[h->node[up].tag] & BLOCK) owe(w, gap_of(h->node[up].tag));
@@ -260,12 +289,18 @@ static void write_tree(struct writer *w, const struct dp_html *h, const struct d
             i = n->end;
             continue;
         }
-        if (n->tag == DP_HTML_TEXT) write_text(w, n->text, i < pre_end);
+        if (n->tag == DP_HTML_TEXT) {
+            size_t was = w->out->len;
+            write_text(w, n->text, i < pre_end);
+            if (w->out->len > was && i >= head_end) w->heading = SIZE_MAX;
+            else if (w->out->len > was && w->heading == SIZE_MAX) w->heading = was;
+        }
         else if (n->tag == DP_HTML_BR) owe(w, w->breaks + 1 > 2 ? 2 : w->breaks + 1);
         else if (kind[n->tag] & CELL) w->tab = true;
         else if (kind[n->tag] & BLOCK) {
             owe(w, gap_of(n->tag));
             w->item = n->tag == DP_HTML_LI ? true : w->item && n->tag != DP_HTML_UL && n->tag != DP_HTML_OL;
+            if (kind[n->tag] & HEAD && n->end > head_end) head_end = n->end;
             if (n->tag == DP_HTML_PRE && n->end > pre_end) pre_end = n->end;
         }
         if (n->end > i + 1) up = i;
@@ -273,6 +308,8 @@ static void write_tree(struct writer *w, const struct dp_html *h, const struct d
     }
     w->breaks = 2;
     w->item = false;
+    /* Headings that nothing follows belonged to what was left out. */
+    if (!all && w->heading != SIZE_MAX && w->heading > w->start) w->out->len = w->heading;
 }
 
 static uint32_t body_of(const struct dp_html *h)
@@ -282,15 +319,31 @@ static uint32_t body_of(const struct dp_html *h)
     return 0;
 }
 
+static void cut(const struct dp_html *h, struct dp_page_stat *st, uint32_t i)
+{
+    for (uint32_t k = i; k < h->node[i].end; k++) st[k].cut = true;
+}
+
 static void mark(const struct dp_html *h, struct dp_page_stat *st, bool all)
 {
     memset(st, 0, h->count * sizeof *st);
     for (uint32_t i = 0; i < h->count; i++) {
-        if (!marked(&h->node[i], all)) continue;
-        st[i].cut = true;
-        for (uint32_t k = i + 1; k < h->node[i].end; k++) st[k].cut = true;
+        if (!never_content(&h->node[i], all)) continue;
+        cut(h, st, i);
         i = h->node[i].end - 1;
     }
+    if (all) return;
+    /* Themes name whole pages "has-sidebar" or "menu-open": what holds a good part of the paragraphs isn't furniture. */
+    sum_up(h, st);
+    uint32_t total = st[0].para_chars;
+    for (uint32_t i = 0; i < h->count; i++) {
+        if (!st[i].cut) {
+            if ((double)st[i].para_chars > (double)total * FURNITURE_SHARE || !named_furniture(&h->node[i])) continue;
+            cut(h, st, i);
+        }
+        i = h->node[i].end - 1;
+    }
+    for (uint32_t i = 0; i < h->count; i++) st[i] = (struct dp_page_stat){.cut = st[i].cut};
 }
 
 int dp_main_text(struct dp_main_text *m, const struct dp_html *h, bool all, struct dp_buf *out)

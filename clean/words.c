@@ -21,6 +21,7 @@ enum { SPECIAL_BYTES_MAX = 31, SLOTS = 4096 };
 static uint16_t slots[SLOTS]; /* index + 1 into dp_word_special */
 static uint64_t first_len[256]; /* for every first byte, the lengths that occur */
 static uint8_t plain[256];    /* ASCII letters and digits */
+static uint8_t after_len[DP_WORD_AFTER_DIGIT];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static unsigned slot_of(const char *p, size_t n)
@@ -39,6 +40,7 @@ static void tables_init(void)
         slots[at] = (uint16_t)(i + 1);
         first_len[(unsigned char)s->text[0]] |= UINT64_C(1) << s->len;
     }
+    for (int i = 0; i < DP_WORD_AFTER_DIGIT; i++) after_len[i] = (uint8_t)strlen(dp_word_after_digit[i]);
     for (int c = 0; c < 128; c++) plain[c] = (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
 }
 
@@ -84,9 +86,9 @@ static size_t find_prefix(const char *p, const char *e)
 static size_t suffix_after_digit(const char *p, const char *e)
 {
     for (int i = 0; i < DP_WORD_AFTER_DIGIT; i++) {
-        if (dp_word_after_digit[i][0] == 0) continue;
-        size_t n = strlen(dp_word_after_digit[i]);
-        if ((size_t)(e - p) > n && digit(e[-(ptrdiff_t)n - 1]) && memcmp(e - n, dp_word_after_digit[i], n) == 0) return n;
+        size_t n = after_len[i];
+        if (dp_word_after_digit[i][n - 1] != e[-1] || (size_t)(e - p) <= n || !digit(e[-(ptrdiff_t)n - 1])) continue;
+        if (memcmp(e - n, dp_word_after_digit[i], n) == 0) return n;
     }
     return 0;
 }

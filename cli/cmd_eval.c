@@ -82,4 +82,4 @@ static int run(struct dp_cli *c, struct dp_err *e)
 
 extern const struct dp_command dp_cmd_eval;
 const struct dp_command dp_cmd_eval = {.name = "eval", .summary = "loss, perplexity and bits per byte on the validation split", .args = "", .rows = rows,
-    .own_size = sizeof(struct own), .sections = "train feed", .run = run};
+    .own_size = sizeof(struct own), .run = run};

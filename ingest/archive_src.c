@@ -1,5 +1,6 @@
 /* libarchive sees a member as something to extract; we only want its bytes, so the whole wrapper is: hand it the window of
- * the stream below, take names and data. It seeks only in memory. Formats are enabled one by one (see the header).
+ * the stream below, take names and data. It seeks only in memory. Only the
+ * format that the magic names is enabled: less foreign code sees hostile bytes, and opening costs less.
  *
  * Names: tar keeps bytes, zip may be CP437 or UTF-8, 7z and cab are UTF-16. libarchive converts through the locale of the calling thread, so
  * each call that touches names runs under C.UTF-8, and the result doesn't depend on the user's locale. */
@@ -20,6 +21,7 @@ struct seen {
 
 struct dp_archive {
     struct archive *la;
+    struct archive_entry *entry; /* ours: libarchive doesn't notice when it couldn't get its own */
     struct dp_stream *src;
     struct dp_ingest_run *run;
     struct dp_stream member; /* no buffer between members */
@@ -53,16 +55,35 @@ static bool tar_checksum(struct dp_span s)
     return sum == want;
 }
 
+static const struct format {
+    size_t off;
+    const char *magic;
+    size_t len;
+    enum dp_archive_kind kind;
+    int (*enable)(struct archive *);
+} formats[] = {
+#define M(off, magic, kind, name) {off, magic, sizeof magic - 1, DP_ARCHIVE_##kind, archive_read_support_format_##name}
+    M(257, "ustar", STREAMED, tar), M(0, "PK\3\4", SEEKING, zip), M(0, "PK\5\6", SEEKING, zip), M(0, "PK00PK\3\4", SEEKING, zip),
+    M(0, "7z\xbc\xaf\x27\x1c", SEEKING, 7zip), M(0, "!<arch>\n", STREAMED, ar), M(0, "070701", STREAMED, cpio),
+    M(0, "070702", STREAMED, cpio), M(0, "070707", STREAMED, cpio), M(32769, "CD001", SEEKING, iso9660), M(0, "MSCF\0\0\0\0", SEEKING, cab),
+    M(2, "-lh", SEEKING, lha), M(0, "Rar!\x1a\7\1\0", SEEKING, rar5), M(0, "Rar!\x1a\7\0", SEEKING, rar), M(0, "xar!", SEEKING, xar),
+#undef M
+}, v7 = {0, "", 0, DP_ARCHIVE_STREAMED, archive_read_support_format_tar};
+
+static const struct format *format_of(struct dp_span s)
+{
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        if (!at(s, formats[i].off, formats[i].magic, formats[i].len)) continue;
+        if (formats[i].off == 2 && (s.len < 7 || s.ptr[6] != '-')) continue; /* "-lh5-" */
+        return &formats[i];
+    }
+    return tar_checksum(s) ? &v7 : NULL;
+}
+
 enum dp_archive_kind dp_archive_sniff(struct dp_span s)
 {
-    if (at(s, 0, "PK\3\4", 4) || at(s, 0, "PK\5\6", 4) || at(s, 0, "PK00PK\3\4", 8) || at(s, 0, "7z\xbc\xaf\x27\x1c", 6)
-        || at(s, 0, "Rar!\x1a\7", 6) || at(s, 0, "MSCF\0\0\0\0", 8) || at(s, 0, "xar!", 4) || at(s, 32769, "CD001", 5)
-        || (at(s, 2, "-lh", 3) && s.len > 6 && s.ptr[6] == '-'))
-        return DP_ARCHIVE_SEEKING;
-    if (at(s, 257, "ustar", 5) || at(s, 0, "!<arch>\n", 8) || at(s, 0, "070701", 6) || at(s, 0, "070702", 6) || at(s, 0, "070707", 6)
-        || tar_checksum(s))
-        return DP_ARCHIVE_STREAMED;
-    return DP_ARCHIVE_NONE;
+    const struct format *f = format_of(s);
+    return f ? f->kind : DP_ARCHIVE_NONE;
 }
 
 /* Length of the valid UTF-8 sequence at p (Unicode, table 3-7), 0 if there is none. */
@@ -140,6 +161,13 @@ static la_int64_t seek_block(struct archive *la, void *ctx, la_int64_t offset, i
     return to;
 }
 
+/* libarchive tells memory trouble by its message only, in places. */
+static bool out_of_memory(struct dp_archive *a)
+{
+    const char *why = archive_error_string(a->la);
+    return archive_errno(a->la) == ENOMEM || (why && (strstr(why, "allocate") || strstr(why, "Can't initialize")));
+}
+
 static int member_produce(struct dp_stream *s, char *dst, size_t room, size_t *got, struct dp_err *e)
 {
     struct dp_archive *a = (struct dp_archive *)((char *)s - offsetof(struct dp_archive, member));
@@ -154,7 +182,7 @@ static int member_produce(struct dp_stream *s, char *dst, size_t room, size_t *g
     } else if (n == ARCHIVE_RETRY) {
         s->room_min = room;
     } else if (n < 0) {
-        if (archive_errno(a->la) == ENOMEM) DP_FAIL(e, NOMEM, "%s: member %s", a->run->name, s->where);
+        if (out_of_memory(a)) DP_FAIL(e, NOMEM, "%s: member %s", a->run->name, s->where);
         const char *why = archive_error_string(a->la);
         dp_run_damage(a->run, s->where, s->offset + s->len, DP_CORRUPT, "member can't be read on: %s", why ? why : "bad data");
         if (n == ARCHIVE_FATAL) a->ended = true;
@@ -196,14 +224,11 @@ int dp_archive_open(struct dp_archive **out, struct dp_stream *source, struct dp
     dp_buf_init(&a->where, 4 << 20);
     a->utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0); /* 0 where it doesn't exist: names in the user's locale */
     struct archive *la = a->la = archive_read_new();
-    int bad = !la;
-    if (la) {
-        int (*const formats[])(struct archive *) = {
-            archive_read_support_format_tar, archive_read_support_format_zip, archive_read_support_format_7zip,
-            archive_read_support_format_ar, archive_read_support_format_cpio, archive_read_support_format_iso9660,
-            archive_read_support_format_cab, archive_read_support_format_lha, archive_read_support_format_rar,
-            archive_read_support_format_rar5, archive_read_support_format_xar};
-        for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) bad |= formats[i](la) < ARCHIVE_WARN;
+    a->entry = archive_entry_new();
+    int bad = !la || !a->entry;
+    if (!bad) {
+        const struct format *f = format_of(dp_span(source->ptr, source->len));
+        bad = !f || f->enable(la) < ARCHIVE_WARN;
         bad |= archive_read_set_read_callback(la, read_block) | archive_read_set_callback_data(la, a)
                | archive_read_set_skip_callback(la, skip_block);
         if (source->whole) bad |= archive_read_set_seek_callback(la, seek_block);
@@ -221,6 +246,7 @@ void dp_archive_close(struct dp_archive *a)
     if (!a) return;
     dp_stream_release_buffer(&a->member);
     if (a->la) archive_read_free(a->la);
+    archive_entry_free(a->entry);
     if (a->utf8) freelocale(a->utf8);
     dp_buf_release(&a->name);
     dp_buf_release(&a->where);
@@ -259,6 +285,7 @@ static int take_name(struct dp_archive *a, struct archive_entry *entry, struct d
 {
     const char *raw = archive_entry_pathname(entry);
     if (!raw) raw = archive_entry_pathname_utf8(entry);
+    if (!raw && errno == ENOMEM) DP_FAIL(e, NOMEM, "%s: a member's name", a->run->name);
     dp_buf_clear(&a->name);
     if (raw) dp_clean_name(&a->name, dp_span_str(raw));
     else dp_buf_printf(&a->name, "member-%llu", (unsigned long long)a->index); /* a name that no charset explains */
@@ -278,12 +305,13 @@ static int take_name(struct dp_archive *a, struct archive_entry *entry, struct d
     return DP_OK;
 }
 
-/* archive_read_next_header with its ladder of outcomes: 1 a header, 0 the end. */
-static int next_header(struct dp_archive *a, struct archive_entry **entry, struct dp_err *e)
+/* archive_read_next_header2 with its ladder of outcomes: 1 a header, 0 the end. */
+static int next_header(struct dp_archive *a, struct dp_err *e)
 {
     bool told = false;
     for (int tries = 0; !a->ended && tries < RETRIES_MAX; tries++) {
-        int rc = archive_read_next_header(a->la, entry);
+        errno = 0; /* take_name looks at it: a name lost to lack of memory must not become another name */
+        int rc = archive_read_next_header2(a->la, a->entry);
         if (a->failed) {
             if (e) *e = a->err;
             return a->err.code;
@@ -293,7 +321,7 @@ static int next_header(struct dp_archive *a, struct archive_entry **entry, struc
             a->ended = true;
             return 0;
         }
-        if (archive_errno(a->la) == ENOMEM) DP_FAIL(e, NOMEM, "%s: archive %s", a->run->name, a->src->where);
+        if (out_of_memory(a)) DP_FAIL(e, NOMEM, "%s: archive %s", a->run->name, a->src->where);
         const char *why = archive_error_string(a->la);
         if (!told)
             dp_run_damage(a->run, a->src->where, (uint64_t)archive_filter_bytes(a->la, -1), DP_CORRUPT, "archive: %s; %s",
@@ -313,15 +341,16 @@ static int next_member(struct dp_archive *a, struct dp_stream **member, struct d
                 if (e) *e = a->err;
                 return a->err.code;
             }
-            const char *why = archive_error_string(a->la);
-            dp_run_damage(a->run, a->src->where, 0, DP_CORRUPT, "archive: %s", why ? why : "unknown format");
+            const char *why = archive_error_string(a->la); /* opening only allocates: failing without a word is that */
+            if (!why || out_of_memory(a)) DP_FAIL(e, NOMEM, "%s: archive %s", a->run->name, a->src->where);
+            dp_run_damage(a->run, a->src->where, 0, DP_CORRUPT, "archive: %s", why);
             a->ended = true;
         }
     }
-    struct archive_entry *entry;
+    struct archive_entry *entry = a->entry;
     for (;;) {
         a->index++;
-        int rc = next_header(a, &entry, e);
+        int rc = next_header(a, e);
         if (rc < 0) return rc;
         if (rc == 0) break;
         if (archive_entry_filetype(entry) != AE_IFREG || archive_entry_hardlink(entry)) {

@@ -15,7 +15,7 @@ enum dp_archive_kind { DP_ARCHIVE_NONE, DP_ARCHIVE_STREAMED, DP_ARCHIVE_SEEKING 
 enum dp_archive_kind dp_archive_sniff(struct dp_span first);
 
 struct dp_archive;
-/* Reads `source`, which stays the caller's. */
+/* Reads `source`, whose first bytes are at hand (dp_archive_sniff knew them), and which stays the caller's. */
 int dp_archive_open(struct dp_archive **out, struct dp_stream *source, struct dp_err *e);
 /* The next member: DP_OK, or DP_EOF. *member belongs to the archive and lives until the next call; *name (cleaned as ingest/reader.h says) too.
  * size: as declared, 0 when unknown. */

@@ -18,6 +18,7 @@
 #include <lzma.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +27,7 @@ enum { WHOLE_MAX = 4 << 20, ZSTD_WINDOW_LOG_MAX = 27, DICT_MAX = 16 << 20 };
 #define XZ_MEMORY_MAX (UINT64_C(128) << 20)
 #define RESYNC_FREE (UINT64_C(64) << 20)
 
-enum step { MORE, END, BAD };
+enum step { MORE, END, BAD, OUT_OF_MEMORY };
 
 struct codec {
     struct dp_stream s; /* first: a dp_stream is the codec */
@@ -121,6 +122,7 @@ static enum step step_gzip(struct codec *c, const char *in, size_t *in_n, char *
     *out_n = out_max - c->z.avail_out;
     if (rc == Z_STREAM_END) return END;
     if (rc == Z_OK || rc == Z_BUF_ERROR) return MORE;
+    if (rc == Z_MEM_ERROR) return OUT_OF_MEMORY;
     c->why = c->z.msg ? c->z.msg : "bad gzip member";
     return BAD;
 }
@@ -132,6 +134,7 @@ static enum step step_zstd(struct codec *c, const char *in, size_t *in_n, char *
     size_t rc = ZSTD_decompressStream(c->zstd, &ob, &ib);
     *in_n = ib.pos;
     *out_n = ob.pos;
+    if (ZSTD_getErrorCode(rc) == ZSTD_error_memory_allocation) return OUT_OF_MEMORY;
     if (ZSTD_isError(rc)) {
         c->why = ZSTD_getErrorName(rc);
         return BAD;
@@ -150,6 +153,7 @@ static enum step step_xz(struct codec *c, const char *in, size_t *in_n, char *ou
     *out_n -= c->xz.avail_out;
     if (rc == LZMA_STREAM_END) return END;
     if (rc == LZMA_OK || rc == LZMA_BUF_ERROR) return MORE;
+    if (rc == LZMA_MEM_ERROR) return OUT_OF_MEMORY;
     c->why = rc == LZMA_MEMLIMIT_ERROR ? "needs more than 128 MiB of memory to decode" : "bad xz data";
     return BAD;
 }
@@ -166,6 +170,7 @@ static enum step step_bzip2(struct codec *c, const char *in, size_t *in_n, char 
     *out_n = out_max - c->bz.avail_out;
     if (rc == BZ_STREAM_END) return END;
     if (rc == BZ_OK) return MORE;
+    if (rc == BZ_MEM_ERROR) return OUT_OF_MEMORY;
     c->why = "bad bzip2 data";
     return BAD;
 }
@@ -173,6 +178,7 @@ static enum step step_bzip2(struct codec *c, const char *in, size_t *in_n, char 
 static enum step step_lz4(struct codec *c, const char *in, size_t *in_n, char *out, size_t *out_n)
 {
     size_t rc = LZ4F_decompress(c->lz4, out, out_n, in, in_n, NULL);
+    if (LZ4F_isError(rc) && strcmp(LZ4F_getErrorName(rc), "ERROR_allocation_failed") == 0) return OUT_OF_MEMORY;
     if (LZ4F_isError(rc)) {
         *in_n = *out_n = 0;
         c->why = LZ4F_getErrorName(rc);
@@ -415,6 +421,8 @@ static int stream_produce(struct dp_stream *s, char *dst, size_t room, size_t *g
         size_t in_n = c->src->len, out_n = room;
         bool dry = in_n == 0;
         enum step st = steps[c->kind](c, c->src->ptr, &in_n, dst, &out_n);
+        /* Memory is the environment's trouble: taken for damage, it would change what a source gives from run to run. */
+        if (st == OUT_OF_MEMORY) DP_FAIL(e, NOMEM, "%s: a %s decoder", s->run->name, codecs[c->kind].name);
         dp_stream_skip(c->src, in_n);
         bool checksum = st == BAD && c->kind == DP_CODEC_GZIP && c->member_out == 0 && c->src->whole
                         && (strcmp(c->why, "incorrect data check") == 0 || strcmp(c->why, "incorrect length check") == 0);
@@ -486,6 +494,7 @@ static int body_zlib(int window_bits, struct dp_span body, struct dp_buf *out, s
         zrc = inflate(&z, Z_NO_FLUSH);
         out->len += room - z.avail_out;
         if (zrc == Z_STREAM_END) break;
+        if (zrc == Z_MEM_ERROR) DP_GOTO(e, NOMEM, "an HTTP body");
         if (zrc != Z_OK) rc = out->len > before ? DP_EMPTY : DP_CORRUPT;
     }
 out:
@@ -509,6 +518,7 @@ static int body_zstd(struct dp_span body, struct dp_buf *out, struct dp_err *e)
         size_t was = in.pos, zrc = ZSTD_decompressStream(d, &ob, &in);
         out->len += ob.pos;
         if (!ZSTD_isError(zrc) && zrc == 0) break;
+        if (ZSTD_getErrorCode(zrc) == ZSTD_error_memory_allocation) DP_GOTO(e, NOMEM, "an HTTP body");
         if (!room) DP_GOTO(NULL, LIMIT, "full");
         if (ZSTD_isError(zrc) || (in.pos == was && !ob.pos)) {
             rc = out->len > before ? DP_EMPTY : DP_CORRUPT;

@@ -182,10 +182,8 @@ static int take_line(struct dp_jsonl *j, struct dp_span line, struct dp_record *
     dp_err_clear(&bad);
     dp_arena_reset(&j->mem);
     int rc = dp_json_fields(line, f, F_COUNT, &j->mem, &bad);
-    if (rc == DP_NOMEM) {
-        if (e) *e = bad;
-        return rc;
-    }
+    if (rc == DP_NOMEM || rc == DP_LIMIT) /* the arena is larger than any line: only memory can lack */
+        DP_FAIL(e, NOMEM, "%s: the line at offset %llu", j->run->name, at);
     if (rc < 0) {
         dp_run_damage(j->run, j->s->where, at, DP_CORRUPT, "the line at offset %llu is not JSON: %s; left out", at, bad.msg);
         return DP_EMPTY;

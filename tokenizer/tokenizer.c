@@ -84,7 +84,7 @@ static int copy_texts(struct dp_tokenizer *t, const struct dp_tokenizer_parts *p
     t->bytes = calloc(t->size, sizeof *t->bytes);
     t->is_special = calloc(t->size, 1);
     t->specials = calloc(p->special_count + 1, sizeof *t->specials);
-    t->text = malloc(total + 1);
+    t->text = calloc(total + 16, 1); /* 16 bytes may be read from any token's beginning */
     if (!t->bytes || !t->is_special || !t->specials || !t->text) DP_FAIL(e, NOMEM, "%s: the texts of %u tokens", name, t->size);
     char *to = t->text;
     for (size_t i = 0; i < p->special_count; i++) {

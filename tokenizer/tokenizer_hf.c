@@ -265,6 +265,7 @@ static void write_token(struct dp_jsonw *w, const struct dp_tokenizer *t, uint32
     dp_buf_clear(tmp);
     if (t->is_special[id]) dp_buf_add_span(tmp, t->bytes[id]);
     else to_chars(tmp, t->bytes[id]);
+    if (tmp->full) w->buf->full = true; /* the next clear would forget it */
     if (key) dp_jsonw_key_span(w, dp_buf_span(tmp));
     else dp_jsonw_str(w, dp_buf_span(tmp));
 }

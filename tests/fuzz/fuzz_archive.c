@@ -22,6 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             for (size_t k = 0; k < b.text[i].len; k++) sum += (unsigned char)b.text[i].ptr[k];
             for (size_t k = 0; k < b.meta[i].len; k++) sum += (unsigned char)b.meta[i].ptr[k];
         }
+    (void)sum;
     if (rc < 0 && rc != DP_NOMEM) abort();
     if (rc >= 0) dp_reader_close(r);
     dp_batch_release(&b);

@@ -240,7 +240,6 @@ TEST(shard_writer_refuses)
     }
     free(bin);
     free(dpx);
-    free(dir);
 }
 
 TEST(shard_failed_write_makes_no_shard)
@@ -276,7 +275,6 @@ TEST(shard_failed_write_makes_no_shard)
     }
     free(bin);
     free(dpx);
-    free(dir);
 }
 
 TEST(shard_bytes_are_frozen)
@@ -310,5 +308,4 @@ TEST(shard_bytes_are_frozen)
     data_free(x);
     free(bin);
     free(dpx);
-    free(dir);
 }

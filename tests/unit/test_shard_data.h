@@ -82,7 +82,6 @@ __attribute__((unused)) static void data_release(struct data *d)
     free(d->all);
     free(d->doc);
     free(d->path);
-    free(d->dir);
 }
 
 /* Flip bit `bit` of the file dir/name. */

@@ -1,0 +1,54 @@
+/* dedup/dedup.h - which documents of a set of signature files stay.
+ *
+ * Documents have global numbers: row 0 of input 0 is 0, inputs follow one another in the order given.
+ * 1. Exact: of documents with the same 128-bit content hash the best stays (`keep` policy, ties by number).
+ * 2. Near, without `closure`: a document is a duplicate when a kept document shares a band with it and the share of equal signature
+ *    slots is >= similarity; the most similar such stands for it. Better documents decide first. No chains: A~B~C doesn't
+ *    drop C for A.
+ *    With `closure` (the FineWeb behaviour): documents that share a band, and what they share bands with, are one cluster; the best stays.
+ * Documents without signature (no words) are only ever exact duplicates.
+ *
+ * Limits of step 2, which keep it near-linear on hostile input: within one band bucket a document is compared with 64
+ * documents that are not similar to each other, the 32 best and the 32 latest; more only matters in buckets with over 64 mutually
+ * dissimilar documents, where a pair can be missed unless another band joins it. After 12 rounds (see cluster.c) what is
+ * still undecided is kept.
+ *
+ * Output is the same whatever the threads and the memory. With keep=longest or best the order of the inputs
+ * matters only between documents that the policy holds for equal.
+ * Memory: memory_bytes, and 13 bytes a document (a mapped temporary file where that is over a sixteenth of memory_bytes).
+ * Disk in tmp_dir: at most (32 * bands + 16 * bands + 2 * bands * rows + 100) bytes a document, typically half of it, unlinked at birth.
+ * Limits: 2^32 - 2 documents a run. */
+#ifndef DP_DEDUP_DEDUP_H
+#define DP_DEDUP_DEDUP_H
+
+#include "base/opt.h"
+#include "base/thread.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum dp_dedup_keep { DP_DEDUP_LONGEST, DP_DEDUP_FIRST, DP_DEDUP_BEST };
+
+struct dp_dedup_options {
+    double similarity;
+    bool closure, exact, near;
+    int keep; /* enum dp_dedup_keep */
+    uint64_t memory_bytes;
+};
+/* Rows over struct dp_dedup_options. Bands, rows, shingle and seed are the signature files' own. */
+extern const struct dp_opt dp_dedup_opts[];
+
+struct dp_dedup_totals {
+    uint64_t docs, exact_dups, near_dups;
+    uint64_t clusters, largest; /* clusters of two and more; documents of the largest */
+};
+
+/* sig_paths[i]: signature files, each in document order, all of the same parameters (else DP_CONFIG).
+ * keep_paths[i]: created, one keep file (keepfile.h) for each input, fsynced. report_path (may be NULL): created, a JSON line for each
+ * cluster, the largest first, then by number: {"cluster":N,"input":I,"row":R,"size":S,"members":[{"doc","input","row","similarity",
+ * "exact"}...]}; members are the dropped documents by number, 1000 at most ("size" counts all and the representative).
+ * tmp_dir: an existing folder, left as it was. On failure no output file is left. pool may be NULL. */
+int dp_dedup_run(const struct dp_dedup_options *o, size_t n, const char *const *sig_paths, const char *const *keep_paths,
+                 const char *report_path, const char *tmp_dir, struct dp_pool *pool, struct dp_dedup_totals *t, struct dp_err *e);
+
+#endif

@@ -1,0 +1,287 @@
+/* Training: frozen merges of Hugging Face and rustbpe, a naive reference on random corpora, counters, limits. */
+#include "tests/test.h"
+
+#include "base/fs.h"
+#include "base/hash.h"
+#include "tokenizer/bpe_train.h"
+
+static struct dp_err err;
+
+static struct dp_buf read_data(const char *name)
+{
+    char path[128];
+    struct dp_buf b;
+    snprintf(path, sizeof path, "tests/data/tokenizer/%s", name);
+    dp_buf_init(&b, 1 << 24);
+    if (dp_fs_read(path, &b, &err) < 0) DP_TEST_FAIL("%s", err.msg);
+    return b;
+}
+
+static struct dp_tokenizer *train(struct dp_span text, enum dp_split split, int tie, int64_t vocab, char *specials, int64_t min_count,
+                                  int64_t bytes_max)
+{
+    struct dp_bpe_counter *c = NULL;
+    struct dp_tokenizer *t = NULL;
+    struct dp_bpe_train_options o = {vocab, split, tie, specials, min_count, bytes_max};
+    CHECK_OK(dp_bpe_counter_open(&c, split, &err));
+    CHECK_OK(dp_bpe_counter_add(c, text, &err));
+    CHECK_OK(dp_bpe_train(&t, &o, c, NULL, NULL, &err));
+    dp_bpe_counter_close(c);
+    return t;
+}
+
+static void same_as_hf(enum dp_split split, const char *file)
+{
+    struct dp_buf text = read_data("corpus.txt"), want = read_data(file);
+    char specials[] = "<|endoftext|>";
+    struct dp_tokenizer *t = train(dp_buf_span(&text), split, DP_BPE_TIE_HF, 1500, specials, 0, 0);
+    REQUIRE(t && want.ptr);
+    char *p = want.ptr;
+    uint32_t n = 0;
+    for (; p < want.ptr + want.len; n++) {
+        uint32_t got[3];
+        REQUIRE(n < dp_tokenizer_merges(t));
+        dp_tokenizer_merge(t, n, &got[0], &got[1], &got[2]);
+        for (int i = 0; i < 3; i++) {
+            uint32_t w = (uint32_t)strtoul(p, &p, 10);
+            if (got[i] != w) DP_TEST_FAIL("merge %u: %u, not %u", n, got[i], w);
+        }
+        p++;
+    }
+    CHECK_INT(dp_tokenizer_merges(t), n);
+    CHECK_INT(dp_tokenizer_eot(t), 0);
+    CHECK_INT(dp_tokenizer_size(t), 257 + n); /* the corpus is exhausted before 1500: both stop */
+    dp_tokenizer_free(t);
+    dp_buf_release(&text);
+    dp_buf_release(&want);
+}
+
+TEST(merges_of_hugging_face_gpt2) { same_as_hf(DP_SPLIT_GPT2, "merges_hf_gpt2.txt"); }
+TEST(merges_of_hugging_face_o200k) { same_as_hf(DP_SPLIT_O200K, "merges_hf_o200k.txt"); }
+
+TEST(ranks_of_rustbpe)
+{
+    struct dp_buf text = read_data("corpus.txt"), want = read_data("rust.tiktoken"), got;
+    struct dp_tokenizer *t = train(dp_buf_span(&text), DP_SPLIT_CL100K, DP_BPE_TIE_BYTES, 1500, NULL, 0, 0);
+    dp_buf_init(&got, 1 << 24);
+    REQUIRE(t);
+    CHECK_OK(dp_tokenizer_save_tiktoken(t, &got, &err));
+    CHECK(dp_span_eq(dp_buf_span(&got), dp_buf_span(&want)));
+    dp_tokenizer_free(t);
+    dp_buf_release(&got);
+    dp_buf_release(&text);
+    dp_buf_release(&want);
+}
+
+/* The definition, done the slow way: words as arrays of ids, all pairs counted anew for each merge. */
+struct naive {
+    uint32_t w[64][40];
+    size_t len[64];
+    uint64_t freq[64];
+    size_t words;
+};
+
+static bool naive_best(const struct naive *v, uint32_t *left, uint32_t *right)
+{
+    uint64_t best = 0;
+    for (size_t i = 0; i < v->words; i++) {
+        for (size_t k = 0; k + 1 < v->len[i]; k++) {
+            uint32_t a = v->w[i][k], b = v->w[i][k + 1];
+            uint64_t n = 0;
+            for (size_t x = 0; x < v->words; x++)
+                for (size_t y = 0; y + 1 < v->len[x]; y++)
+                    if (v->w[x][y] == a && v->w[x][y + 1] == b) n += v->freq[x];
+            if (n > best || (n == best && (a < *left || (a == *left && b < *right)))) best = n, *left = a, *right = b;
+        }
+    }
+    return best > 0;
+}
+
+static void naive_merge(struct naive *v, uint32_t left, uint32_t right, uint32_t id)
+{
+    for (size_t i = 0; i < v->words; i++) {
+        size_t n = 0;
+        for (size_t k = 0; k < v->len[i]; k++) {
+            if (k + 1 < v->len[i] && v->w[i][k] == left && v->w[i][k + 1] == right) v->w[i][n++] = id, k++;
+            else v->w[i][n++] = v->w[i][k];
+        }
+        v->len[i] = n;
+    }
+}
+
+TEST(random_words_against_the_definition)
+{
+    uint64_t seed = 42;
+    for (int round = 0; round < 60; round++) {
+        struct naive v = {.words = 1 + dp_splitmix64(&seed) % 12};
+        struct dp_bpe_counter *c;
+        REQUIRE_OK(dp_bpe_counter_open(&c, DP_SPLIT_GPT2, &err));
+        unsigned letters = 1 + dp_splitmix64(&seed) % 4; /* few letters: repeats, overlaps, ties */
+        size_t words = v.words;
+        v.words = 0;
+        for (size_t i = 0; i < words; i++) {
+            char text[40];
+            size_t n = 1 + dp_splitmix64(&seed) % 38, k = v.words;
+            for (size_t j = 0; j < n; j++) text[j] = (char)('a' + dp_splitmix64(&seed) % letters);
+            uint64_t f = 1 + dp_splitmix64(&seed) % 5;
+            for (size_t j = 0; j < n; j++) v.w[k][j] = (uint8_t)text[j];
+            v.len[k] = n;
+            v.freq[k] = f;
+            v.words++;
+            REQUIRE_OK(dp_bpe_counter_add_word(c, dp_span(text, n), f, &err));
+        }
+        struct dp_bpe_train_options o = {.vocab_size = 400, .tie = DP_BPE_TIE_BYTES};
+        struct dp_tokenizer *t;
+        REQUIRE_OK(dp_bpe_train(&t, &o, c, NULL, NULL, &err));
+        uint32_t left = 0, right = 0, n = 0;
+        while (n < 144 && naive_best(&v, &left, &right)) {
+            uint32_t a, b, id;
+            REQUIRE(n < dp_tokenizer_merges(t));
+            dp_tokenizer_merge(t, n, &a, &b, &id);
+            if (a != left || b != right) DP_TEST_FAIL("round %d merge %u: (%u, %u), not (%u, %u)", round, n, a, b, left, right);
+            naive_merge(&v, left, right, id);
+            n++;
+        }
+        CHECK_INT(dp_tokenizer_merges(t), n);
+        dp_tokenizer_free(t);
+        dp_bpe_counter_close(c);
+    }
+}
+
+TEST(counters_merge_in_any_order)
+{
+    struct dp_buf text = read_data("corpus.txt");
+    struct dp_bpe_counter *c[3], *one;
+    size_t half = text.len / 2;
+    while (text.ptr[half] != '\n') half++;
+    REQUIRE_OK(dp_bpe_counter_open(&one, DP_SPLIT_O200K, &err));
+    for (int i = 0; i < 3; i++) REQUIRE_OK(dp_bpe_counter_open(&c[i], DP_SPLIT_O200K, &err));
+    struct dp_span a = dp_span(text.ptr, half), b = dp_span(text.ptr + half, text.len - half);
+    CHECK_OK(dp_bpe_counter_add(one, a, &err));
+    CHECK_OK(dp_bpe_counter_add(one, b, &err));
+    CHECK_OK(dp_bpe_counter_add(c[0], b, &err));
+    CHECK_OK(dp_bpe_counter_add(c[1], a, &err));
+    CHECK_OK(dp_bpe_counter_merge(c[2], c[1], &err));
+    CHECK_OK(dp_bpe_counter_merge(c[2], c[0], &err));
+    CHECK_INT(dp_bpe_counter_unique(c[2]), dp_bpe_counter_unique(one));
+    CHECK_INT(dp_bpe_counter_total(c[2]), dp_bpe_counter_total(one));
+    struct dp_bpe_train_options o = {.vocab_size = 900, .split = DP_SPLIT_O200K};
+    struct dp_tokenizer *x, *y;
+    REQUIRE_OK(dp_bpe_train(&x, &o, one, NULL, NULL, &err));
+    REQUIRE_OK(dp_bpe_train(&y, &o, c[2], NULL, NULL, &err));
+    CHECK(dp_hash128_eq(dp_tokenizer_digest(x), dp_tokenizer_digest(y)));
+    dp_tokenizer_free(x);
+    dp_tokenizer_free(y);
+    struct dp_bpe_counter *other;
+    REQUIRE_OK(dp_bpe_counter_open(&other, DP_SPLIT_GPT2, &err));
+    CHECK_INT(dp_bpe_counter_merge(other, one, &err), DP_CONFIG);
+    dp_bpe_counter_close(other);
+    dp_bpe_counter_close(one);
+    for (int i = 0; i < 3; i++) dp_bpe_counter_close(c[i]);
+    dp_buf_release(&text);
+}
+
+TEST(a_budget_is_an_error_not_a_loss)
+{
+    struct dp_bpe_counter *c;
+    uint64_t seed = 1;
+    int rc = 0;
+    REQUIRE_OK(dp_bpe_counter_open(&c, DP_SPLIT_GPT2, &err));
+    dp_bpe_counter_budget(c, 2 << 20);
+    for (int i = 0; i < 200000 && rc >= 0; i++) {
+        char w[24];
+        int n = snprintf(w, sizeof w, " w%llx", (unsigned long long)dp_splitmix64(&seed));
+        rc = dp_bpe_counter_add_word(c, dp_span(w, (size_t)n), 1, &err);
+    }
+    CHECK_INT(rc, DP_LIMIT);
+    CHECK(dp_bpe_counter_bytes(c) <= 2 << 20);
+    CHECK(strstr(err.msg, "budget") != NULL);
+    dp_bpe_counter_close(c);
+}
+
+TEST(counts_past_32_bits)
+{
+    struct dp_bpe_counter *c;
+    struct dp_tokenizer *t;
+    struct dp_bpe_train_options o = {.vocab_size = 258, .tie = DP_BPE_TIE_BYTES};
+    REQUIRE_OK(dp_bpe_counter_open(&c, DP_SPLIT_GPT2, &err));
+    CHECK_OK(dp_bpe_counter_add_word(c, dp_span_str("the"), UINT64_C(5000000000), &err));
+    CHECK_OK(dp_bpe_counter_add_word(c, dp_span_str("xy"), UINT64_C(4000000000), &err));
+    REQUIRE_OK(dp_bpe_train(&t, &o, c, NULL, NULL, &err));
+    CHECK_SPAN(dp_tokenizer_bytes(t, 256), "he");
+    CHECK_SPAN(dp_tokenizer_bytes(t, 257), "the");
+    dp_tokenizer_free(t);
+    dp_bpe_counter_close(c);
+}
+
+TEST(limits_of_the_options)
+{
+    struct dp_span text = dp_span_str("low low low lower lowest newest widest aaaaaaaaaaaaaaaa");
+    char specials[] = "<|endoftext|>,,<|pad|>";
+    struct dp_tokenizer *t = train(text, DP_SPLIT_GPT2, DP_BPE_TIE_HF, 5000, specials, 3, 0);
+    CHECK_INT(dp_tokenizer_special(t, dp_span_str("<|pad|>")), 1);
+    CHECK(dp_tokenizer_id(t, dp_span_str(" low")) > 257);
+    CHECK_INT(dp_tokenizer_id(t, dp_span_str("west")), -1); /* twice only */
+    dp_tokenizer_free(t);
+    t = train(text, DP_SPLIT_GPT2, DP_BPE_TIE_BYTES, 5000, specials, 1, 3);
+    for (uint32_t i = 0; i < dp_tokenizer_size(t); i++)
+        CHECK(dp_tokenizer_bytes(t, i).len <= 3 || i >= dp_tokenizer_size(t) - 2);
+    CHECK_INT(dp_tokenizer_eot(t), dp_tokenizer_size(t) - 2); /* special tokens last */
+    dp_tokenizer_free(t);
+    struct dp_bpe_counter *c;
+    struct dp_bpe_train_options o = {.vocab_size = 257, .special_tokens = specials};
+    REQUIRE_OK(dp_bpe_counter_open(&c, DP_SPLIT_GPT2, &err));
+    CHECK_INT(dp_bpe_train(&t, &o, c, NULL, NULL, &err), DP_CONFIG);
+    o.vocab_size = 258; /* an empty corpus gives the alphabet */
+    CHECK_OK(dp_bpe_train(&t, &o, c, NULL, NULL, &err));
+    CHECK_INT(dp_tokenizer_size(t), 258);
+    dp_tokenizer_free(t);
+    o.split = DP_SPLIT_O200K;
+    CHECK_INT(dp_bpe_train(&t, &o, c, NULL, NULL, &err), DP_CONFIG);
+    dp_bpe_counter_close(c);
+}
+
+/* One pretoken of a megabyte: peers that rewrite words take the square of it. */
+TEST(long_pretokens)
+{
+    size_t n = 1 << 20;
+    char *p = malloc(n);
+    uint64_t seed = 9;
+    for (size_t i = 0; i < n; i++) p[i] = (char)('a' + dp_splitmix64(&seed) % 3);
+    struct dp_tokenizer *t = train(dp_span(p, n), DP_SPLIT_GPT2, DP_BPE_TIE_HF, 3000, NULL, 1, 0);
+    CHECK_INT(dp_tokenizer_size(t), 3000);
+    dp_tokenizer_free(t);
+    memset(p, 'a', n);
+    t = train(dp_span(p, n), DP_SPLIT_GPT2, DP_BPE_TIE_HF, 3000, NULL, 1, 0);
+    CHECK_INT(dp_tokenizer_merges(t), 20);
+    dp_tokenizer_free(t);
+    free(p);
+}
+
+static void note(void *ctx, uint64_t done, uint64_t total)
+{
+    uint64_t *last = ctx;
+    CHECK(done >= *last && done <= total);
+    *last = done;
+}
+
+TEST(progress_and_defaults)
+{
+    struct dp_buf text = read_data("corpus.txt");
+    struct dp_bpe_counter *c;
+    struct dp_bpe_train_options o = {0};
+    struct dp_tokenizer *t;
+    uint64_t last = 0;
+    REQUIRE_OK(dp_opt_defaults(dp_bpe_train_opts, &o, &err));
+    CHECK_INT(o.vocab_size, 32000);
+    CHECK_STR(o.special_tokens, "<|endoftext|>");
+    o.vocab_size = 1000;
+    REQUIRE_OK(dp_bpe_counter_open(&c, (enum dp_split)o.split, &err));
+    CHECK_OK(dp_bpe_counter_add(c, dp_buf_span(&text), &err));
+    CHECK_OK(dp_bpe_train(&t, &o, c, note, &last, &err));
+    CHECK_INT(last, 1000 - 257);
+    dp_tokenizer_free(t);
+    dp_bpe_counter_close(c);
+    dp_opt_release(dp_bpe_train_opts, &o);
+    dp_buf_release(&text);
+}

@@ -1,0 +1,162 @@
+/* Pre-tokenizers: frozen pieces of Hugging Face's regex engine (tests/parity/tokenizer_parity.py frozen), what bytes that are no
+ * UTF-8 give, and linear time. */
+#include "tests/test.h"
+
+#include "base/fs.h"
+#include "tokenizer/split.h"
+#include "tokenizer/split_int.h"
+
+#include <time.h>
+
+static int hex(char c) { return c <= '9' ? c - '0' : c - 'a' + 10; }
+
+/* Compare all cases of a file `hex end,end,...`. */
+static int run_file(enum dp_split split)
+{
+    char path[128];
+    struct dp_buf b;
+    struct dp_err err;
+    int cases = 0;
+    snprintf(path, sizeof path, "tests/data/tokenizer/split_%s.txt", dp_split_name(split));
+    dp_buf_init(&b, 1 << 24);
+    if (dp_fs_read(path, &b, &err) < 0) return DP_TEST_FAIL("%s", err.msg), 0;
+    for (char *line = b.ptr, *nl; line < b.ptr + b.len; line = nl + 1, cases++) {
+        nl = strchr(line, '\n');
+        char *space = memchr(line, ' ', (size_t)(nl - line));
+        size_t n = (size_t)(space - line) / 2, pos = 0, ends[4], k;
+        char *text = malloc(n + 1);
+        for (size_t i = 0; i < n; i++) text[i] = (char)(hex(line[2 * i]) << 4 | hex(line[2 * i + 1]));
+        char *want = space + 1;
+        while ((k = dp_split_run(split, dp_span(text, n), &pos, ends, 3)) > 0) {
+            for (size_t i = 0; i < k; i++) {
+                size_t w = strtoul(want, &want, 10);
+                want++;
+                if (ends[i] != w) DP_TEST_FAIL("%s:%d: a piece ends at %zu, not %zu", path, cases + 1, ends[i], w);
+            }
+        }
+        CHECK_INT(pos, n);
+        CHECK_INT(want - 1 - nl, n ? 0 : -1);
+        free(text);
+    }
+    dp_buf_release(&b);
+    return cases;
+}
+
+TEST(frozen_gpt2) { CHECK(run_file(DP_SPLIT_GPT2) > 300); }
+TEST(frozen_cl100k) { CHECK(run_file(DP_SPLIT_CL100K) > 300); }
+TEST(frozen_o200k) { CHECK(run_file(DP_SPLIT_O200K) > 300); }
+TEST(frozen_qwen2) { CHECK(run_file(DP_SPLIT_QWEN2) > 300); }
+
+/* Pieces joined by '|'. */
+static const char *cut(enum dp_split split, const char *s)
+{
+    static char out[512];
+    size_t n = strlen(s), pos = 0, ends[64], at = 0, k = dp_split_run(split, dp_span(s, n), &pos, ends, 64);
+    char *to = out;
+    for (size_t i = 0; i < k; at = ends[i++]) {
+        if (i) *to++ = '|';
+        memcpy(to, s + at, ends[i] - at);
+        to += ends[i] - at;
+    }
+    *to = 0;
+    return out;
+}
+
+TEST(readable_cases)
+{
+    static const struct {
+        enum dp_split split;
+        const char *text, *pieces;
+    } cases[] = {
+        {DP_SPLIT_GPT2, "Hello world's  2 DON'T", "Hello| world|'s| | 2| DON|'|T"},
+        {DP_SPLIT_CL100K, "DON'T 12345 x", "DON|'T| |123|45| x"},
+        {DP_SPLIT_CL100K, "a'\xC5\xBFt", "a|'\xC5\xBF|t"},
+        {DP_SPLIT_CL100K, "a\n  b", "a|\n| | b"},
+        {DP_SPLIT_CL100K, "a \n \n  ", "a| \n \n|  "},
+        {DP_SPLIT_CL100K, "!!\r\n\nx", "!!\r\n\n|x"},
+        {DP_SPLIT_QWEN2, "123", "1|2|3"},
+        {DP_SPLIT_O200K, "camelCase HTMLParser's", "camel|Case| HTMLParser's"},
+        {DP_SPLIT_O200K, "a!\n/x", "a|!\n/|x"},
+        {DP_SPLIT_O200K, "\xCC\x81""A", "\xCC\x81|A"},
+        {DP_SPLIT_GPT2, "\xE1\xA0\x8E x", "\xE1\xA0\x8E| x"}, /* U+180E is no space */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) CHECK_STR(cut(cases[i].split, cases[i].text), cases[i].pieces);
+}
+
+TEST(invalid_bytes_are_symbols)
+{
+    static const char *const bad[] = {"\x80", "\xff", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xe2\x82", "\xf0\x9f\x98"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char text[32], want[40];
+        snprintf(text, sizeof text, "a%s b", bad[i]);
+        snprintf(want, sizeof want, "a|%s| b", bad[i]);
+        CHECK_STR(cut(DP_SPLIT_GPT2, text), want);
+    }
+}
+
+TEST(truncated_text_is_never_overread)
+{
+    static const char tail[] = "x\xf0\x9f\x98\x80";
+    for (int s = 0; s < DP_SPLIT_COUNT; s++) {
+        for (size_t n = 0; n < sizeof tail; n++) {
+            char *p = malloc(n ? n : 1); /* AddressSanitizer sees the end */
+            memcpy(p, tail, n);
+            size_t pos = 0, ends[8];
+            while (dp_split_run((enum dp_split)s, dp_span(p, n), &pos, ends, 8) > 0) continue;
+            CHECK_INT(pos, n);
+            free(p);
+        }
+    }
+}
+
+static double seconds(enum dp_split split, const char *unit, size_t n)
+{
+    size_t len = strlen(unit), pos = 0, ends[64];
+    char *p = malloc(n * len);
+    for (size_t i = 0; i < n; i++) memcpy(p + i * len, unit, len);
+    clock_t t = clock();
+    while (dp_split_run(split, dp_span(p, n * len), &pos, ends, 64) > 0) continue;
+    t = clock() - t;
+    free(p);
+    return (double)t / CLOCKS_PER_SEC;
+}
+
+TEST(time_is_linear)
+{
+    static const char *const units[] = {" ", "a", "A", "\n ", "A\xE4\xB8\xAD", "\xCC\x81", "'", "9", " \t", "A\xCC\x81", "\xff", "!\n"};
+    for (int s = 0; s < DP_SPLIT_COUNT; s++)
+        for (size_t i = 0; i < sizeof units / sizeof *units; i++) /* quadratic would be minutes */
+            CHECK(seconds((enum dp_split)s, units[i], 400000) < 2.0);
+}
+
+TEST(names_and_patterns)
+{
+    struct dp_err err;
+    enum dp_split s;
+    for (int i = 0; i < DP_SPLIT_COUNT; i++) {
+        CHECK_OK(dp_split_parse(dp_span_str(dp_split_name((enum dp_split)i)), &s, &err));
+        CHECK_INT(s, i);
+        CHECK(dp_split_by_pattern(dp_span_str(dp_split_pattern((enum dp_split)i)), &s) && (int)s == i);
+    }
+    CHECK_OK(dp_split_parse(dp_span_str("llama3"), &s, &err));
+    CHECK_INT(s, DP_SPLIT_CL100K);
+    CHECK_INT(dp_split_parse(dp_span_str("gpt3"), &s, &err), DP_CONFIG);
+    CHECK(strstr(err.msg, "o200k") != NULL);
+    CHECK(!dp_split_by_pattern(dp_span_str("\\w+"), &s));
+}
+
+/* Spot checks of the table against the Unicode 16 character database. */
+TEST(classes)
+{
+    static const struct {
+        unsigned cp, class;
+    } cases[] = {{'a', CI_LOWER},      {'A', CI_UPPER},      {0x1C5, CI_UPPER},   {0x2B0, CI_CASELESS}, {0x4E2D, CI_CASELESS}, {0x301, CI_MARK},
+                 {0x0903, CI_MARK},    {0x20DD, CI_MARK},    {0x663, CI_NUMBER},  {0xBD, CI_NUMBER},    {0x2167, CI_NUMBER},   {0xA0, CI_BLANK},
+                 {0x85, CI_BLANK},     {0x180E, CI_OTHER},   {0x200B, CI_OTHER},  {0x2028, CI_BLANK},   {0x3000, CI_BLANK},    {0x31350, CI_CASELESS},
+                 {0x2EBF0, CI_CASELESS}, {0x1C89, CI_UPPER}, {0x1C8A, CI_LOWER},  {0x1E4D0, CI_CASELESS}, {0x323B0, CI_OTHER}, {0x10FFFF, CI_OTHER},
+                 {0xE0100, CI_MARK},   {0xD, CI_NEWLINE},    {0xB, CI_BLANK},     {0x1F600, CI_OTHER}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        unsigned cp = cases[i].cp, pair = dp_split_blocks[dp_split_block_of[cp >> 8] * 128u + (cp & 255) / 2];
+        if ((pair >> (cp & 1) * 4 & 15) != cases[i].class) DP_TEST_FAIL("U+%04X has class %u", cp, pair >> (cp & 1) * 4 & 15);
+    }
+}

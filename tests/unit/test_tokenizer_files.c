@@ -1,0 +1,295 @@
+/* Files: round trips between the formats, both merge notations, overrides, and what is refused. */
+#include "tests/test.h"
+
+#include "base/fs.h"
+#include "tokenizer/encode.h"
+#include "tokenizer/tokenizer.h"
+#include "tokenizer/tokenizer_int.h"
+
+static struct dp_err err;
+
+static struct dp_buf read_data(const char *name)
+{
+    char path[128];
+    struct dp_buf b;
+    snprintf(path, sizeof path, "tests/data/tokenizer/%s", name);
+    dp_buf_init(&b, 1 << 24);
+    if (dp_fs_read(path, &b, &err) < 0) DP_TEST_FAIL("%s", err.msg);
+    return b;
+}
+
+TEST(byte_level_characters)
+{
+    uint8_t seen[256] = {0};
+    for (unsigned b = 0; b < 256; b++) CHECK_INT(dp_byte_level_byte(dp_byte_level_char(b)), b);
+    for (unsigned i = 0; i < 256; i++) {
+        seen[dp_byte_level_order(i)]++;
+        if (i) CHECK(dp_byte_level_char(dp_byte_level_order(i - 1)) < dp_byte_level_char(dp_byte_level_order(i)));
+    }
+    for (int b = 0; b < 256; b++) CHECK_INT(seen[b], 1);
+    CHECK_INT(dp_byte_level_char(' '), 0x120);
+    CHECK_INT(dp_byte_level_char(0xAD), 0x143);
+    CHECK_INT(dp_byte_level_byte(0x144), -1);
+}
+
+TEST(tokenizer_json_round_trip)
+{
+    struct dp_buf file = read_data("hf.json"), out, again;
+    struct dp_tokenizer *t, *u;
+    dp_buf_init(&out, 1 << 24);
+    dp_buf_init(&again, 1 << 24);
+    REQUIRE_OK(dp_tokenizer_load(&t, dp_buf_span(&file), "hf.json", NULL, &err));
+    CHECK_INT(dp_tokenizer_split(t), DP_SPLIT_GPT2);
+    CHECK_INT(dp_tokenizer_eot(t), 0);
+    CHECK_INT(dp_tokenizer_size(t), dp_tokenizer_tokens(t));
+    CHECK_OK(dp_tokenizer_save_hf(t, &out, &err));
+    REQUIRE_OK(dp_tokenizer_load(&u, dp_buf_span(&out), "saved", NULL, &err));
+    CHECK(dp_hash128_eq(dp_tokenizer_digest(t), dp_tokenizer_digest(u)));
+    CHECK_OK(dp_tokenizer_save_hf(u, &again, &err));
+    CHECK(dp_span_eq(dp_buf_span(&out), dp_buf_span(&again)));
+    dp_tokenizer_free(u);
+    REQUIRE_OK(dp_tokenizer_load(&u, dp_buf_span(&file), "hf.json", "o200k", &err));
+    CHECK_INT(dp_tokenizer_split(u), DP_SPLIT_O200K);
+    CHECK(!dp_hash128_eq(dp_tokenizer_digest(t), dp_tokenizer_digest(u)));
+    dp_tokenizer_free(u);
+    dp_tokenizer_free(t);
+    dp_buf_release(&file);
+    dp_buf_release(&out);
+    dp_buf_release(&again);
+}
+
+TEST(tiktoken_round_trip_and_conversion)
+{
+    struct dp_buf file = read_data("rust.tiktoken"), text = read_data("corpus.txt"), out;
+    struct dp_tokenizer *t, *u;
+    struct dp_encoder *c, *d;
+    struct dp_ids a = {0}, b = {0};
+    dp_buf_init(&out, 1 << 24);
+    CHECK_INT(dp_tokenizer_load(&t, dp_buf_span(&file), "x.tiktoken", NULL, &err), DP_CONFIG);
+    CHECK(strstr(err.msg, "pre-tokenizer") != NULL);
+    REQUIRE_OK(dp_tokenizer_load(&t, dp_buf_span(&file), "x.tiktoken", "cl100k", &err));
+    CHECK(dp_tokenizer_ignore_merges(t));
+    CHECK_OK(dp_tokenizer_save_tiktoken(t, &out, &err));
+    CHECK(dp_span_eq(dp_buf_span(&out), dp_buf_span(&file)));
+    dp_buf_clear(&out);
+    CHECK_OK(dp_tokenizer_save_hf(t, &out, &err));
+    REQUIRE_OK(dp_tokenizer_load(&u, dp_buf_span(&out), "converted", NULL, &err));
+    CHECK_INT(dp_tokenizer_merges(u), dp_tokenizer_size(t) - 256);
+    REQUIRE_OK(dp_encoder_open(&c, t, 0, DP_SPECIAL_NONE, &err));
+    REQUIRE_OK(dp_encoder_open(&d, u, 0, DP_SPECIAL_NONE, &err));
+    CHECK_OK(dp_encode(c, dp_buf_span(&text), &a, &err));
+    CHECK_OK(dp_encode(d, dp_buf_span(&text), &b, &err));
+    CHECK(a.len == b.len && memcmp(a.ptr, b.ptr, a.len * sizeof *a.ptr) == 0);
+    dp_encoder_close(c);
+    dp_encoder_close(d);
+    dp_ids_release(&a);
+    dp_ids_release(&b);
+    dp_tokenizer_free(t);
+    dp_tokenizer_free(u);
+    dp_buf_release(&file);
+    dp_buf_release(&text);
+    dp_buf_release(&out);
+}
+
+/* The old notation "a b" gives the same tokenizer as ["a","b"]; made by rewriting the file's merges. */
+TEST(both_merge_notations)
+{
+    struct dp_buf file = read_data("hf.json"), old;
+    struct dp_tokenizer *t, *u;
+    dp_buf_init(&old, 1 << 24);
+    const char *from = strstr(file.ptr, "\"merges\":[[");
+    REQUIRE(from != NULL);
+    from += strlen("\"merges\":[");
+    dp_buf_add(&old, file.ptr, (size_t)(from - file.ptr));
+    for (const char *p = from; *p; p++) { /* ["x","y"] -> "x y"; a comma or bracket token stands in quotes, so the marks are whole */
+        if (*p == '[' && p[1] == '"') continue;
+        if (strncmp(p, "\",\"", 3) == 0 && p[-1] != '[') {
+            dp_buf_add_char(&old, ' ');
+            p += 2;
+        } else if (*p == ']' && p[-1] == '"' && (p[1] == ',' || p[1] == ']')) continue;
+        else dp_buf_add_char(&old, *p);
+    }
+    REQUIRE_OK(dp_tokenizer_load(&t, dp_buf_span(&file), "new", NULL, &err));
+    REQUIRE_OK(dp_tokenizer_load(&u, dp_buf_span(&old), "old", NULL, &err));
+    CHECK(dp_hash128_eq(dp_tokenizer_digest(t), dp_tokenizer_digest(u)));
+    dp_tokenizer_free(t);
+    dp_tokenizer_free(u);
+    dp_buf_release(&file);
+    dp_buf_release(&old);
+}
+
+TEST(vocab_and_merges_files)
+{
+    struct dp_buf file = read_data("hf.json"), out;
+    struct dp_tokenizer *t;
+    dp_buf_init(&out, 1 << 24);
+    REQUIRE_OK(dp_tokenizer_load(&t, dp_buf_span(&file), "hf.json", NULL, &err));
+    CHECK_OK(dp_tokenizer_save_vocab(t, &out, &err));
+    CHECK(strncmp(out.ptr, "{\"<|endoftext|>\":0,\"!\":1,", 25) == 0);
+    dp_buf_clear(&out);
+    CHECK_OK(dp_tokenizer_save_merges(t, &out, &err));
+    CHECK(strncmp(out.ptr, "#version: 0.2\n", 14) == 0);
+    size_t lines = 0;
+    for (size_t i = 0; i < out.len; i++) lines += out.ptr[i] == '\n';
+    CHECK_INT(lines, 1 + dp_tokenizer_merges(t));
+    /* ids begin with a special token, but merges and ids rise together: ranks can hold it */
+    dp_buf_clear(&out);
+    CHECK_OK(dp_tokenizer_save_tiktoken(t, &out, &err));
+    dp_tokenizer_free(t);
+    dp_buf_release(&file);
+    dp_buf_release(&out);
+}
+
+/* All bytes, then `more`, in the notation of the file. */
+static void alphabet(struct dp_buf *b, const char *more)
+{
+    dp_buf_add_str(b, "{\"model\":{\"type\":\"BPE\",\"vocab\":{");
+    for (unsigned i = 0; i < 256; i++) {
+        uint32_t c = dp_byte_level_char(i);
+        dp_buf_printf(b, "\"\\u%04x\":%u,", c, i);
+    }
+    dp_buf_add_str(b, more);
+}
+
+TEST(bad_tokenizer_json)
+{
+#define PRE "},\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false}"
+    static const struct {
+        const char *more;
+        int rc;
+        const char *says;
+    } cases[] = {
+        {"\"ab\":256},\"merges\":[\"a b\"]" PRE "}", DP_OK, ""},
+        {"\"ab\":256},\"merges\":[\"a c\"]" PRE "}", DP_CORRUPT, "merge 0"},
+        {"\"ab\":256},\"merges\":[\"a b\",[\"a\",\"b\"]]" PRE "}", DP_CORRUPT, "merge 1"},
+        {"\"ab\":256},\"merges\":[[\"a\"]]" PRE "}", DP_CORRUPT, "merge 0"},
+        {"\"ab\":256},\"merges\":[\"ab\"]" PRE "}", DP_CORRUPT, "merge 0"},
+        {"\"ab\":256},\"merges\":[\" b\"]" PRE "}", DP_CORRUPT, "merge 0"},
+        {"\"ab\":256},\"merges\":[7]" PRE "}", DP_CORRUPT, "merge 0"},
+        {"\"ab\":255},\"merges\":[]" PRE "}", DP_CORRUPT, "255"},
+        {"\"ab\":2097152},\"merges\":[]" PRE "}", DP_CORRUPT, "2097151"},
+        {"\"ab\":-1},\"merges\":[]" PRE "}", DP_CORRUPT, "id of 'ab'"},
+        {"\"ab\":\"x\"},\"merges\":[]" PRE "}", DP_CORRUPT, "id of 'ab'"},
+        {"\"a b\":256},\"merges\":[]" PRE "}", DP_CORRUPT, "byte-level"},
+        {"\"\xE4\xB8\xAD\":256},\"merges\":[]" PRE "}", DP_CORRUPT, "byte-level"},
+        {"\"ab\":256},\"merges\":[]" PRE ",\"normalizer\":{\"type\":\"NFC\"}}", DP_CONFIG, "normalizer"},
+        {"\"ab\":256},\"merges\":[],\"dropout\":0.1" PRE "}", DP_CONFIG, "dropout"},
+        {"\"ab\":256},\"merges\":[],\"byte_fallback\":true" PRE "}", DP_CONFIG, "byte_fallback"},
+        {"\"ab\":256},\"merges\":[]},\"pre_tokenizer\":null}", DP_CONFIG, "pre_tokenizer"},
+        {"\"ab\":256},\"merges\":[]},\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true}}", DP_CONFIG, "add_prefix_space"},
+        {"\"ab\":256},\"merges\":[]" PRE ",\"added_tokens\":[{\"id\":3000000,\"content\":\"x\"}]}", DP_CORRUPT, "added token 0"},
+        {"\"ab\":256},\"merges\":[]" PRE ",\"added_tokens\":[{\"id\":300,\"content\":\"x\"},{\"id\":301,\"content\":\"x\"}]}", DP_CORRUPT, "two ids"},
+        {"\"ab\":256},\"merges\":[]" PRE ",\"added_tokens\":[{\"id\":97,\"content\":\"a\"}]}", DP_CORRUPT, "0x61"},
+        {"\"ab\":256},\"merges\":[", DP_CORRUPT, "JSON"},
+    };
+#undef PRE
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct dp_buf b;
+        struct dp_tokenizer *t = NULL;
+        dp_buf_init(&b, 1 << 20);
+        alphabet(&b, cases[i].more);
+        int rc = dp_tokenizer_load(&t, dp_buf_span(&b), "bad.json", NULL, &err);
+        if (rc != cases[i].rc) DP_TEST_FAIL("case %zu gives %d: %s", i, rc, rc < 0 ? err.msg : "");
+        if (rc < 0 && !strstr(err.msg, cases[i].says)) DP_TEST_FAIL("case %zu says: %s", i, err.msg);
+        if (rc < 0) CHECK(strstr(err.msg, "bad.json") != NULL && t == NULL);
+        dp_tokenizer_free(t);
+        dp_buf_release(&b);
+    }
+    struct dp_tokenizer *t;
+    CHECK_INT(dp_tokenizer_load(&t, dp_span_str("{}"), "e", NULL, &err), DP_CORRUPT);
+    CHECK_INT(dp_tokenizer_load(&t, dp_span_str(" \n"), "e", NULL, &err), DP_CORRUPT);
+    CHECK_INT(dp_tokenizer_load(&t, dp_span(NULL, 0), "e", NULL, &err), DP_CORRUPT);
+    CHECK_INT(dp_tokenizer_load(&t, dp_span_str("{\"model\":{\"type\":\"Unigram\"}}"), "e", NULL, &err), DP_CONFIG);
+}
+
+TEST(bad_tiktoken)
+{
+    struct dp_buf good = read_data("rust.tiktoken");
+    static const struct {
+        const char *more;
+        int rc;
+        const char *says;
+    } cases[] = {
+        {"", DP_OK, ""},
+        {"\r\n\n", DP_OK, ""},
+        {"enp6eno= 9000", DP_OK, ""}, /* a gap, no line end */
+        {"enp6eno=", DP_CORRUPT, "isn't 'base64 rank'"},
+        {"enp6eno= ", DP_CORRUPT, "no rank"},
+        {"enp6eno= 12x\n", DP_CORRUPT, "no number"},
+        {"enp6eno= -1\n", DP_CORRUPT, "no number"},
+        {"enp6eno= 99999999999999999999\n", DP_CORRUPT, "no rank"},
+        {"enp6eno= 2097152\n", DP_CORRUPT, "2097151"},
+        {"enp6en* 9000\n", DP_CORRUPT, "base64"},
+        {"en=6 9000\n", DP_CORRUPT, "base64"},
+        {"==== 9000\n", DP_CORRUPT, "base64"},
+        {" 9000\n", DP_CORRUPT, "base64"},
+        {"enp6eno= 5\n", DP_CORRUPT, "rank 5 again"},
+        {"AA== 9000\n", DP_CORRUPT, "same bytes"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct dp_buf b;
+        struct dp_tokenizer *t = NULL;
+        dp_buf_init(&b, 1 << 20);
+        dp_buf_add_span(&b, dp_buf_span(&good));
+        dp_buf_add_str(&b, cases[i].more);
+        int rc = dp_tokenizer_load(&t, dp_buf_span(&b), "bad.tiktoken", "gpt2", &err);
+        if (rc != cases[i].rc) DP_TEST_FAIL("case %zu gives %d: %s", i, rc, rc < 0 ? err.msg : "");
+        if (rc < 0 && i != 8 && !strstr(err.msg, cases[i].says)) DP_TEST_FAIL("case %zu says: %s", i, err.msg);
+        dp_tokenizer_free(t);
+        dp_buf_release(&b);
+    }
+    struct dp_tokenizer *t;
+    CHECK_INT(dp_tokenizer_load(&t, dp_span_str("YQ== 0\n"), "few", "gpt2", &err), DP_CORRUPT);
+    CHECK(strstr(err.msg, "256") != NULL);
+    CHECK_INT(dp_tokenizer_load(&t, dp_buf_span(&good), "x", "nosuch", &err), DP_CONFIG);
+    dp_buf_release(&good);
+}
+
+/* What ranks can't say must not be written as ranks. */
+TEST(tiktoken_refuses_other_orders)
+{
+    struct dp_buf b, out;
+    struct dp_tokenizer *t;
+    dp_buf_init(&b, 1 << 20);
+    dp_buf_init(&out, 1 << 20);
+    alphabet(&b, "\"ab\":257,\"bc\":256},\"merges\":[\"a b\",\"b c\"]},\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false}}");
+    REQUIRE_OK(dp_tokenizer_load(&t, dp_buf_span(&b), "t", NULL, &err));
+    CHECK_INT(dp_tokenizer_save_tiktoken(t, &out, &err), DP_CONFIG);
+    dp_tokenizer_free(t);
+    dp_buf_clear(&b);
+    alphabet(&b, "\"ab\":256,\"bc\":257},\"merges\":[\"a b\"]},\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false}}");
+    REQUIRE_OK(dp_tokenizer_load(&t, dp_buf_span(&b), "t", NULL, &err));
+    CHECK_INT(dp_tokenizer_save_tiktoken(t, &out, &err), DP_CONFIG);
+    CHECK(strstr(err.msg, "257") != NULL);
+    /* an unreachable token is not found by looking the word up, unless the file says so */
+    struct dp_encoder *c;
+    struct dp_ids ids = {0};
+    REQUIRE_OK(dp_encoder_open(&c, t, 0, DP_SPECIAL_NONE, &err));
+    CHECK_OK(dp_encode(c, dp_span_str("bc"), &ids, &err));
+    CHECK_INT(ids.len, 2);
+    dp_ids_release(&ids);
+    dp_encoder_close(c);
+    dp_tokenizer_free(t);
+    dp_buf_release(&b);
+    dp_buf_release(&out);
+}
+
+TEST(special_tokens_with_conditions)
+{
+    struct dp_buf b;
+    struct dp_tokenizer *t;
+    struct dp_encoder *c;
+    dp_buf_init(&b, 1 << 20);
+    alphabet(&b, "\"ab\":256},\"merges\":[\"a b\"],\"ignore_merges\":true},\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},"
+                 "\"added_tokens\":[{\"id\":260,\"content\":\"<x>\",\"lstrip\":true},{\"id\":258,\"content\":\"<｜y｜>\"}]}");
+    REQUIRE_OK(dp_tokenizer_load(&t, dp_buf_span(&b), "t", NULL, &err));
+    CHECK_INT(dp_tokenizer_size(t), 261);
+    CHECK_INT(dp_tokenizer_tokens(t), 259);
+    CHECK(dp_tokenizer_bytes(t, 259).ptr == NULL);
+    CHECK_SPAN(dp_tokenizer_bytes(t, 258), "<｜y｜>");
+    CHECK_INT(dp_encoder_open(&c, t, 0, DP_SPECIAL_ALL, &err), DP_CONFIG);
+    CHECK_OK(dp_encoder_open(&c, t, 0, DP_SPECIAL_NONE, &err));
+    dp_encoder_close(c);
+    dp_tokenizer_free(t);
+    dp_buf_release(&b);
+}
