@@ -1,9 +1,11 @@
-/* bench/bench_trainer.c - the trainer's rates, as JSON: peak, matrix products at the shapes of the 10M model, training steps.
+/* bench/bench_trainer.c - the trainer's rates, as JSON: peak, matrix products at the shapes of the
+ * 10M model, training steps.
  *
  *   build/release/bench/bench_trainer [threads...]     default: 1 2
  *
- * Rates are per second of CPU time of all threads and, for the speed-up, of wall time; medians of a few runs. MFU is against the peak
- * measured in the same process. Random weights and tokens: the rate doesn't depend on them. */
+ * Rates are per second of CPU time of all threads and, for the speed-up, of wall time; medians of a
+ * few runs. MFU is against the peak measured in the same process. Random weights and tokens: the
+ * rate doesn't depend on them. */
 #include "base/cpu.h"
 #include "base/hash.h"
 #include "base/json.h"
@@ -42,24 +44,36 @@ static int bench_gemm(struct dp_jsonw *w, struct dp_pool *pool, double peak, str
         int64_t m, n, k;
         int ta, tb;
     } shapes[] = {
-        {"forward qkv NT", 1024, 1152, 384, 0, 1},    {"forward proj NT", 1024, 384, 384, 0, 1},  {"forward in NT", 1024, 1536, 384, 0, 1},
-        {"forward out NT", 1024, 384, 1536, 0, 1},    {"head NT", 512, 8192, 384, 0, 1},          {"head dx NN", 512, 384, 8192, 0, 0},
-        {"head dw TN", 8192, 384, 512, 1, 0},         {"in dx NN", 1024, 384, 1536, 0, 0},        {"in dw TN", 1536, 384, 1024, 1, 0},
-        {"odd NN", 1001, 379, 383, 0, 0},
+        {"forward qkv NT", 1024, 1152, 384, 0, 1}, {"forward proj NT", 1024, 384, 384, 0, 1},
+        {"forward in NT", 1024, 1536, 384, 0, 1},  {"forward out NT", 1024, 384, 1536, 0, 1},
+        {"head NT", 512, 8192, 384, 0, 1},         {"head dx NN", 512, 384, 8192, 0, 0},
+        {"head dw TN", 8192, 384, 512, 1, 0},      {"in dx NN", 1024, 384, 1536, 0, 0},
+        {"in dw TN", 1536, 384, 1024, 1, 0},       {"odd NN", 1001, 379, 383, 0, 0},
     };
     struct dp_gemm g;
     DP_TRY(dp_gemm_open(&g, pool, e));
-    float *a = dp_floats_alloc(8192 * 1536), *b = dp_floats_alloc(8192 * 1536), *c = dp_floats_alloc(8192 * 1536);
+    float *a = dp_floats_alloc(8192 * 1536), *b = dp_floats_alloc(8192 * 1536),
+          *c = dp_floats_alloc(8192 * 1536);
     int rc = DP_OK;
     if (!a || !b || !c) DP_GOTO(e, NOMEM, "benchmark matrices");
     uint64_t state = 1;
-    for (int i = 0; i < 8192 * 1536; i++) a[i] = b[i] = (float)(dp_splitmix64(&state) >> 40) * 0x1p-24f - 0.5f;
+    for (int i = 0; i < 8192 * 1536; i++)
+        a[i] = b[i] = (float)(dp_splitmix64(&state) >> 40) * 0x1p-24f - 0.5f;
     dp_jsonw_key(w, "gemm");
     dp_jsonw_begin(w, '[');
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         int64_t m = shapes[s].m, n = shapes[s].n, k = shapes[s].k;
-        struct dp_gemm_args args = {.m = m, .n = n, .k = k, .a = a, .lda = shapes[s].ta ? m : k, .b = b, .ldb = shapes[s].tb ? k : n,
-                                    .c = c, .ldc = n, .ta = shapes[s].ta, .tb = shapes[s].tb};
+        struct dp_gemm_args args = {.m = m,
+                                    .n = n,
+                                    .k = k,
+                                    .a = a,
+                                    .lda = shapes[s].ta ? m : k,
+                                    .b = b,
+                                    .ldb = shapes[s].tb ? k : n,
+                                    .c = c,
+                                    .ldc = n,
+                                    .ta = shapes[s].ta,
+                                    .tb = shapes[s].tb};
         double cpu[RUNS], wall[RUNS];
         for (int r = -1; r < RUNS; r++) {
             double c0 = now(CLOCK_PROCESS_CPUTIME_ID), w0 = now(CLOCK_MONOTONIC);
@@ -103,7 +117,8 @@ static int bench_step(struct dp_jsonw *w, struct dp_pool *pool, double peak, str
     uint64_t state = 2;
     DP_TRY(dp_opt_defaults(dp_train_opts, &o, e));
     DP_TRY(dp_trainer_open(&t, &o, VOCAB, pool, e));
-    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) ids[i] = (int32_t)(dp_splitmix64(&state) % VOCAB);
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+        ids[i] = (int32_t)(dp_splitmix64(&state) % VOCAB);
     double cpu[STEPS], wall[STEPS], tokens = (double)(o.batch * o.accum * o.seq_len);
     int rc = DP_OK;
     for (int r = -1; r < STEPS; r++) {

@@ -1,4 +1,5 @@
-/* Bits per byte makes models with different tokenizers comparable: nats / ln 2 over the bytes of the text, not its tokens. */
+/* Bits per byte makes models with different tokenizers comparable: nats / ln 2 over the bytes of
+ * the text, not its tokens. */
 #include "trainer/eval.h"
 
 #include <math.h>

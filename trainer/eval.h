@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 struct dp_eval {
-    double loss_sum; /* nats */
+    double loss_sum;        /* nats */
     int64_t targets, bytes; /* bytes of the text that the targets decode to; 0: unknown */
 };
 struct dp_eval_figures {

@@ -1,15 +1,17 @@
 /* The blocked driver and the scalar kernel.
  *
- * Both operands are packed into panels (A: mr rows, k-major; B: nr columns, k-major), so the kernel streams and the four
- * storage orders differ only in packing. A panel's missing rows or columns are zeros; a kernel's tile that hangs over the
- * edge goes through a small tile on the stack.
+ * Both operands are packed into panels (A: mr rows, k-major; B: nr columns, k-major), so the kernel
+ * streams and the four storage orders differ only in packing. A panel's missing rows or columns are
+ * zeros; a kernel's tile that hangs over the edge goes through a small tile on the stack.
  *
- * dp_gemm_run packs super-blocks of A and B with all of k (or as much as fits DP_GEMM_PACK) in one pool run and multiplies tiles of
- * MC x NC in a second one: two wake-ups a product, where packing inside the loops over k would cost two for each of them and
- * packing in each thread would repeat the work. B's panels then come from L3, at a few percent of its bandwidth: a panel of
- * 256 x 16 floats is used for MC rows.
+ * dp_gemm_run packs super-blocks of A and B with all of k (or as much as fits DP_GEMM_PACK) in one
+ * pool run and multiplies tiles of MC x NC in a second one: two wake-ups a product, where packing
+ * inside the loops over k would cost two for each of them and packing in each thread would repeat
+ * the work. B's panels then come from L3, at a few percent of its bandwidth: a panel of 256 x 16
+ * floats is used for MC rows.
  *
- * Must agree with the formula at the top of gemm.h; tests/check/check_gemm.c computes that formula directly. */
+ * Must agree with the formula at the top of gemm.h; tests/check/check_gemm.c computes that formula
+ * directly. */
 #include "trainer/gemm.h"
 
 #include "base/cpu.h"
@@ -27,9 +29,8 @@ static int64_t min64(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-
-static void kernel_scalar(int64_t kc, const float *a, const float *b, const float *base, int64_t ldbase,
-                          const float *bias, float *c, int64_t ldc)
+static void kernel_scalar(int64_t kc, const float *a, const float *b, const float *base,
+                          int64_t ldbase, const float *bias, float *c, int64_t ldc)
 {
     float acc[SCALAR_MR][SCALAR_NR] = {{0}};
     for (int64_t k = 0; k < kc; k++, a += SCALAR_MR, b += SCALAR_NR)
@@ -58,7 +59,8 @@ static float peak_scalar(int64_t n)
     return a + b + c + d;
 }
 
-const struct dp_gemm_level dp_gemm_scalar = {SCALAR_MR, SCALAR_NR, kernel_scalar, NULL, NULL, peak_scalar, 8};
+const struct dp_gemm_level dp_gemm_scalar = {SCALAR_MR,   SCALAR_NR, kernel_scalar, NULL, NULL,
+                                             peak_scalar, 8};
 
 const struct dp_gemm_level *dp_gemm_level(void)
 {
@@ -98,8 +100,27 @@ float *dp_floats_alloc(uint64_t n)
     return p;
 }
 
-/* One panel of `width` vectors (rows of A, columns of B), `count` of which exist, k values of each. `vs` floats lie between
- * vectors, `ks` between successive k. */
+/* k rows of `width` floats; a constant size makes memcpy one or two moves instead of a call. */
+static void copy_rows(const float *src, int64_t ks, int width, int64_t k, float *out)
+{
+#define COPY(w)                                                                                    \
+    case w:                                                                                        \
+        for (int64_t p = 0; p < k; p++) memcpy(out + p * (w), src + p * ks, (w) * sizeof *out);    \
+        return;
+    switch (width) {
+        COPY(4)
+        COPY(6)
+        COPY(12)
+        COPY(16)
+        COPY(32)
+    }
+#undef COPY
+    for (int64_t p = 0; p < k; p++)
+        memcpy(out + p * width, src + p * ks, (size_t)width * sizeof *out);
+}
+
+/* One panel of `width` vectors (rows of A, columns of B), `count` of which exist, k values of each.
+ * `vs` floats lie between vectors, `ks` between successive k. */
 static void pack_panel(const float *src, int64_t vs, int64_t ks, int count, int width, int64_t k,
                        void (*full)(int64_t, const float *, int64_t, float *), float *out)
 {
@@ -108,7 +129,7 @@ static void pack_panel(const float *src, int64_t vs, int64_t ks, int count, int 
         return;
     }
     if (count == width && vs == 1) {
-        for (int64_t p = 0; p < k; p++) memcpy(out + p * width, src + p * ks, (size_t)width * sizeof *out);
+        copy_rows(src, ks, width, k, out);
         return;
     }
     for (int64_t p = 0; p < k; p++, out += width) {
@@ -118,37 +139,45 @@ static void pack_panel(const float *src, int64_t vs, int64_t ks, int count, int 
 }
 
 /* Rows [i0, ...) of op(A), k in [k0, k0+kc): one panel. */
-static void pack_a_panel(const struct dp_gemm_level *l, const struct dp_gemm_args *g, int64_t i0, int64_t k0, int64_t kc, float *out)
+static void pack_a_panel(const struct dp_gemm_level *l, const struct dp_gemm_args *g, int64_t i0,
+                         int64_t k0, int64_t kc, float *out)
 {
     int64_t vs = g->ta ? 1 : g->lda, ks = g->ta ? g->lda : 1;
-    pack_panel(g->a + i0 * vs + k0 * ks, vs, ks, (int)min64(l->mr, g->m - i0), l->mr, kc, l->pack_a, out);
+    pack_panel(g->a + i0 * vs + k0 * ks, vs, ks, (int)min64(l->mr, g->m - i0), l->mr, kc, l->pack_a,
+               out);
 }
 
-static void pack_b_panel(const struct dp_gemm_level *l, const struct dp_gemm_args *g, int64_t j0, int64_t k0, int64_t kc, float *out)
+static void pack_b_panel(const struct dp_gemm_level *l, const struct dp_gemm_args *g, int64_t j0,
+                         int64_t k0, int64_t kc, float *out)
 {
     int64_t vs = g->tb ? g->ldb : 1, ks = g->tb ? 1 : g->ldb;
-    pack_panel(g->b + j0 * vs + k0 * ks, vs, ks, (int)min64(l->nr, g->n - j0), l->nr, kc, l->pack_b, out);
+    pack_panel(g->b + j0 * vs + k0 * ks, vs, ks, (int)min64(l->nr, g->n - j0), l->nr, kc, l->pack_b,
+               out);
 }
 
-/* A tile that hangs over the edge of C: the kernel writes to the stack and the part that exists is copied. */
-static void edge_tile(const struct dp_gemm_level *l, int64_t kc, const float *a, const float *b, const float *base,
-                      int64_t ldbase, const float *bias, float *c, int64_t ldc, int64_t rows, int64_t cols)
+/* A tile that hangs over the edge of C: the kernel writes to the stack and the part that exists is
+ * copied. */
+static void edge_tile(const struct dp_gemm_level *l, int64_t kc, const float *a, const float *b,
+                      const float *base, int64_t ldbase, const float *bias, float *c, int64_t ldc,
+                      int64_t rows, int64_t cols)
 {
     float t[TILE_MAX], tbias[64] = {0};
     int64_t nr = l->nr;
     if (bias) memcpy(tbias, bias, (size_t)cols * sizeof *bias);
     if (base) {
         memset(t, 0, sizeof t);
-        for (int64_t i = 0; i < rows; i++) memcpy(t + i * nr, base + i * ldbase, (size_t)cols * sizeof *t);
+        for (int64_t i = 0; i < rows; i++)
+            memcpy(t + i * nr, base + i * ldbase, (size_t)cols * sizeof *t);
     }
     l->kernel(kc, a, b, base ? t : NULL, nr, bias ? tbias : NULL, t, nr);
     for (int64_t i = 0; i < rows; i++) memcpy(c + i * ldc, t + i * nr, (size_t)cols * sizeof *t);
 }
 
-/* Rows [i0, i1) x columns [j0, j1) of C for one block of k. pa: panels of rows from i0, `as` floats apart; pb likewise.
- * `first`: the block k = 0, which takes base and bias; later ones add to C. */
-static void multiply_block(const struct dp_gemm_level *l, const struct dp_gemm_args *g, int64_t i0, int64_t i1, int64_t j0,
-                           int64_t j1, int64_t kc, const float *pa, int64_t as, const float *pb, int64_t bs, int first)
+/* Rows [i0, i1) x columns [j0, j1) of C for one block of k. pa: panels of rows from i0, `as` floats
+ * apart; pb likewise. `first`: the block k = 0, which takes base and bias; later ones add to C. */
+static void multiply_block(const struct dp_gemm_level *l, const struct dp_gemm_args *g, int64_t i0,
+                           int64_t i1, int64_t j0, int64_t j1, int64_t kc, const float *pa,
+                           int64_t as, const float *pb, int64_t bs, int first)
 {
     for (int64_t j = j0; j < j1; j += l->nr, pb += bs) {
         const float *pi = pa;
@@ -158,7 +187,8 @@ static void multiply_block(const struct dp_gemm_level *l, const struct dp_gemm_a
             int64_t ldbase = first ? g->ldbase : g->ldc;
             const float *bias = first && g->bias ? g->bias + j : NULL;
             int64_t rows = min64(l->mr, i1 - i), cols = min64(l->nr, j1 - j);
-            if (rows == l->mr && cols == l->nr) l->kernel(kc, pi, pb, base, ldbase, bias, c, g->ldc);
+            if (rows == l->mr && cols == l->nr)
+                l->kernel(kc, pi, pb, base, ldbase, bias, c, g->ldc);
             else edge_tile(l, kc, pi, pb, base, ldbase, bias, c, g->ldc, rows, cols);
         }
     }
@@ -184,17 +214,20 @@ void dp_gemm_serial(const struct dp_gemm_level *l, float *scratch, const struct 
         int64_t j1 = min64(j0 + DP_GEMM_NC, g->n);
         for (int64_t k0 = 0; k0 < g->k; k0 += DP_GEMM_KC) {
             int64_t kc = min64(DP_GEMM_KC, g->k - k0);
-            for (int64_t j = j0; j < j1; j += l->nr) pack_b_panel(l, g, j, k0, kc, pb + (j - j0) * kc);
+            for (int64_t j = j0; j < j1; j += l->nr)
+                pack_b_panel(l, g, j, k0, kc, pb + (j - j0) * kc);
             for (int64_t i0 = 0; i0 < g->m; i0 += DP_GEMM_MC) {
                 int64_t i1 = min64(i0 + DP_GEMM_MC, g->m);
-                for (int64_t i = i0; i < i1; i += l->mr) pack_a_panel(l, g, i, k0, kc, pa + (i - i0) * kc);
+                for (int64_t i = i0; i < i1; i += l->mr)
+                    pack_a_panel(l, g, i, k0, kc, pa + (i - i0) * kc);
                 multiply_block(l, g, i0, i1, j0, j1, kc, pa, l->mr * kc, pb, l->nr * kc, k0 == 0);
             }
         }
     }
 }
 
-/* One super-block: rows [i0, i1), columns [j0, j1), k in [k0, k1), packed whole. A panel holds its blocks of k one after another. */
+/* One super-block: rows [i0, i1), columns [j0, j1), k in [k0, k1), packed whole. A panel holds its
+ * blocks of k one after another. */
 struct super {
     struct dp_gemm *gemm;
     const struct dp_gemm_args *g;
@@ -213,7 +246,8 @@ static void pack_task(void *ctx, size_t task, int worker)
     int64_t k = s->k1 - s->k0, all = s->a_panels + s->b_panels;
     int64_t p = (int64_t)task * PANELS_A_TASK, end = min64(p + PANELS_A_TASK, all);
     for (; p < end; p++) {
-        if (p < s->a_panels) pack_a_panel(l, s->g, s->i0 + p * l->mr, s->k0, k, s->gemm->pack_a + p * l->mr * k);
+        if (p < s->a_panels)
+            pack_a_panel(l, s->g, s->i0 + p * l->mr, s->k0, k, s->gemm->pack_a + p * l->mr * k);
         else {
             int64_t q = p - s->a_panels;
             pack_b_panel(l, s->g, s->j0 + q * l->nr, s->k0, k, s->gemm->pack_b + q * l->nr * k);
@@ -227,12 +261,15 @@ static void tile_task(void *ctx, size_t task, int worker)
     const struct super *s = ctx;
     const struct dp_gemm_level *l = s->gemm->level;
     int64_t k = s->k1 - s->k0;
-    int64_t i0 = s->i0 + (int64_t)task / s->tile_cols * DP_GEMM_MC, i1 = min64(i0 + DP_GEMM_MC, s->i1);
-    int64_t j0 = s->j0 + (int64_t)task % s->tile_cols * DP_GEMM_NC, j1 = min64(j0 + DP_GEMM_NC, s->j1);
+    int64_t i0 = s->i0 + (int64_t)task / s->tile_cols * DP_GEMM_MC,
+            i1 = min64(i0 + DP_GEMM_MC, s->i1);
+    int64_t j0 = s->j0 + (int64_t)task % s->tile_cols * DP_GEMM_NC,
+            j1 = min64(j0 + DP_GEMM_NC, s->j1);
     const float *pa = s->gemm->pack_a + (i0 - s->i0) * k, *pb = s->gemm->pack_b + (j0 - s->j0) * k;
     for (int64_t p = 0; p < k; p += DP_GEMM_KC) {
         int64_t kc = min64(DP_GEMM_KC, k - p);
-        multiply_block(l, s->g, i0, i1, j0, j1, kc, pa + p * l->mr, l->mr * k, pb + p * l->nr, l->nr * k, s->k0 + p == 0);
+        multiply_block(l, s->g, i0, i1, j0, j1, kc, pa + p * l->mr, l->mr * k, pb + p * l->nr,
+                       l->nr * k, s->k0 + p == 0);
     }
 }
 
@@ -242,15 +279,20 @@ void dp_gemm_run(struct dp_gemm *gemm, const struct dp_gemm_args *g)
     if (g->m <= 0 || g->n <= 0) return;
     const struct dp_gemm_level *l = gemm->level;
     for (int64_t k0 = 0; k0 < g->k;) {
-        int64_t k = min64(g->k - k0, 16 * DP_GEMM_KC); /* a multiple of KC, so that blocks stay where they are */
-        int64_t nb = DP_GEMM_PACK / k / DP_GEMM_NC * DP_GEMM_NC, mb = DP_GEMM_PACK / k / DP_GEMM_MC * DP_GEMM_MC;
+        int64_t k = min64(
+            g->k - k0, 16 * DP_GEMM_KC); /* a multiple of KC, so that blocks stay where they are */
+        int64_t nb = DP_GEMM_PACK / k / DP_GEMM_NC * DP_GEMM_NC,
+                mb = DP_GEMM_PACK / k / DP_GEMM_MC * DP_GEMM_MC;
         for (int64_t j0 = 0; j0 < g->n; j0 += nb) {
             for (int64_t i0 = 0; i0 < g->m; i0 += mb) {
-                struct super s = {gemm, g, i0, min64(i0 + mb, g->m), j0, min64(j0 + nb, g->n), k0, k0 + k, 0, 0, 0};
+                struct super s = {
+                    gemm, g, i0, min64(i0 + mb, g->m), j0, min64(j0 + nb, g->n), k0, k0 + k,
+                    0,    0, 0};
                 s.a_panels = (s.i1 - i0 + l->mr - 1) / l->mr;
                 s.b_panels = i0 == 0 ? (s.j1 - j0 + l->nr - 1) / l->nr : 0;
                 s.tile_cols = (s.j1 - j0 + DP_GEMM_NC - 1) / DP_GEMM_NC;
-                size_t packs = (size_t)(s.a_panels + s.b_panels + PANELS_A_TASK - 1) / PANELS_A_TASK;
+                size_t packs = (size_t)(s.a_panels + s.b_panels + PANELS_A_TASK - 1) /
+                               PANELS_A_TASK;
                 dp_pool_run(gemm->pool, packs, pack_task, &s);
                 size_t tiles = (size_t)((s.i1 - i0 + DP_GEMM_MC - 1) / DP_GEMM_MC * s.tile_cols);
                 dp_pool_run(gemm->pool, tiles, tile_task, &s);
@@ -270,7 +312,8 @@ int dp_gemm_open(struct dp_gemm *g, struct dp_pool *pool, struct dp_err *e)
         DP_FAIL(e, NOMEM, "cannot allocate %zu MiB of packing buffers for matrix products",
                 (size_t)DP_GEMM_PACK * 2 * sizeof(float) >> 20);
     }
-    DP_ASSERT(DP_GEMM_MC % g->level->mr == 0 && DP_GEMM_NC % g->level->nr == 0 && g->level->mr * g->level->nr <= TILE_MAX);
+    DP_ASSERT(DP_GEMM_MC % g->level->mr == 0 && DP_GEMM_NC % g->level->nr == 0 &&
+              g->level->mr * g->level->nr <= TILE_MAX);
     return DP_OK;
 }
 

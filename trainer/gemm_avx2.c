@@ -1,14 +1,16 @@
-/* AVX2 + FMA: tiles of 6 x 16, 12 accumulators, two loads and six broadcasts for 12 fused multiply-adds a step of k.
- * 6 x 16 is the largest tile that 16 registers hold with room for B's two vectors and a broadcast; the two FMA units need 8-10
- * independent chains. The packers transpose 8 x 8 in registers, since NT products (all forward ones) would else spend
- * 10-20 % of their time there. Must agree with kernel_scalar in gemm.c bit for bit. */
+/* AVX2 + FMA: tiles of 6 x 16, 12 accumulators, two loads and six broadcasts for 12 fused
+ * multiply-adds a step of k. 6 x 16 is the largest tile that 16 registers hold with room for B's
+ * two vectors and a broadcast; the two FMA units need 8-10 independent chains. The packers
+ * transpose 8 x 8 in registers, since NT products (all forward ones) would else spend 10-20 % of
+ * their time there. Must agree with kernel_scalar in gemm.c bit for bit. */
 #include "trainer/gemm.h"
 
 #include <immintrin.h>
 
 enum { MR = 6, NR = 16 };
 
-static inline __attribute__((always_inline)) void store_row(__m256 lo, __m256 hi, const float *base, const float *bias, float *c)
+static inline __attribute__((always_inline)) void store_row(__m256 lo, __m256 hi, const float *base,
+                                                            const float *bias, float *c)
 {
     if (base && bias) {
         lo = _mm256_add_ps(_mm256_add_ps(_mm256_loadu_ps(base), _mm256_loadu_ps(bias)), lo);
@@ -30,12 +32,13 @@ static inline __attribute__((always_inline)) void store_row(__m256 lo, __m256 hi
     } while (0)
 #define STORE(i) store_row(lo##i, hi##i, base ? base + (i)*ldbase : NULL, bias, c + (i)*ldc)
 
-static void kernel_avx2(int64_t kc, const float *a, const float *b, const float *base, int64_t ldbase, const float *bias,
-                        float *c, int64_t ldc)
+static void kernel_avx2(int64_t kc, const float *a, const float *b, const float *base,
+                        int64_t ldbase, const float *bias, float *c, int64_t ldc)
 {
     __m256 lo0 = _mm256_setzero_ps(), lo1 = lo0, lo2 = lo0, lo3 = lo0, lo4 = lo0, lo5 = lo0;
     __m256 hi0 = lo0, hi1 = lo0, hi2 = lo0, hi3 = lo0, hi4 = lo0, hi5 = lo0;
     for (int i = 0; i < MR; i++) _mm_prefetch((const char *)(c + i * ldc), _MM_HINT_T0);
+#pragma GCC unroll 4
     for (int64_t k = 0; k < kc; k++, a += MR, b += NR) {
         __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
         ROW(0);
@@ -73,8 +76,8 @@ static inline __attribute__((always_inline)) void transpose8(__m256 r[8])
     }
 }
 
-/* Six rows: a stored vector of eight overlaps the next k's first two floats, which the next store mends; so the last
- * k of a panel is copied one by one. */
+/* Six rows: a stored vector of eight overlaps the next k's first two floats, which the next store
+ * mends; so the last k of a panel is copied one by one. */
 static void pack_a_avx2(int64_t k, const float *a, int64_t lda, float *out)
 {
     int64_t p = 0;
@@ -107,7 +110,10 @@ static void pack_b_avx2(int64_t k, const float *b, int64_t ldb, float *out)
 static float peak_avx2(int64_t n)
 {
     __m256 x = _mm256_set1_ps(0.999f), y = x, s;
-    __m256 r0 = x, r1 = x, r2 = x, r3 = x, r4 = x, r5 = x, r6 = x, r7 = x, r8 = x, r9 = x, r10 = x, r11 = x;
+#define START(i)                                                                                   \
+    r##i = _mm256_set1_ps((float)i) /* different, or the compiler makes one chain of all */
+    __m256 START(0), START(1), START(2), START(3), START(4), START(5), START(6), START(7), START(8),
+        START(9), START(10), START(11);
     for (int64_t i = 0; i < n; i++) {
         r0 = _mm256_fmadd_ps(r0, x, y);
         r1 = _mm256_fmadd_ps(r1, x, y);
@@ -122,9 +128,11 @@ static float peak_avx2(int64_t n)
         r10 = _mm256_fmadd_ps(r10, x, y);
         r11 = _mm256_fmadd_ps(r11, x, y);
     }
-    s = _mm256_add_ps(_mm256_add_ps(_mm256_add_ps(r0, r1), _mm256_add_ps(r2, r3)), _mm256_add_ps(_mm256_add_ps(r4, r5), _mm256_add_ps(r6, r7)));
+    s = _mm256_add_ps(_mm256_add_ps(_mm256_add_ps(r0, r1), _mm256_add_ps(r2, r3)),
+                      _mm256_add_ps(_mm256_add_ps(r4, r5), _mm256_add_ps(r6, r7)));
     s = _mm256_add_ps(s, _mm256_add_ps(_mm256_add_ps(r8, r9), _mm256_add_ps(r10, r11)));
     return _mm256_cvtss_f32(s);
 }
 
-const struct dp_gemm_level dp_gemm_avx2 = {MR, NR, kernel_avx2, pack_a_avx2, pack_b_avx2, peak_avx2, 12 * 8 * 2};
+const struct dp_gemm_level dp_gemm_avx2 = {MR,          NR,        kernel_avx2, pack_a_avx2,
+                                           pack_b_avx2, peak_avx2, 12 * 8 * 2};

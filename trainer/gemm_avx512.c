@@ -1,16 +1,19 @@
-/* AVX-512F: tiles of 12 x 32, 24 accumulators, two loads and twelve (embedded) broadcasts a step of k.
- * Panels are packed by the plain loops of gemm.c. Must agree with kernel_scalar in gemm.c bit for bit. */
+/* AVX-512F: tiles of 12 x 32, 24 accumulators, two loads and twelve (embedded) broadcasts a step of
+ * k. Panels are packed by the plain loops of gemm.c. Must agree with kernel_scalar in gemm.c bit
+ * for bit. */
 #include "trainer/gemm.h"
 
 #include <immintrin.h>
 
 enum { MR = 12, NR = 32 };
 
-static inline __attribute__((always_inline)) void store_row(__m512 lo, __m512 hi, const float *base, const float *bias, float *c)
+static inline __attribute__((always_inline)) void store_row(__m512 lo, __m512 hi, const float *base,
+                                                            const float *bias, float *c)
 {
     if (base && bias) {
         lo = _mm512_add_ps(_mm512_add_ps(_mm512_loadu_ps(base), _mm512_loadu_ps(bias)), lo);
-        hi = _mm512_add_ps(_mm512_add_ps(_mm512_loadu_ps(base + 16), _mm512_loadu_ps(bias + 16)), hi);
+        hi = _mm512_add_ps(_mm512_add_ps(_mm512_loadu_ps(base + 16), _mm512_loadu_ps(bias + 16)),
+                           hi);
     } else if (base || bias) {
         const float *p = base ? base : bias;
         lo = _mm512_add_ps(_mm512_loadu_ps(p), lo);
@@ -30,8 +33,8 @@ static inline __attribute__((always_inline)) void store_row(__m512 lo, __m512 hi
     }
 #define STORE(i) store_row(lo##i, hi##i, base ? base + (i)*ldbase : NULL, bias, c + (i)*ldc);
 
-static void kernel_avx512(int64_t kc, const float *a, const float *b, const float *base, int64_t ldbase, const float *bias,
-                          float *c, int64_t ldc)
+static void kernel_avx512(int64_t kc, const float *a, const float *b, const float *base,
+                          int64_t ldbase, const float *bias, float *c, int64_t ldc)
 {
     ROWS(DECLARE)
     for (int64_t k = 0; k < kc; k++, a += MR, b += NR) {
@@ -41,7 +44,9 @@ static void kernel_avx512(int64_t kc, const float *a, const float *b, const floa
     ROWS(STORE)
 }
 
-#define CHAIN(i) __m512 r##i = x;
+#define CHAIN(i)                                                                                   \
+    __m512 r##i = _mm512_set1_ps((float)i); /* different, or the compiler makes one chain of all   \
+                                             */
 #define CHAIN_STEP(i) r##i = _mm512_fmadd_ps(r##i, x, x);
 #define CHAIN_SUM(i) s = _mm512_add_ps(s, r##i);
 
@@ -56,4 +61,5 @@ static float peak_avx512(int64_t n)
     return _mm512_cvtss_f32(s);
 }
 
-const struct dp_gemm_level dp_gemm_avx512 = {MR, NR, kernel_avx512, NULL, NULL, peak_avx512, 12 * 16 * 2};
+const struct dp_gemm_level dp_gemm_avx512 = {MR,   NR,          kernel_avx512, NULL,
+                                             NULL, peak_avx512, 12 * 16 * 2};

@@ -1,6 +1,7 @@
-/* One token at a time there is no matrix product, only weights read once: a dot product an output row, rows spread over the pool in
- * tiles of 64. Prompts go the same way, which is slower than a batched prefill but has one code path.
- * Sampling works on candidates sorted by (logit descending, id ascending), cut by top_k and then top_p, in double. */
+/* One token at a time there is no matrix product, only weights read once: a dot product an output
+ * row, rows spread over the pool in tiles of 64. Prompts go the same way, which is slower than a
+ * batched prefill but has one code path. Sampling works on candidates sorted by (logit descending,
+ * id ascending), cut by top_k and then top_p, in double. */
 #include "trainer/generate.h"
 
 #include "base/hash.h"
@@ -23,13 +24,13 @@ struct dp_generator {
     struct dp_layout layout;
     const struct dp_tensor_level *ops;
     struct dp_pool *pool;
-    float *own;     /* parameters when they came from a file */
+    float *own; /* parameters when they came from a file */
     const float *p;
-    float *memory;  /* everything below */
-    float *cache;   /* [layers][seq][2 kv width]: k then v */
+    float *memory; /* everything below */
+    float *cache;  /* [layers][seq][2 kv width]: k then v */
     float *x, *h, *qkv, *att, *scores, *pre, *act, *logits, *rope_cos, *rope_sin;
     struct candidate *candidates;
-    int64_t used;   /* tokens in the context */
+    int64_t used; /* tokens in the context */
 };
 
 struct job {
@@ -44,7 +45,8 @@ static void rows_task(void *ctx, size_t task, int worker)
 {
     (void)worker;
     const struct job *j = ctx;
-    int64_t r = (int64_t)task * ROWS_A_TASK, end = r + ROWS_A_TASK < j->out ? r + ROWS_A_TASK : j->out;
+    int64_t r = (int64_t)task * ROWS_A_TASK,
+            end = r + ROWS_A_TASK < j->out ? r + ROWS_A_TASK : j->out;
     for (; r < end; r++) {
         float s = j->g->ops->dot(j->in, j->x, j->w + r * j->in);
         if (j->b) s = j->b[r] + s;
@@ -58,7 +60,8 @@ static const float *param(const struct dp_generator *g, uint64_t offset)
 }
 
 /* y = W x + b, or y += */
-static void apply(const struct dp_generator *g, const float *x, int64_t in, uint64_t w, uint64_t b, float *y, int64_t out, int add)
+static void apply(const struct dp_generator *g, const float *x, int64_t in, uint64_t w, uint64_t b,
+                  float *y, int64_t out, int add)
 {
     struct job j = {g, x, g->p + w, param(g, b), y, in, out, add};
     dp_pool_run(g->pool, (size_t)((out + ROWS_A_TASK - 1) / ROWS_A_TASK), rows_task, &j);
@@ -77,14 +80,17 @@ static void attend(struct dp_generator *g, int64_t layer)
     float *rows = g->cache + layer * c->seq_len * 2 * kv;
     if (c->arch == DP_ARCH_LLAMA)
         for (int64_t h = 0; h < c->heads + c->kv_heads; h++)
-            g->ops->rope(hd / 2, g->rope_cos + t * (hd / 2), g->rope_sin + t * (hd / 2), 1, g->qkv + h * hd);
+            g->ops->rope(hd / 2, g->rope_cos + t * (hd / 2), g->rope_sin + t * (hd / 2), 1,
+                         g->qkv + h * hd);
     memcpy(rows + t * 2 * kv, g->qkv + c->dim, (size_t)(2 * kv) * sizeof *rows);
     memset(g->att, 0, (size_t)c->dim * sizeof *g->att);
     for (int64_t h = 0; h < c->heads; h++) {
         const float *k = rows + h / (c->heads / c->kv_heads) * hd, *v = k + kv;
-        for (int64_t i = 0; i <= t; i++) g->scores[i] = g->ops->dot(hd, g->qkv + h * hd, k + i * 2 * kv);
+        for (int64_t i = 0; i <= t; i++)
+            g->scores[i] = g->ops->dot(hd, g->qkv + h * hd, k + i * 2 * kv);
         g->ops->softmax(t + 1, 1.0f / sqrtf((float)hd), g->scores);
-        for (int64_t i = 0; i <= t; i++) g->ops->axpy(hd, g->scores[i], v + i * 2 * kv, g->att + h * hd);
+        for (int64_t i = 0; i <= t; i++)
+            g->ops->axpy(hd, g->scores[i], v + i * 2 * kv, g->att + h * hd);
     }
 }
 
@@ -108,10 +114,16 @@ int dp_generator_feed(struct dp_generator *g, int32_t token, const float **logit
 {
     const struct dp_model_config *c = &g->c;
     if (token < 0 || token >= c->vocab)
-        DP_FAIL(e, CORRUPT, "token %d is outside the model's vocabulary of %lld: use the tokenizer it was trained with", token, (long long)c->vocab);
-    if (g->used >= c->seq_len) DP_FAIL(e, LIMIT, "the context of %lld tokens is full: shorten the prompt", (long long)c->seq_len);
+        DP_FAIL(e, CORRUPT,
+                "token %d is outside the model's vocabulary of %lld: use the tokenizer it was "
+                "trained with",
+                token, (long long)c->vocab);
+    if (g->used >= c->seq_len)
+        DP_FAIL(e, LIMIT, "the context of %lld tokens is full: shorten the prompt",
+                (long long)c->seq_len);
     memcpy(g->x, g->p + g->layout.wte + (int64_t)token * c->dim, (size_t)c->dim * sizeof *g->x);
-    if (g->layout.wpe != DP_NO_PARAM) g->ops->axpy(c->dim, 1.0f, g->p + g->layout.wpe + g->used * c->dim, g->x);
+    if (g->layout.wpe != DP_NO_PARAM)
+        g->ops->axpy(c->dim, 1.0f, g->p + g->layout.wpe + g->used * c->dim, g->x);
     for (int64_t i = 0; i < c->layers; i++) run_layer(g, i);
     g->used++;
     normalise(g, g->layout.normf_w, g->layout.normf_b);
@@ -127,7 +139,8 @@ static int compare_candidates(const void *a, const void *b)
     return x->id < y->id ? -1 : 1;
 }
 
-int32_t dp_generator_pick(struct dp_generator *g, const float *logits, const struct dp_generate_options *o, uint64_t *state)
+int32_t dp_generator_pick(struct dp_generator *g, const float *logits,
+                          const struct dp_generate_options *o, uint64_t *state)
 {
     int64_t n = g->c.vocab;
     struct candidate *k = g->candidates;
@@ -137,7 +150,8 @@ int32_t dp_generator_pick(struct dp_generator *g, const float *logits, const str
             if (logits[i] > logits[best]) best = i;
         return (int32_t)best;
     }
-    for (int64_t i = 0; i < n; i++) k[i] = (struct candidate){isnan(logits[i]) ? -INFINITY : logits[i], (int32_t)i, 0};
+    for (int64_t i = 0; i < n; i++)
+        k[i] = (struct candidate){isnan(logits[i]) ? -INFINITY : logits[i], (int32_t)i, 0};
     qsort(k, (size_t)n, sizeof *k, compare_candidates);
     if (o->top_k > 0 && o->top_k < n) n = o->top_k;
     double sum = 0, kept = 0;
@@ -153,12 +167,16 @@ int32_t dp_generator_pick(struct dp_generator *g, const float *logits, const str
     return k[cut - 1].id;
 }
 
-int dp_generate(struct dp_generator *g, const int32_t *prompt, int64_t n, const struct dp_generate_options *o, dp_generate_fn emit,
-                void *ctx, int64_t *count, struct dp_err *e)
+int dp_generate(struct dp_generator *g, const int32_t *prompt, int64_t n,
+                const struct dp_generate_options *o, dp_generate_fn emit, void *ctx, int64_t *count,
+                struct dp_err *e)
 {
     *count = 0;
-    if (n < 1) DP_FAIL(e, USAGE, "generation needs a prompt of at least one token (the end-of-text token will do)");
-    if (o->top_k < 0 || !(o->top_p > 0) || !(o->temperature >= 0)) DP_FAIL(e, USAGE, "temperature and top_k must not be negative, top_p must be positive");
+    if (n < 1)
+        DP_FAIL(e, USAGE,
+                "generation needs a prompt of at least one token (the end-of-text token will do)");
+    if (o->top_k < 0 || !(o->top_p > 0) || !(o->temperature >= 0))
+        DP_FAIL(e, USAGE, "temperature and top_k must not be negative, top_p must be positive");
     dp_generator_reset(g);
     const float *logits = NULL;
     uint64_t state = o->seed;
@@ -191,15 +209,26 @@ static int generator_alloc(struct dp_generator *g, struct dp_err *e)
         float **to;
         int64_t n;
     } parts[] = {
-        {&g->cache, c->layers * c->seq_len * 2 * kv}, {&g->x, c->dim}, {&g->h, c->dim}, {&g->qkv, c->dim + 2 * kv}, {&g->att, c->dim},
-        {&g->scores, c->seq_len}, {&g->pre, 2 * c->ffn}, {&g->act, c->ffn}, {&g->logits, c->vocab},
-        {&g->rope_cos, c->seq_len * hd}, {&g->rope_sin, c->seq_len * hd},
+        {&g->cache, c->layers * c->seq_len * 2 * kv},
+        {&g->x, c->dim},
+        {&g->h, c->dim},
+        {&g->qkv, c->dim + 2 * kv},
+        {&g->att, c->dim},
+        {&g->scores, c->seq_len},
+        {&g->pre, 2 * c->ffn},
+        {&g->act, c->ffn},
+        {&g->logits, c->vocab},
+        {&g->rope_cos, c->seq_len * hd},
+        {&g->rope_sin, c->seq_len * hd},
     };
     uint64_t total = 0;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) total += ((uint64_t)parts[i].n + 15) / 16 * 16;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        total += ((uint64_t)parts[i].n + 15) / 16 * 16;
     g->memory = dp_floats_alloc(total);
     g->candidates = calloc((size_t)c->vocab, sizeof *g->candidates);
-    if (!g->memory || !g->candidates) DP_FAIL(e, NOMEM, "generation needs %llu MiB for its cache", (unsigned long long)(total >> 18));
+    if (!g->memory || !g->candidates)
+        DP_FAIL(e, NOMEM, "generation needs %llu MiB for its cache",
+                (unsigned long long)(total >> 18));
     float *at = g->memory;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         *parts[i].to = at;
@@ -209,7 +238,8 @@ static int generator_alloc(struct dp_generator *g, struct dp_err *e)
     return DP_OK;
 }
 
-static int generator_init(struct dp_generator **out, const struct dp_model_config *c, struct dp_pool *pool, struct dp_err *e)
+static int generator_init(struct dp_generator **out, const struct dp_model_config *c,
+                          struct dp_pool *pool, struct dp_err *e)
 {
     struct dp_generator *g = calloc(1, sizeof *g);
     if (!g) DP_FAIL(e, NOMEM, "generator");
@@ -226,7 +256,8 @@ static int generator_init(struct dp_generator **out, const struct dp_model_confi
     return DP_OK;
 }
 
-int dp_generator_open_model(struct dp_generator **out, const struct dp_model_config *c, const float *p, struct dp_pool *pool, struct dp_err *e)
+int dp_generator_open_model(struct dp_generator **out, const struct dp_model_config *c,
+                            const float *p, struct dp_pool *pool, struct dp_err *e)
 {
     *out = NULL;
     DP_TRY(generator_init(out, c, pool, e));
@@ -234,7 +265,8 @@ int dp_generator_open_model(struct dp_generator **out, const struct dp_model_con
     return DP_OK;
 }
 
-int dp_generator_open(struct dp_generator **out, const char *checkpoint, struct dp_pool *pool, struct dp_err *e)
+int dp_generator_open(struct dp_generator **out, const char *checkpoint, struct dp_pool *pool,
+                      struct dp_err *e)
 {
     struct dp_ckpt *k;
     struct dp_generator *g = NULL;
@@ -243,7 +275,8 @@ int dp_generator_open(struct dp_generator **out, const char *checkpoint, struct 
     int rc = generator_init(&g, dp_ckpt_config(k), pool, e);
     if (rc < 0) goto out;
     g->p = g->own = dp_floats_alloc(g->layout.floats);
-    if (!g->own) DP_GOTO(e, NOMEM, "%s: %llu parameters", checkpoint, (unsigned long long)g->layout.total);
+    if (!g->own)
+        DP_GOTO(e, NOMEM, "%s: %llu parameters", checkpoint, (unsigned long long)g->layout.total);
     struct dp_ckpt_state s = {.config = &g->c, .layout = &g->layout, .p = g->own};
     DP_TRY_OUT(dp_ckpt_load(k, &s, e));
     *out = g;

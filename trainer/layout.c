@@ -1,6 +1,7 @@
-/* Which parameters a configuration has, in the order of the reference implementation's named_parameters() (it fixes which random
- * number a weight gets), and where they lie. A tensor begins at a multiple of 16 floats, except those that one product reads
- * together (q|k|v, gate|up), which are joined. */
+/* Which parameters a configuration has, in the order of the reference implementation's
+ * named_parameters() (it fixes which random number a weight gets), and where they lie. A tensor
+ * begins at a multiple of 16 floats, except those that one product reads together (q|k|v, gate|up),
+ * which are joined. */
 #include "trainer/model.h"
 
 #include "base/hash.h"
@@ -23,34 +24,43 @@ int dp_model_config_check(const struct dp_model_config *c, struct dp_err *e)
         const char *name;
         int64_t value, max;
     } ranges[] = {
-        {"layers", c->layers, 1024},       {"dim", c->dim, 1 << 17}, {"heads", c->heads, 4096}, {"kv_heads", c->kv_heads, 4096},
-        {"ffn", c->ffn, 1 << 19},          {"seq_len", c->seq_len, 1 << 18}, {"vocab", c->vocab, 1 << 22},
+        {"layers", c->layers, 1024},     {"dim", c->dim, 1 << 17}, {"heads", c->heads, 4096},
+        {"kv_heads", c->kv_heads, 4096}, {"ffn", c->ffn, 1 << 19}, {"seq_len", c->seq_len, 1 << 18},
+        {"vocab", c->vocab, 1 << 22},
     };
-    if (c->arch != DP_ARCH_GPT2 && c->arch != DP_ARCH_LLAMA) DP_FAIL(e, CONFIG, "unknown architecture %d: use gpt2 or llama", c->arch);
+    if (c->arch != DP_ARCH_GPT2 && c->arch != DP_ARCH_LLAMA)
+        DP_FAIL(e, CONFIG, "unknown architecture %d: use gpt2 or llama", c->arch);
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
         if (ranges[i].value < 1 || ranges[i].value > ranges[i].max)
-            DP_FAIL(e, CONFIG, "%s is %lld: must be from 1 to %lld", ranges[i].name, (long long)ranges[i].value, (long long)ranges[i].max);
+            DP_FAIL(e, CONFIG, "%s is %lld: must be from 1 to %lld", ranges[i].name,
+                    (long long)ranges[i].value, (long long)ranges[i].max);
     if (c->dim % c->heads)
-        DP_FAIL(e, CONFIG, "dim %lld is no multiple of heads %lld", (long long)c->dim, (long long)c->heads);
+        DP_FAIL(e, CONFIG, "dim %lld is no multiple of heads %lld", (long long)c->dim,
+                (long long)c->heads);
     if (c->heads % c->kv_heads)
-        DP_FAIL(e, CONFIG, "heads %lld is no multiple of kv_heads %lld", (long long)c->heads, (long long)c->kv_heads);
-    if (c->arch == DP_ARCH_GPT2 && c->heads != c->kv_heads) DP_FAIL(e, CONFIG, "gpt2 has no grouped heads: set kv_heads to heads or 0");
+        DP_FAIL(e, CONFIG, "heads %lld is no multiple of kv_heads %lld", (long long)c->heads,
+                (long long)c->kv_heads);
+    if (c->arch == DP_ARCH_GPT2 && c->heads != c->kv_heads)
+        DP_FAIL(e, CONFIG, "gpt2 has no grouped heads: set kv_heads to heads or 0");
     if (c->arch == DP_ARCH_LLAMA && c->dim / c->heads % 2)
-        DP_FAIL(e, CONFIG, "dim/heads is %lld: rotary embedding needs an even number", (long long)(c->dim / c->heads));
+        DP_FAIL(e, CONFIG, "dim/heads is %lld: rotary embedding needs an even number",
+                (long long)(c->dim / c->heads));
     return DP_OK;
 }
 
 enum { JOIN = 1, RESIDUAL = 2 };
 
 /* Append a tensor; its offset. The table was sized for all of them. */
-static uint64_t add(struct dp_layout *l, int64_t rows, int64_t cols, int how, const char *fmt, int64_t layer)
+static uint64_t add(struct dp_layout *l, int64_t rows, int64_t cols, int how, const char *fmt,
+                    int64_t layer)
 {
     DP_ASSERT(l->count < l->cap);
     struct dp_param *p = &l->params[l->count++];
     char number[24];
     snprintf(number, sizeof number, "%lld", (long long)layer);
     const char *hash = strchr(fmt, '#');
-    if (hash) snprintf(p->name, sizeof p->name, "%.*s%s%s", (int)(hash - fmt), fmt, number, hash + 1);
+    if (hash)
+        snprintf(p->name, sizeof p->name, "%.*s%s%s", (int)(hash - fmt), fmt, number, hash + 1);
     else snprintf(p->name, sizeof p->name, "%s", fmt);
     p->rows = rows;
     p->cols = cols;
@@ -140,7 +150,8 @@ const struct dp_param *dp_layout_find(const struct dp_layout *l, const char *nam
     return NULL;
 }
 
-void dp_layout_init_weights(const struct dp_layout *l, const struct dp_model_config *c, uint64_t seed, float *p)
+void dp_layout_init_weights(const struct dp_layout *l, const struct dp_model_config *c,
+                            uint64_t seed, float *p)
 {
     uint64_t next = dp_mix64(seed);
     double residual_std = 0.02 / sqrt(2.0 * (double)c->layers);
@@ -153,7 +164,8 @@ void dp_layout_init_weights(const struct dp_layout *l, const struct dp_model_con
             for (uint64_t j = 0; j < n; j++) p[t->offset + j] = fill;
             continue;
         }
-        double range = (t->residual ? residual_std : 0.02) * sqrt(3.0); /* uniform on [-r, r) has deviation r/sqrt 3 */
+        double range = (t->residual ? residual_std : 0.02) *
+                       sqrt(3.0); /* uniform on [-r, r) has deviation r/sqrt 3 */
         for (uint64_t j = 0; j < n; j++) {
             uint64_t state = next++;
             double u = (double)(dp_splitmix64(&state) >> 11) * 0x1p-53;

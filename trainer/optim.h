@@ -1,7 +1,8 @@
 /* trainer/optim.h - AdamW, clipping by the global norm, and the learning-rate schedule.
  *
- * State: first and second moments, laid out as the parameters. Decoupled decay (Loshchilov, Hutter 2019) on tensors of more than one
- * dimension only. Thread-safety: one caller; spread over the pool in fixed tiles, so the bits don't depend on it. */
+ * State: first and second moments, laid out as the parameters. Decoupled decay (Loshchilov, Hutter
+ * 2019) on tensors of more than one dimension only. Thread-safety: one caller; spread over the pool
+ * in fixed tiles, so the bits don't depend on it. */
 #ifndef DP_TRAINER_OPTIM_H
 #define DP_TRAINER_OPTIM_H
 
@@ -27,10 +28,12 @@ int dp_optim_open(struct dp_optim *o, const struct dp_layout *l, struct dp_err *
 void dp_optim_close(struct dp_optim *o);
 /* The Euclidean norm of the gradient: squares in double, tiles added in order. */
 double dp_optim_norm(struct dp_optim *o, struct dp_pool *pool, const float *g);
-/* One update; `step` counts from 1. The gradient is scaled by min(1, clip / (norm + 1e-6)), as torch does. */
-void dp_optim_step(struct dp_optim *o, struct dp_pool *pool, const struct dp_optim_rates *r, int64_t step, double norm,
-                   const float *g, float *p);
-/* Linear warm-up, lr * (step+1)/warmup, then a cosine to min_lr at `steps`; `step` counts from 0. */
+/* One update; `step` counts from 1. The gradient is scaled by min(1, clip / (norm + 1e-6)), as
+ * torch does. */
+void dp_optim_step(struct dp_optim *o, struct dp_pool *pool, const struct dp_optim_rates *r,
+                   int64_t step, double norm, const float *g, float *p);
+/* Linear warm-up, lr * (step+1)/warmup, then a cosine to min_lr at `steps`; `step` counts from 0.
+ */
 double dp_schedule(double lr, double min_lr, int64_t warmup, int64_t steps, int64_t step);
 
 #endif

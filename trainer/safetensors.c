@@ -1,6 +1,7 @@
-/* The header goes through base/json (depth, duplicates and UTF-8 are its business); then each entry is checked by itself, and all
- * of them sorted by offset must follow each other without gap to the end of the file. Names are looked up through a second,
- * sorted table. A tensor's size is computed with overflow checks before it is compared with anything. */
+/* The header goes through base/json (depth, duplicates and UTF-8 are its business); then each entry
+ * is checked by itself, and all of them sorted by offset must follow each other without gap to the
+ * end of the file. Names are looked up through a second, sorted table. A tensor's size is computed
+ * with overflow checks before it is compared with anything. */
 #include "trainer/safetensors.h"
 
 #include "base/fs.h"
@@ -24,8 +25,9 @@ struct dp_safetensors {
 static const struct {
     const char *name;
     unsigned bytes;
-} dtypes[] = {{"F32", 4}, {"I32", 4}, {"F64", 8}, {"F16", 2}, {"BF16", 2}, {"I64", 8}, {"U64", 8}, {"U32", 4},
-              {"I16", 2}, {"U16", 2}, {"I8", 1},  {"U8", 1},  {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}};
+} dtypes[] = {{"F32", 4}, {"I32", 4}, {"F64", 8},  {"F16", 2},     {"BF16", 2},
+              {"I64", 8}, {"U64", 8}, {"U32", 4},  {"I16", 2},     {"U16", 2},
+              {"I8", 1},  {"U8", 1},  {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}};
 
 /* The table's own text and the size of one element; NULL when unknown. */
 static const char *dtype_find(struct dp_span name, unsigned *bytes)
@@ -44,36 +46,47 @@ static bool count_elements(struct dp_safetensor *t)
 {
     t->elements = 1;
     for (int i = 0; i < t->dims; i++)
-        if (t->shape[i] < 0 || __builtin_mul_overflow(t->elements, (uint64_t)t->shape[i], &t->elements)) return false;
+        if (t->shape[i] < 0 ||
+            __builtin_mul_overflow(t->elements, (uint64_t)t->shape[i], &t->elements))
+            return false;
     return true;
 }
 
-static int read_entry(struct dp_safetensors *s, const char *name, const struct dp_json *v, struct dp_err *e)
+static int read_entry(struct dp_safetensors *s, const char *name, const struct dp_json *v,
+                      struct dp_err *e)
 {
     struct dp_safetensor *t = &s->tensors[s->count];
-    const struct dp_json *shape = dp_json_get(v, "shape"), *offsets = dp_json_get(v, "data_offsets");
+    const struct dp_json *shape = dp_json_get(v, "shape"),
+                         *offsets = dp_json_get(v, "data_offsets");
     unsigned size = 0;
     uint64_t bytes;
     struct dp_span dtype = dp_json_str(dp_json_get(v, "dtype"));
     t->name = name;
     t->dtype = dtype.ptr ? dtype_find(dtype, &size) : NULL;
-    if (!t->dtype) DP_FAIL(e, CORRUPT, "%s: tensor \"%.80s\" has dtype \"%.*s\", which safetensors doesn't know", s->path, name,
-                           (int)(dtype.len < 20 ? dtype.len : 20), dtype.ptr ? dtype.ptr : "");
-    if (!shape || dp_json_kind(shape) != DP_JSON_ARRAY || dp_json_count(shape) > DP_SAFETENSORS_DIMS)
-        DP_FAIL(e, CORRUPT, "%s: tensor \"%.80s\" has no shape of at most %d dimensions", s->path, name, DP_SAFETENSORS_DIMS);
+    if (!t->dtype)
+        DP_FAIL(e, CORRUPT,
+                "%s: tensor \"%.80s\" has dtype \"%.*s\", which safetensors doesn't know", s->path,
+                name, (int)(dtype.len < 20 ? dtype.len : 20), dtype.ptr ? dtype.ptr : "");
+    if (!shape || dp_json_kind(shape) != DP_JSON_ARRAY ||
+        dp_json_count(shape) > DP_SAFETENSORS_DIMS)
+        DP_FAIL(e, CORRUPT, "%s: tensor \"%.80s\" has no shape of at most %d dimensions", s->path,
+                name, DP_SAFETENSORS_DIMS);
     t->dims = (int)dp_json_count(shape);
     for (int i = 0; i < t->dims; i++) t->shape[i] = dp_json_int(dp_json_at(shape, (size_t)i), -1);
     if (!count_elements(t) || __builtin_mul_overflow(t->elements, (uint64_t)size, &bytes))
         DP_FAIL(e, CORRUPT, "%s: tensor \"%.80s\" has an impossible shape", s->path, name);
     if (!offsets || dp_json_kind(offsets) != DP_JSON_ARRAY || dp_json_count(offsets) != 2)
         DP_FAIL(e, CORRUPT, "%s: tensor \"%.80s\" has no pair of data_offsets", s->path, name);
-    int64_t begin = dp_json_int(dp_json_at(offsets, 0), -1), end = dp_json_int(dp_json_at(offsets, 1), -1);
+    int64_t begin = dp_json_int(dp_json_at(offsets, 0), -1),
+            end = dp_json_int(dp_json_at(offsets, 1), -1);
     if (begin < 0 || end < begin || (uint64_t)end > s->data.len)
-        DP_FAIL(e, CORRUPT, "%s: tensor \"%.80s\" lies at [%lld, %lld) of %zu bytes of data: the file is cut off or damaged", s->path,
-                name, (long long)begin, (long long)end, s->data.len);
+        DP_FAIL(e, CORRUPT,
+                "%s: tensor \"%.80s\" lies at [%lld, %lld) of %zu bytes of data: the file is cut "
+                "off or damaged",
+                s->path, name, (long long)begin, (long long)end, s->data.len);
     if ((uint64_t)(end - begin) != bytes)
-        DP_FAIL(e, CORRUPT, "%s: tensor \"%.80s\" has %lld bytes where its shape needs %llu", s->path, name, (long long)(end - begin),
-                (unsigned long long)bytes);
+        DP_FAIL(e, CORRUPT, "%s: tensor \"%.80s\" has %lld bytes where its shape needs %llu",
+                s->path, name, (long long)(end - begin), (unsigned long long)bytes);
     t->begin = (uint64_t)begin;
     t->end = (uint64_t)end;
     t->data = s->data.ptr + begin;
@@ -91,23 +104,27 @@ static int compare_offset(const void *a, const void *b)
 
 static int compare_name(const void *a, const void *b)
 {
-    return strcmp((*(struct dp_safetensor *const *)a)->name, (*(struct dp_safetensor *const *)b)->name);
+    return strcmp((*(struct dp_safetensor *const *)a)->name,
+                  (*(struct dp_safetensor *const *)b)->name);
 }
 
 static int read_metadata(struct dp_safetensors *s, const struct dp_json *v, struct dp_err *e)
 {
-    if (dp_json_kind(v) != DP_JSON_OBJECT) DP_FAIL(e, CORRUPT, "%s: __metadata__ is no object", s->path);
+    if (dp_json_kind(v) != DP_JSON_OBJECT)
+        DP_FAIL(e, CORRUPT, "%s: __metadata__ is no object", s->path);
     const char *key;
     struct dp_json *value;
     for (void *it = NULL; (it = dp_json_next(v, it, &key, &value));)
-        if (dp_json_kind(value) != DP_JSON_STRING) DP_FAIL(e, CORRUPT, "%s: __metadata__ \"%.80s\" is no string", s->path, key);
+        if (dp_json_kind(value) != DP_JSON_STRING)
+            DP_FAIL(e, CORRUPT, "%s: __metadata__ \"%.80s\" is no string", s->path, key);
     s->meta = v;
     return DP_OK;
 }
 
 static int read_entries(struct dp_safetensors *s, struct dp_err *e)
 {
-    if (dp_json_kind(s->json) != DP_JSON_OBJECT) DP_FAIL(e, CORRUPT, "%s: the header is no JSON object", s->path);
+    if (dp_json_kind(s->json) != DP_JSON_OBJECT)
+        DP_FAIL(e, CORRUPT, "%s: the header is no JSON object", s->path);
     size_t members = dp_json_count(s->json);
     s->tensors = calloc(members + 1, sizeof *s->tensors);
     s->by_name = calloc(members + 1, sizeof *s->by_name);
@@ -123,32 +140,38 @@ static int read_entries(struct dp_safetensors *s, struct dp_err *e)
     for (size_t i = 0; i < s->count; i++) {
         struct dp_safetensor *t = &s->tensors[i];
         if (t->begin != at)
-            DP_FAIL(e, CORRUPT, "%s: tensor \"%.80s\" begins at %llu where the one before ends at %llu", s->path, t->name,
-                    (unsigned long long)t->begin, (unsigned long long)at);
+            DP_FAIL(e, CORRUPT,
+                    "%s: tensor \"%.80s\" begins at %llu where the one before ends at %llu",
+                    s->path, t->name, (unsigned long long)t->begin, (unsigned long long)at);
         at = t->end;
         s->by_name[i] = t;
     }
     if (at != s->data.len)
-        DP_FAIL(e, CORRUPT, "%s: tensors end at %llu of %zu bytes of data", s->path, (unsigned long long)at, s->data.len);
+        DP_FAIL(e, CORRUPT, "%s: tensors end at %llu of %zu bytes of data", s->path,
+                (unsigned long long)at, s->data.len);
     qsort(s->by_name, s->count, sizeof *s->by_name, compare_name);
     return DP_OK;
 }
 
 static int read_all(struct dp_safetensors *s, struct dp_span bytes, struct dp_err *e)
 {
-    if (bytes.len < 8) DP_FAIL(e, CORRUPT, "%s: %zu bytes are no safetensors file", s->path, bytes.len);
+    if (bytes.len < 8)
+        DP_FAIL(e, CORRUPT, "%s: %zu bytes are no safetensors file", s->path, bytes.len);
     uint64_t n = 0;
     for (int i = 7; i >= 0; i--) n = n << 8 | (unsigned char)bytes.ptr[i];
     if (n > DP_SAFETENSORS_HEADER_MAX || n > bytes.len - 8)
-        DP_FAIL(e, CORRUPT, "%s: a header of %llu bytes in a file of %zu: no safetensors file, or cut off", s->path,
-                (unsigned long long)n, bytes.len);
-    if (n < 2 || bytes.ptr[8] != '{') DP_FAIL(e, CORRUPT, "%s: the header is no JSON object", s->path);
+        DP_FAIL(e, CORRUPT,
+                "%s: a header of %llu bytes in a file of %zu: no safetensors file, or cut off",
+                s->path, (unsigned long long)n, bytes.len);
+    if (n < 2 || bytes.ptr[8] != '{')
+        DP_FAIL(e, CORRUPT, "%s: the header is no JSON object", s->path);
     s->data = dp_span(bytes.ptr + 8 + n, bytes.len - 8 - (size_t)n);
     DP_TRY(dp_json_parse(&s->json, dp_span(bytes.ptr + 8, (size_t)n), s->path, e));
     return read_entries(s, e);
 }
 
-int dp_safetensors_parse(struct dp_safetensors **out, struct dp_span bytes, const char *name, struct dp_err *e)
+int dp_safetensors_parse(struct dp_safetensors **out, struct dp_span bytes, const char *name,
+                         struct dp_err *e)
 {
     *out = NULL;
     struct dp_safetensors *s = calloc(1, sizeof *s);
@@ -206,7 +229,8 @@ const struct dp_safetensor *dp_safetensors_at(const struct dp_safetensors *s, si
 const struct dp_safetensor *dp_safetensors_find(const struct dp_safetensors *s, const char *name)
 {
     struct dp_safetensor key = {.name = name}, *k = &key;
-    struct dp_safetensor **hit = bsearch(&k, s->by_name, s->count, sizeof *s->by_name, compare_name);
+    struct dp_safetensor **hit = bsearch(&k, s->by_name, s->count, sizeof *s->by_name,
+                                         compare_name);
     return hit ? *hit : NULL;
 }
 
@@ -266,14 +290,15 @@ static void build_header(struct dp_buf *b, const struct dp_safetensors_item *ite
     while ((b->len + 8) % 64 && !b->full) dp_buf_add_char(b, ' ');
 }
 
-static int write_all(struct dp_out *o, const struct dp_buf *header, const struct dp_safetensors_item *items, size_t count,
-                     struct dp_err *e)
+static int write_all(struct dp_out *o, const struct dp_buf *header,
+                     const struct dp_safetensors_item *items, size_t count, struct dp_err *e)
 {
     unsigned char len[8];
     for (int i = 0; i < 8; i++) len[i] = (unsigned char)((uint64_t)header->len >> (8 * i));
     DP_TRY(dp_out_add(o, len, sizeof len, e));
     DP_TRY(dp_out_add(o, header->ptr, header->len, e));
-    for (size_t i = 0; i < count; i++) DP_TRY(dp_out_add(o, items[i].data, item_bytes(&items[i]), e));
+    for (size_t i = 0; i < count; i++)
+        DP_TRY(dp_out_add(o, items[i].data, item_bytes(&items[i]), e));
     return dp_out_finish(o, NULL, e);
 }
 
@@ -289,7 +314,8 @@ int dp_safetensors_write(const char *path, const struct dp_safetensors_item *ite
     if (rc >= 0) {
         rc = write_all(o, &header, items, count, e);
         dp_out_close(o);
-        if (rc < 0) (void)unlink(path); /* half a file helps nobody; the first error is the one to report */
+        if (rc < 0)
+            (void)unlink(path); /* half a file helps nobody; the first error is the one to report */
     }
     dp_buf_release(&header);
     return rc;

@@ -1,5 +1,6 @@
-/* The specification: 16 lanes in plain C, fmaf for every fused operation. Slow on purpose (a call to fmaf a lane).
- * Also what all levels share: the choice of level, and the logarithm and sum of squares that need no vector level. */
+/* The specification: 16 lanes in plain C, fmaf for every fused operation. Slow on purpose (a call
+ * to fmaf a lane). Also what all levels share: the choice of level, and the logarithm and sum of
+ * squares that need no vector level. */
 #include "trainer/tensor_kernels.h"
 
 #include "base/cpu.h"

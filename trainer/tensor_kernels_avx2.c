@@ -1,7 +1,6 @@
 /* AVX2 + FMA: the 16 lanes are two registers. Bodies and rules: tensor_template.inc. */
 #include "trainer/tensor_kernels.h"
 
-
 #include <immintrin.h>
 #include <math.h>
 
@@ -59,7 +58,8 @@ V vec v_sqrt(vec a)
 }
 V vec v_rint(vec a)
 {
-    return (vec){_mm256_round_ps(a.lo, _MM_FROUND_CUR_DIRECTION), _mm256_round_ps(a.hi, _MM_FROUND_CUR_DIRECTION)};
+    return (vec){_mm256_round_ps(a.lo, _MM_FROUND_CUR_DIRECTION),
+                 _mm256_round_ps(a.hi, _MM_FROUND_CUR_DIRECTION)};
 }
 V __m256 pow2_of(__m256 n)
 {

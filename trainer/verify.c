@@ -1,8 +1,10 @@
-/* Replay of a vector file (../data/trainer/README.md): forward, backward, clip and AdamW from init.* over the file's batches, every
- * reference tensor compared. The tolerances are ten times the distance that PyTorch's own fp32 has from fp64 on those nets.
+/* Replay of a vector file (../data/trainer/README.md): forward, backward, clip and AdamW from
+ * init.* over the file's batches, every reference tensor compared. The tolerances are ten times the
+ * distance that PyTorch's own fp32 has from fp64 on those nets.
  *
- * Pitfall of the format, from its README: the key third of gpt2's c_attn.bias has no gradient in exact arithmetic (softmax ignores a
- * shift), so AdamW divides rounding noise by its own size. That third is left out of after3, and its gradient reported instead. */
+ * Pitfall of the format, from its README: the key third of gpt2's c_attn.bias has no gradient in
+ * exact arithmetic (softmax ignores a shift), so AdamW divides rounding noise by its own size. That
+ * third is left out of after3, and its gradient reported instead. */
 #include "trainer/optim.h"
 #include "trainer/train.h"
 
@@ -37,7 +39,8 @@ static int meta_real(const struct dp_safetensors *f, const char *key, double *ou
     snprintf(text, sizeof text, "%.*s", (int)(s.len < 63 ? s.len : 63), s.ptr ? s.ptr : "");
     *out = strtod(text, &end);
     if (!*text || *end || !isfinite(*out))
-        DP_FAIL(e, CORRUPT, "%s: metadata \"%s\" is missing or no number: no vector file", dp_safetensors_path(f), key);
+        DP_FAIL(e, CORRUPT, "%s: metadata \"%s\" is missing or no number: no vector file",
+                dp_safetensors_path(f), key);
     return DP_OK;
 }
 
@@ -45,7 +48,8 @@ static int meta_int(const struct dp_safetensors *f, const char *key, int64_t *ou
 {
     double v;
     DP_TRY(meta_real(f, key, &v, e));
-    if (v < 1 || v > INT32_MAX || v != floor(v)) DP_FAIL(e, CORRUPT, "%s: metadata \"%s\" is %g", dp_safetensors_path(f), key, v);
+    if (v < 1 || v > INT32_MAX || v != floor(v))
+        DP_FAIL(e, CORRUPT, "%s: metadata \"%s\" is %g", dp_safetensors_path(f), key, v);
     *out = (int64_t)v;
     return DP_OK;
 }
@@ -55,38 +59,56 @@ static int read_meta(struct replay *p, struct dp_err *e)
     const struct {
         const char *key;
         int64_t *to;
-    } ints[] = {{"B", &p->batch},         {"T", &p->c.seq_len},   {"vocab", &p->c.vocab},       {"dim", &p->c.dim},
-                {"layers", &p->c.layers}, {"heads", &p->c.heads}, {"kv_heads", &p->c.kv_heads}, {"ffn", &p->c.ffn}};
+    } ints[] = {{"B", &p->batch},
+                {"T", &p->c.seq_len},
+                {"vocab", &p->c.vocab},
+                {"dim", &p->c.dim},
+                {"layers", &p->c.layers},
+                {"heads", &p->c.heads},
+                {"kv_heads", &p->c.kv_heads},
+                {"ffn", &p->c.ffn}};
     const struct {
         const char *key;
         double *to;
-    } reals[] = {{"lr", &p->rates.lr},   {"beta1", &p->rates.beta1},               {"beta2", &p->rates.beta2},
-                 {"eps", &p->rates.eps}, {"weight_decay", &p->rates.weight_decay}, {"clip", &p->rates.clip}};
+    } reals[] = {{"lr", &p->rates.lr},
+                 {"beta1", &p->rates.beta1},
+                 {"beta2", &p->rates.beta2},
+                 {"eps", &p->rates.eps},
+                 {"weight_decay", &p->rates.weight_decay},
+                 {"clip", &p->rates.clip}};
     struct dp_span arch = dp_safetensors_meta(p->f, "arch");
     if (!dp_span_is(arch, "gpt2") && !dp_span_is(arch, "llama"))
-        DP_FAIL(e, CORRUPT, "%s: metadata \"arch\" is neither gpt2 nor llama: no vector file", p->path);
+        DP_FAIL(e, CORRUPT, "%s: metadata \"arch\" is neither gpt2 nor llama: no vector file",
+                p->path);
     p->c.arch = dp_span_is(arch, "llama") ? DP_ARCH_LLAMA : DP_ARCH_GPT2;
-    for (size_t i = 0; i < sizeof ints / sizeof *ints; i++) DP_TRY(meta_int(p->f, ints[i].key, ints[i].to, e));
-    for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) DP_TRY(meta_real(p->f, reals[i].key, reals[i].to, e));
+    for (size_t i = 0; i < sizeof ints / sizeof *ints; i++)
+        DP_TRY(meta_int(p->f, ints[i].key, ints[i].to, e));
+    for (size_t i = 0; i < sizeof reals / sizeof *reals; i++)
+        DP_TRY(meta_real(p->f, reals[i].key, reals[i].to, e));
     p->c.tied = !dp_safetensors_find(p->f, "init.lm_head.weight");
     return DP_OK;
 }
 
 /* A tensor of the file with that type and number of elements. */
-static int want(const struct replay *p, const char *name, const char *dtype, uint64_t elements, const struct dp_safetensor **out, struct dp_err *e)
+static int want(const struct replay *p, const char *name, const char *dtype, uint64_t elements,
+                const struct dp_safetensor **out, struct dp_err *e)
 {
     *out = dp_safetensors_find(p->f, name);
-    if (!*out) DP_FAIL(e, CORRUPT, "%s: tensor \"%s\" is missing: no vector file of these sizes", p->path, name);
+    if (!*out)
+        DP_FAIL(e, CORRUPT, "%s: tensor \"%s\" is missing: no vector file of these sizes", p->path,
+                name);
     if (strcmp((*out)->dtype, dtype) != 0 || (*out)->elements != elements)
-        DP_FAIL(e, CORRUPT, "%s: tensor \"%s\" is %s[%llu], not %s[%llu] as the metadata says", p->path, name, (*out)->dtype,
-                (unsigned long long)(*out)->elements, dtype, (unsigned long long)elements);
+        DP_FAIL(e, CORRUPT, "%s: tensor \"%s\" is %s[%llu], not %s[%llu] as the metadata says",
+                p->path, name, (*out)->dtype, (unsigned long long)(*out)->elements, dtype,
+                (unsigned long long)elements);
     return DP_OK;
 }
 
 static int read_tokens(struct replay *p, struct dp_err *e)
 {
     const struct dp_safetensor *losses = dp_safetensors_find(p->f, "losses"), *t;
-    if (!losses || strcmp(losses->dtype, "F32") != 0 || losses->elements < 1 || losses->elements > 100000)
+    if (!losses || strcmp(losses->dtype, "F32") != 0 || losses->elements < 1 ||
+        losses->elements > 100000)
         DP_FAIL(e, CORRUPT, "%s: no tensor \"losses\" of F32: no vector file", p->path);
     p->steps = (int64_t)losses->elements;
     uint64_t n = (uint64_t)p->steps * (uint64_t)p->batch * (uint64_t)p->c.seq_len;
@@ -99,7 +121,8 @@ static int read_tokens(struct replay *p, struct dp_err *e)
         memcpy(*to[k], t->data, (size_t)n * sizeof(int32_t));
         for (uint64_t i = 0; i < n; i++)
             if ((*to[k])[i] >= p->c.vocab || (*to[k])[i] < -k)
-                DP_FAIL(e, CORRUPT, "%s: %s[%llu] is %d, outside the vocabulary", p->path, names[k], (unsigned long long)i, (*to[k])[i]);
+                DP_FAIL(e, CORRUPT, "%s: %s[%llu] is %d, outside the vocabulary", p->path, names[k],
+                        (unsigned long long)i, (*to[k])[i]);
     }
     return DP_OK;
 }
@@ -130,7 +153,8 @@ static void note(struct replay *p, const char *name, double diff, double tol, do
 }
 
 /* Elements [skip0, skip1) are left out. */
-static double distance(const struct dp_safetensor *t, const float *got, uint64_t skip0, uint64_t skip1)
+static double distance(const struct dp_safetensor *t, const float *got, uint64_t skip0,
+                       uint64_t skip1)
 {
     double d = 0;
     for (uint64_t i = 0; i < t->elements; i++) {
@@ -144,7 +168,8 @@ static double distance(const struct dp_safetensor *t, const float *got, uint64_t
 }
 
 /* Compare "PREFIX.NAME" for every parameter with a block of floats. */
-static int compare_block(struct replay *p, const char *prefix, const float *block, double tol, double *largest, struct dp_err *e)
+static int compare_block(struct replay *p, const char *prefix, const float *block, double tol,
+                         double *largest, struct dp_err *e)
 {
     const struct dp_layout *l = &p->model->layout;
     for (size_t i = 0; i < l->count; i++) {
@@ -158,7 +183,9 @@ static int compare_block(struct replay *p, const char *prefix, const float *bloc
         bool key_bias = len > 16 && strcmp(q->name + len - 16, "attn.c_attn.bias") == 0;
         uint64_t d = (uint64_t)p->c.dim, lo = key_bias ? d : 0, hi = key_bias ? 2 * d : 0;
         if (key_bias && strcmp(prefix, "grad") == 0) {
-            for (uint64_t k = lo; k < hi; k++) note(p, name, fabs((double)block[q->offset + k]), tolerance.key_bias, &p->r->key_bias_grad);
+            for (uint64_t k = lo; k < hi; k++)
+                note(p, name, fabs((double)block[q->offset + k]), tolerance.key_bias,
+                     &p->r->key_bias_grad);
         }
         if (strncmp(prefix, "after", 5) != 0) lo = hi = 0;
         note(p, name, distance(t, block + q->offset, lo, hi), tol, largest);
@@ -186,23 +213,27 @@ static int run_steps(struct replay *p, struct dp_err *e)
     struct dp_model *m = p->model;
     int64_t n = p->batch * p->c.seq_len;
     DP_TRY(want(p, "losses", "F32", (uint64_t)p->steps, &losses, e));
-    if (dp_safetensors_find(p->f, "grad_norms")) DP_TRY(want(p, "grad_norms", "F32", (uint64_t)p->steps, &norms, e));
+    if (dp_safetensors_find(p->f, "grad_norms"))
+        DP_TRY(want(p, "grad_norms", "F32", (uint64_t)p->steps, &norms, e));
     for (int64_t s = 0; s < p->steps; s++) {
         const int32_t *targets = p->targets + s * n;
         double sum;
         int64_t count = 0;
         float ref;
         for (int64_t i = 0; i < n; i++) count += targets[i] >= 0;
-        if (!count) DP_FAIL(e, CORRUPT, "%s: all targets of step %lld are ignored", p->path, (long long)s);
+        if (!count)
+            DP_FAIL(e, CORRUPT, "%s: all targets of step %lld are ignored", p->path, (long long)s);
         memset(m->g, 0, (size_t)m->layout.floats * sizeof *m->g);
-        dp_model_run(m, p->tokens + s * n, targets, p->batch, (float)(1.0 / (double)count), &sum, &count);
+        dp_model_run(m, p->tokens + s * n, targets, p->batch, (float)(1.0 / (double)count), &sum,
+                     &count);
         if (s == 0) DP_TRY(compare_block(p, "grad", m->g, tolerance.grad, &p->r->grad, e));
         double norm = dp_optim_norm(&p->optim, p->pool, m->g);
         memcpy(&ref, losses->data + s * 4, sizeof ref);
         note(p, "losses", fabs(sum / (double)count - (double)ref), tolerance.losses, &p->r->losses);
         if (norms) {
             memcpy(&ref, norms->data + s * 4, sizeof ref);
-            note(p, "grad_norms", fabs(norm - (double)ref), tolerance.grad_norms, &p->r->grad_norms);
+            note(p, "grad_norms", fabs(norm - (double)ref), tolerance.grad_norms,
+                 &p->r->grad_norms);
         }
         dp_optim_step(&p->optim, p->pool, &p->rates, s + 1, norm, m->g, m->p);
     }
@@ -212,7 +243,8 @@ static int run_steps(struct replay *p, struct dp_err *e)
     return compare_block(p, "v3", p->optim.v, tolerance.v, &p->r->v3, e);
 }
 
-int dp_trainer_verify(const char *path, struct dp_pool *pool, struct dp_verify_result *r, struct dp_err *e)
+int dp_trainer_verify(const char *path, struct dp_pool *pool, struct dp_verify_result *r,
+                      struct dp_err *e)
 {
     struct replay p = {.path = path, .pool = pool, .r = r};
     *r = (struct dp_verify_result){0};

@@ -1,5 +1,6 @@
-/* Every tensor kernel at every level against the scalar one, bit for bit: lengths 0..257 at a guard page, ordinary and extreme
- * values; and the scalar one against libm in double, so that all levels being wrong together is found too. */
+/* Every tensor kernel at every level against the scalar one, bit for bit: lengths 0..257 at a guard
+ * page, ordinary and extreme values; and the scalar one against libm in double, so that all levels
+ * being wrong together is found too. */
 #include "base/cpu.h"
 #include "base/hash.h"
 #include "tests/test.h"
@@ -17,7 +18,8 @@ static float value(int kind)
     uint64_t r = dp_splitmix64(&state);
     float f = (float)(int64_t)(r >> 40) * 0x1p-23f - 1.0f;
     if (kind == 0) return f * 4;
-    static const float odd[] = {0.0f, -0.0f, 1e-40f, -1e-40f, 88.5f, -104.0f, 1e30f, -1e30f, 3.4e38f, 1.0f, -1.0f, 127.5f};
+    static const float odd[] = {0.0f,  -0.0f,  1e-40f,  -1e-40f, 88.5f, -104.0f,
+                                1e30f, -1e30f, 3.4e38f, 1.0f,    -1.0f, 127.5f};
     return r % 3 ? f * 100 : odd[r >> 8 & 7 ? (r >> 16) % 12 : 4];
 }
 
@@ -33,7 +35,8 @@ static void arrays_open(struct arrays *a, int64_t n)
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     a->bytes = ((size_t)n * 4 + page - 1) / page * page + page;
     for (int i = 0; i < ARRAYS; i++) {
-        a->map[i] = mmap(NULL, a->bytes + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        a->map[i] = mmap(NULL, a->bytes + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                         -1, 0);
         if (a->map[i] == MAP_FAILED || mprotect(a->map[i] + a->bytes, page, PROT_NONE)) abort();
         a->f[i] = (float *)(void *)(a->map[i] + a->bytes) - n;
     }
@@ -44,16 +47,30 @@ static void arrays_close(struct arrays *a)
     for (int i = 0; i < ARRAYS; i++) munmap(a->map[i], a->bytes + (size_t)sysconf(_SC_PAGESIZE));
 }
 
-static struct dp_adamw adam = {.keep2 = 0.95f, .mix1 = 0.1f, .mix2 = 0.05f, .eps = 1e-8f, .decay = 0.9999f, .grad_scale = 0.5f, .rate = 1e-2f, .root = 3.0f};
+static struct dp_adamw adam = {.keep2 = 0.95f,
+                               .mix1 = 0.1f,
+                               .mix2 = 0.05f,
+                               .eps = 1e-8f,
+                               .decay = 0.9999f,
+                               .grad_scale = 0.5f,
+                               .rate = 1e-2f,
+                               .root = 3.0f};
 
-/* Run kernel number `which` on arrays of n floats; a result that is returned goes to *ret. False: no such kernel. */
+/* Run kernel number `which` on arrays of n floats; a result that is returned goes to *ret. False:
+ * no such kernel. */
 static bool run(int which, const struct dp_tensor_level *l, int64_t n, float **f, float *ret)
 {
     float stat[2] = {0.3f, 0.7f};
     *ret = 0;
     switch (which) {
-    case 0: l->norm_fwd(n, f[0], f[1], f[2], 1e-5f, f[3], stat); *ret = stat[0] + stat[1]; return true;
-    case 1: l->norm_fwd(n, f[0], f[1], NULL, 1e-5f, f[3], stat); *ret = stat[1]; return true;
+    case 0:
+        l->norm_fwd(n, f[0], f[1], f[2], 1e-5f, f[3], stat);
+        *ret = stat[0] + stat[1];
+        return true;
+    case 1:
+        l->norm_fwd(n, f[0], f[1], NULL, 1e-5f, f[3], stat);
+        *ret = stat[1];
+        return true;
     case 2: l->norm_bwd(n, f[0], f[1], 0, stat, f[2], f[3]); return true;
     case 3: l->norm_bwd(n, f[0], f[1], 1, stat, f[2], f[3]); return true;
     case 4: l->gelu_fwd(n, f[0], f[3]); return true;
@@ -61,13 +78,22 @@ static bool run(int which, const struct dp_tensor_level *l, int64_t n, float **f
     case 6: l->swiglu_fwd(n, f[0], f[1], f[3]); return true;
     case 7: l->swiglu_bwd(n, f[0], f[1], f[2], f[3], f[4]); return true;
     case 8: l->rope(n / 2, f[1], f[2], -1.0f, f[0] + n % 2); return true;
-    case 9: if (n) *ret = l->softmax(n, 0.125f, f[0]); return true;
+    case 9:
+        if (n) *ret = l->softmax(n, 0.125f, f[0]);
+        return true;
     case 10: l->softmax_bwd(n, 0.125f, 2.0f, 0.5f, f[0], f[1]); return true;
-    case 11: if (n) *ret = l->cross_entropy(n, f[0], n / 2, 0.25f); return true;
-    case 12: if (n) *ret = l->cross_entropy(n, f[0], n - 1, 0); return true;
+    case 11:
+        if (n) *ret = l->cross_entropy(n, f[0], n / 2, 0.25f);
+        return true;
+    case 12:
+        if (n) *ret = l->cross_entropy(n, f[0], n - 1, 0);
+        return true;
     case 13: *ret = l->dot(n, f[0], f[1]); return true;
     case 14: l->axpy(n, 1.5f, f[0], f[1]); return true;
-    case 15: for (int64_t i = 0; i < n; i++) f[3][i] = fabsf(f[3][i]); l->adamw(n, &adam, f[0], f[1], f[2], f[3]); return true;
+    case 15:
+        for (int64_t i = 0; i < n; i++) f[3][i] = fabsf(f[3][i]);
+        l->adamw(n, &adam, f[0], f[1], f[2], f[3]);
+        return true;
     default: return false;
     }
 }
@@ -95,14 +121,17 @@ TEST(levels_agree_at_every_length)
             float ra, rb;
             arrays_open(&a, n);
             arrays_open(&b, n);
-            for (int which = 0, kind = 0; run(which, &dp_tensor_scalar, 0, a.f, &ra); kind++, which += kind % 2 == 0) {
+            for (int which = 0, kind = 0; run(which, &dp_tensor_scalar, 0, a.f, &ra);
+                 kind++, which += kind % 2 == 0) {
                 for (int i = 0; i < ARRAYS; i++)
                     for (int64_t j = 0; j < n; j++) a.f[i][j] = b.f[i][j] = value(kind % 2);
                 run(which, &dp_tensor_scalar, n, a.f, &ra);
                 run(which, upper(l), n, b.f, &rb);
                 bool equal = same(&ra, &rb, 1);
                 for (int i = 0; i < ARRAYS; i++) equal = equal && same(a.f[i], b.f[i], n);
-                if (!equal) DP_TEST_FAIL("kernel %d, level %d, n %d, values %d differ", which, l + 1, (int)n, kind % 2);
+                if (!equal)
+                    DP_TEST_FAIL("kernel %d, level %d, n %d, values %d differ", which, l + 1,
+                                 (int)n, kind % 2);
             }
             arrays_close(&a);
             arrays_close(&b);
@@ -143,7 +172,8 @@ TEST(activations_against_libm)
         dp_tensor_scalar.gelu_fwd(1, &in, &out);
         worst_gelu = fmax(worst_gelu, fabs((double)out - 0.5 * v * (1 + t)));
         dp_tensor_scalar.gelu_bwd(1, &in, &one, &out);
-        double slope = 0.5 * (1 + t) + 0.5 * v * (1 - t * t) * 0.7978845608028654 * (1 + 3 * 0.044715 * v * v);
+        double slope = 0.5 * (1 + t) +
+                       0.5 * v * (1 - t * t) * 0.7978845608028654 * (1 + 3 * 0.044715 * v * v);
         worst_slope = fmax(worst_slope, fabs((double)out - slope));
         dp_tensor_scalar.swiglu_fwd(1, &in, &up, &out);
         worst_silu = fmax(worst_silu, fabs((double)out - v / (1 + exp(-v))));
@@ -167,13 +197,15 @@ TEST(softmax_and_loss_against_libm)
         memcpy(y, x, sizeof y);
         float loss = dp_tensor_scalar.cross_entropy(n, y, n / 3, 1.0f);
         CHECK_NEAR((double)loss, max + log(sum) - (double)x[n / 3], 4e-6);
-        for (int i = 0; i < n; i++) CHECK_NEAR((double)y[i], exp((double)x[i] - max) / sum - (i == n / 3), 3e-7);
+        for (int i = 0; i < n; i++)
+            CHECK_NEAR((double)y[i], exp((double)x[i] - max) / sum - (i == n / 3), 3e-7);
     }
 }
 
 TEST(logarithm_and_squares)
 {
-    for (double x = 1e-30; x < 1e30; x *= 1.37) CHECK_NEAR(dp_tensor_log(x), log(x), 4e-16 * (1 + fabs(log(x))));
+    for (double x = 1e-30; x < 1e30; x *= 1.37)
+        CHECK_NEAR(dp_tensor_log(x), log(x), 4e-16 * (1 + fabs(log(x))));
     CHECK(dp_tensor_log(1) == 0);
     CHECK(isinf(dp_tensor_log(0)) && isnan(dp_tensor_log((double)NAN)));
     float x[100];

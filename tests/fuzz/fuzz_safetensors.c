@@ -1,4 +1,5 @@
-/* Arbitrary bytes as a safetensors file: what is accepted must lie inside the input and be found again. */
+/* Arbitrary bytes as a safetensors file: what is accepted must lie inside the input and be found
+ * again. */
 #include "trainer/safetensors.h"
 
 #include <stdint.h>

@@ -1,5 +1,5 @@
-/* Training through checkpoints: N steps equal k + resume bit for bit, and every kind of bad checkpoint or batch is refused with the
- * file's name and leaves the trainer as it was. */
+/* Training through checkpoints: N steps equal k + resume bit for bit, and every kind of bad
+ * checkpoint or batch is refused with the file's name and leaves the trainer as it was. */
 #include "base/buf.h"
 #include "base/fs.h"
 #include "base/hash.h"
@@ -67,7 +67,8 @@ TEST(steps_equal_steps_and_resume)
         struct dp_train_options o = options(arch);
         struct dp_step_result a = {0}, b = {0};
         struct dp_trainer *t;
-        char *dir = dp_test_tmpdir(), *whole = dp_fs_join(dir, "whole"), *part = dp_fs_join(dir, "part"), *again = dp_fs_join(dir, "again");
+        char *dir = dp_test_tmpdir(), *whole = dp_fs_join(dir, "whole"),
+             *part = dp_fs_join(dir, "part"), *again = dp_fs_join(dir, "again");
         REQUIRE_OK(dp_trainer_open(&t, &o, VOCAB, NULL, &err));
         REQUIRE_OK(train(t, 9, &a, &err));
         REQUIRE_OK(dp_trainer_save(t, whole, NULL, 0, &err));
@@ -176,8 +177,8 @@ TEST(bad_checkpoints)
     struct dp_train_options o = options(DP_ARCH_GPT2);
     struct dp_trainer *t, *other;
     struct dp_step_result r;
-    char *dir = dp_test_tmpdir(), *good = dp_fs_join(dir, "good"), *bad = dp_fs_join(dir, "bad"), *before = dp_fs_join(dir, "before"),
-         *after = dp_fs_join(dir, "after");
+    char *dir = dp_test_tmpdir(), *good = dp_fs_join(dir, "good"), *bad = dp_fs_join(dir, "bad"),
+         *before = dp_fs_join(dir, "before"), *after = dp_fs_join(dir, "after");
     REQUIRE_OK(dp_trainer_open(&t, &o, VOCAB, NULL, &err));
     REQUIRE_OK(train(t, 2, &r, &err));
     REQUIRE_OK(dp_trainer_save(t, good, NULL, 0, &err));
@@ -227,7 +228,8 @@ TEST(full_disk_and_wrong_keys)
     CHECK(rc < 0);
     CHECK(strstr(err.msg, "not saved") != NULL);
     CHECK(!dp_fs_exists(path));
-    CHECK_INT(dp_trainer_save(t, path, &(struct dp_safetensors_kv){"step", "1"}, 1, &err), DP_USAGE);
+    CHECK_INT(dp_trainer_save(t, path, &(struct dp_safetensors_kv){"step", "1"}, 1, &err),
+              DP_USAGE);
     CHECK(!dp_fs_exists(path));
     CHECK_OK(dp_trainer_save(t, path, NULL, 0, &err));
     CHECK(dp_trainer_save(t, path, NULL, 0, &err) < 0); /* never over another */

@@ -1,4 +1,5 @@
-/* AdamW against the textbook formula in double, clipping, and the learning-rate schedule of the reference curve. */
+/* AdamW against the textbook formula in double, clipping, and the learning-rate schedule of the
+ * reference curve. */
 #include "tests/test.h"
 #include "trainer/optim.h"
 
@@ -10,7 +11,8 @@ static bool set_up(void)
 {
     struct dp_err err = {0};
     struct dp_model_config c = {DP_ARCH_GPT2, 1, 20, 2, 2, 30, 8, 40, true};
-    if (dp_layout_init(&layout, &c, &err) < 0 || dp_optim_open(&optim, &layout, &err) < 0) return false;
+    if (dp_layout_init(&layout, &c, &err) < 0 || dp_optim_open(&optim, &layout, &err) < 0)
+        return false;
     p = dp_floats_alloc(layout.floats);
     g = dp_floats_alloc(layout.floats);
     dp_layout_init_weights(&layout, &c, 5, p);
@@ -27,8 +29,10 @@ static void tear_down(void)
 TEST(adamw_is_the_formula)
 {
     REQUIRE(set_up());
-    struct dp_optim_rates r = {.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1, .clip = 0.5};
-    const struct dp_param *w = dp_layout_find(&layout, "transformer.wte.weight"), *b = dp_layout_find(&layout, "transformer.ln_f.bias");
+    struct dp_optim_rates r = {
+        .lr = 1e-2, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1, .clip = 0.5};
+    const struct dp_param *w = dp_layout_find(&layout, "transformer.wte.weight"),
+                          *b = dp_layout_find(&layout, "transformer.ln_f.bias");
     REQUIRE(w && b);
     uint64_t at[2] = {w->offset + 3, b->offset + 19};
     double x[2], m[2] = {0}, v[2] = {0};
@@ -49,7 +53,8 @@ TEST(adamw_is_the_formula)
             x[k] *= k ? 1 : 1 - 1e-2 * 0.1;
             m[k] = 0.9 * m[k] + 0.1 * gr;
             v[k] = 0.95 * v[k] + 0.05 * gr * gr;
-            x[k] -= 1e-2 * (m[k] / (1 - pow(0.9, step))) / (sqrt(v[k] / (1 - pow(0.95, step))) + 1e-8);
+            x[k] -= 1e-2 * (m[k] / (1 - pow(0.9, step))) /
+                    (sqrt(v[k] / (1 - pow(0.95, step))) + 1e-8);
             CHECK_NEAR((double)p[at[k]], x[k], 1e-6);
             CHECK_NEAR((double)optim.m[at[k]], m[k], 1e-8);
             CHECK_NEAR((double)optim.v[at[k]], v[k], 1e-8);
@@ -63,7 +68,8 @@ TEST(no_clipping_below_the_limit)
     float moment[2];
     for (int k = 0; k < 2; k++) {
         REQUIRE(set_up());
-        struct dp_optim_rates r = {.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .clip = k ? 0 : 100};
+        struct dp_optim_rates r = {
+            .lr = 1e-2, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .clip = k ? 0 : 100};
         g[layout.wte] = 3;
         dp_optim_step(&optim, NULL, &r, 1, dp_optim_norm(&optim, NULL, g), g, p);
         moment[k] = optim.m[layout.wte];
@@ -88,8 +94,10 @@ TEST(moments_and_initial_weights)
 {
     REQUIRE(set_up());
     double sum = 0, squares = 0;
-    const struct dp_param *w = dp_layout_find(&layout, "transformer.h.0.mlp.c_fc.weight"), *r = dp_layout_find(&layout, "transformer.h.0.mlp.c_proj.weight");
-    for (uint64_t i = 0; i < dp_param_count(w); i++) sum += (double)p[w->offset + i], squares += pow((double)p[w->offset + i], 2);
+    const struct dp_param *w = dp_layout_find(&layout, "transformer.h.0.mlp.c_fc.weight"),
+                          *r = dp_layout_find(&layout, "transformer.h.0.mlp.c_proj.weight");
+    for (uint64_t i = 0; i < dp_param_count(w); i++)
+        sum += (double)p[w->offset + i], squares += pow((double)p[w->offset + i], 2);
     CHECK_NEAR(sum / (double)dp_param_count(w), 0, 0.003);
     CHECK_NEAR(sqrt(squares / (double)dp_param_count(w)), 0.02, 0.001);
     squares = 0;

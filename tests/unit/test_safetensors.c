@@ -16,10 +16,15 @@ static int parse(struct dp_safetensors **s, const char *header, size_t data, str
     memcpy(file + 8, header, n);
     for (size_t i = 0; i < data; i++) file[8 + n + i] = (char)i;
     /* An exact copy, so that a sanitizer sees the first byte read past the end. */
-    char *exact = malloc(8 + n + data);
+    static char *exact;
+    free(exact);
+    exact = malloc(8 + n + data);
     memcpy(exact, file, 8 + n + data);
     int rc = dp_safetensors_parse(s, dp_span(exact, 8 + n + data), "test", err);
-    if (rc < 0) free(exact);
+    if (rc < 0) {
+        free(exact);
+        exact = NULL;
+    }
     return rc;
 }
 
@@ -27,13 +32,17 @@ TEST(good_headers)
 {
     struct dp_err err = {0};
     struct dp_safetensors *s;
-    REQUIRE_OK(parse(&s, "{\"__metadata__\":{\"k\":\"v\"},\"b\":{\"dtype\":\"F32\",\"shape\":[2,1],\"data_offsets\":[4,12]},"
-                         "\"a\":{\"dtype\":\"I32\",\"shape\":[],\"data_offsets\":[0,4]},\"z\":{\"dtype\":\"U8\",\"shape\":[0,7],\"data_offsets\":[4,4]}}  ",
+    REQUIRE_OK(parse(&s,
+                     "{\"__metadata__\":{\"k\":\"v\"},\"b\":{\"dtype\":\"F32\",\"shape\":[2,1],"
+                     "\"data_offsets\":[4,12]},"
+                     "\"a\":{\"dtype\":\"I32\",\"shape\":[],\"data_offsets\":[0,4]},\"z\":{"
+                     "\"dtype\":\"U8\",\"shape\":[0,7],\"data_offsets\":[4,4]}}  ",
                      12, &err));
     CHECK_INT(dp_safetensors_count(s), 3);
     CHECK_SPAN(dp_safetensors_meta(s, "k"), "v");
     CHECK(!dp_safetensors_meta(s, "q").ptr);
-    const struct dp_safetensor *a = dp_safetensors_find(s, "a"), *b = dp_safetensors_find(s, "b"), *z = dp_safetensors_find(s, "z");
+    const struct dp_safetensor *a = dp_safetensors_find(s, "a"), *b = dp_safetensors_find(s, "b"),
+                               *z = dp_safetensors_find(s, "z");
     REQUIRE(a && b && z);
     CHECK(!dp_safetensors_find(s, "c"));
     CHECK_STR(a->dtype, "I32");
@@ -64,11 +73,14 @@ TEST(bad_headers)
         {"{\"__metadata__\":{\"k\":1}}", 0, "no string"},
         {"{\"a\":{\"dtype\":\"F31\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "dtype"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":1,\"data_offsets\":[0,4]}}", 4, "shape"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4, "shape"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4,
+         "shape"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4, "shape"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1.5],\"data_offsets\":[0,4]}}", 4, "shape"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}}", 0, "shape"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904],\"data_offsets\":[0,0]}}", 0, "shape"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}}", 0,
+         "shape"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904],\"data_offsets\":[0,0]}}", 0,
+         "shape"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4, "data_offsets"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[-4,0]}}", 4, "cut off"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", 4, "cut off"},
@@ -76,21 +88,27 @@ TEST(bad_headers)
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, "needs 8"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 5, "end at 4"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8, "begins at 4"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", 12, "begins at 4"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, ""},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\","
+         "\"shape\":[2],\"data_offsets\":[4,12]}}",
+         12, "begins at 4"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\","
+         "\"shape\":[1],\"data_offsets\":[0,4]}}",
+         4, ""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct dp_err err = {0};
         struct dp_safetensors *s;
         int rc = parse(&s, cases[i].header, cases[i].data, &err);
-        if (rc != DP_CORRUPT || !strstr(err.msg, cases[i].says)) DP_TEST_FAIL("case %zu: %d \"%s\"", i, rc, err.msg);
+        if (rc != DP_CORRUPT || !strstr(err.msg, cases[i].says))
+            DP_TEST_FAIL("case %zu: %d \"%s\"", i, rc, err.msg);
         if (rc >= 0) dp_safetensors_close(s);
     }
 }
 
 TEST(bad_lengths)
 {
-    static const char *const files[] = {"", "1234567", "\3\0\0\0\0\0\0\0{}", "\377\377\377\377\377\377\377\377{}", "\0\0\0\0\0\0\0\0{}"};
+    static const char *const files[] = {"", "1234567", "\3\0\0\0\0\0\0\0{}",
+                                        "\377\377\377\377\377\377\377\377{}", "\0\0\0\0\0\0\0\0{}"};
     static const size_t sizes[] = {0, 7, 10, 10, 10};
     for (size_t i = 0; i < 5; i++) {
         struct dp_err err = {0};
@@ -105,7 +123,8 @@ TEST(writes_what_it_reads)
     char *dir = dp_test_tmpdir(), *path = dp_fs_join(dir, "a.safetensors");
     const float f[6] = {1, -2, 3, 4, 5, (float)NAN};
     const int32_t k[1] = {-7};
-    struct dp_safetensors_item items[] = {{"w\"\n", "F32", 2, {2, 3}, f}, {"b", "I32", 0, {0}, k}, {"none", "F32", 1, {0}, f}};
+    struct dp_safetensors_item items[] = {
+        {"w\"\n", "F32", 2, {2, 3}, f}, {"b", "I32", 0, {0}, k}, {"none", "F32", 1, {0}, f}};
     struct dp_safetensors_kv meta[] = {{"z", "1"}, {"a", "\xc3\xa9"}};
     REQUIRE_OK(dp_safetensors_write(path, items, 3, meta, 2, &err));
     struct dp_buf bytes;
@@ -115,7 +134,8 @@ TEST(writes_what_it_reads)
     CHECK_INT((bytes.len - 28) % 64, 0);
     struct dp_safetensors *s;
     REQUIRE_OK(dp_safetensors_open(&s, path, &err));
-    const struct dp_safetensor *w = dp_safetensors_find(s, "w\"\n"), *b = dp_safetensors_find(s, "b");
+    const struct dp_safetensor *w = dp_safetensors_find(s, "w\"\n"),
+                               *b = dp_safetensors_find(s, "b");
     REQUIRE(w && b);
     CHECK(memcmp(w->data, f, sizeof f) == 0);
     CHECK(memcmp(b->data, k, sizeof k) == 0);
