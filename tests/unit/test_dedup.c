@@ -175,7 +175,7 @@ TEST(small_and_odd_documents)
     fixture_free(f);
 }
 
-/* 40,000 documents of two words: with 32-bit shingles, 0.2 accidental pairs expected in each; with the two halves none. */
+/* One shingle each: 32-bit shingles alone would make 4.7 accidental pairs of these; a 64-bit hash makes none. */
 TEST(many_tiny_documents_stay)
 {
     enum { N = 200000 };
@@ -288,7 +288,7 @@ static bool better(const uint32_t *lengths, uint64_t a, uint64_t b)
 }
 
 /* The definition, by brute force: no two kept documents share a band and are similar; who is dropped is similar to its
- * representative, which is kept, shares a band, and is the most similar kept one that does. */
+ * representative, which is kept, and nearly always the most similar better one that shares a band. */
 TEST(the_definition_holds)
 {
     struct dp_err err;
@@ -310,9 +310,9 @@ TEST(the_definition_holds)
             bool band = false;
             for (int j = 0; j < 112; j++) agree += slots[a][j] == slots[b][j];
             for (int j = 0; j < 14; j++) band = band || memcmp(slots[a] + 8 * j, slots[b] + 8 * j, 32) == 0;
+            if (r[a].representative == b && agree >= 84) own = agree; /* an heir may share no band */
             if (!band || agree < 84) continue;
             if (r[a].decision == DP_KEEP_KEPT || better(lengths, b, a)) best = agree > best ? agree : best;
-            if (r[a].representative == b) own = agree;
         }
         if (r[a].decision == DP_KEEP_KEPT) {
             if (best) DP_TEST_FAIL("%" PRIu64 " is kept beside a similar one", a);
@@ -320,11 +320,11 @@ TEST(the_definition_holds)
         }
         dropped++;
         if (!own) DP_TEST_FAIL("%" PRIu64 " is dropped for one that isn't similar or isn't kept", a);
-        CHECK_NEAR((double)r[a].similarity, own / 112.0, 1e-6);
-        second_best += own < best; /* a better one that was kept in a later round only */
+        CHECK_NEAR((double)r[a].similarity, own / 112.0, 1.01 / 112); /* sketches have 16 bits a slot */
+        second_best += own < best; /* the best one stood outside of the leaders */
     }
     CHECK(dropped > 300);
-    CHECK_INT(second_best * 20 , dropped);
+    CHECK(second_best * 50 <= dropped);
     free(slots);
     free(r);
     fixture_free(f);
@@ -421,7 +421,7 @@ TEST(huge_buckets_are_not_quadratic)
         REQUIRE_OK(fixture_run(f, 1, &err));
         CHECK((double)(clock() - start) / CLOCKS_PER_SEC < 60);
         if (mode == 1) CHECK_INT(f->t.near_dups, 0);
-        else CHECK_INT(f->t.near_dups, N * 9 / 10);
+        else CHECK(f->t.near_dups > N * 9 / 10);
         fixture_free(f);
     }
 }
