@@ -79,7 +79,8 @@ BENCH    := $(patsubst bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard bench/bench_
 SHIMS    := $(patsubst tests/%.c,$(BUILD)/tests/%.so,$(sort $(wildcard tests/fault/shim_*.c)))
 PROG     := $(BUILD)/dpipe
 
-.PHONY: all lib tests benches help deps check check-fast check-all check-asan check-tsan lint fmt fuzz fault parity demo bench-pipeline install uninstall dist compdb cov clean man completions
+.SECONDARY:
+.PHONY: all lib tests benches help deps check check-fast lint fmt fuzz demo bench-pipeline install uninstall dist compdb cov clean man completions
 .DEFAULT_GOAL := all
 
 ## all: the program, build/MODE/dpipe (the default)
@@ -124,4 +125,90 @@ $(SHIMS): $(BUILD)/tests/%.so: tests/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -std=c17 -O2 -g -fPIC -shared -o $@ $< -ldl -pthread
 
+# --- checks ---
+
+SH_TESTS := $(sort $(wildcard tests/cli/*.sh tests/golden/*.sh tests/fault/*.sh))
+
+## check: lint, build and run every test; the last line is "N passed, N failed"
+check: lint
+	@$(MAKE) --no-print-directory all tests
+	@$(MAKE) --no-print-directory MODE=asan all tests
+	@$(MAKE) --no-print-directory MODE=tsan all tests
+	@echo "address and undefined-behaviour sanitizers:"; tests/run.sh build/asan $(UNIT:$(BUILD)/%=build/asan/%) $(FUZZ:$(BUILD)/%=build/asan/%) > build/check-asan.log; s=$$?; cat build/check-asan.log | sed '$$s/^/asan: /'; exit $$s
+	@echo "thread sanitizer:"; tests/run.sh build/tsan $(patsubst %,build/tsan/tests/unit/%,$(TSAN_TESTS)) > build/check-tsan.log; s=$$?; cat build/check-tsan.log | sed '$$s/^/tsan: /'; exit $$s
+	@echo "release:"; tests/run.sh $(BUILD) $(UNIT) $(FUZZ) $(SH_TESTS)
+
+## check-fast: the unit tests of this MODE alone
+check-fast: all tests
+	@tests/run.sh $(BUILD) $(UNIT) $(FUZZ)
+
+# Programs whose code runs on several threads.
+TSAN_TESTS := $(filter test_base test_catalog test_pipeline test_dedup test_manifest test_shard,$(notdir $(UNIT)))
+
+## lint: folder layers, style
+lint:
+	@tools/layers.sh
+	@tools/style.sh
+
+## fmt: clang-format over all C sources
+fmt:
+	clang-format -i $(shell git ls-files '*.c' '*.h')
+
+## fuzz: build MODE=fuzz targets; run one: build/fuzz/tests/fuzz/fuzz_X tests/fuzz/corpus/X
+fuzz:
+	@$(MAKE) --no-print-directory MODE=fuzz $(FUZZ:$(BUILD)/%=build/fuzz/%)
+
+# --- installing ---
+
+## install: program, library, header and man pages under DESTDIR/PREFIX
+install: all man
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/dpipe $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -m755 $(PROG) $(DESTDIR)$(PREFIX)/bin/dpipe
+	install -m644 $(BUILD)/libdpipe.a $(DESTDIR)$(PREFIX)/lib/
+	install -m755 $(BUILD)/libdpipe.so $(DESTDIR)$(PREFIX)/lib/libdpipe.so.0
+	ln -sf libdpipe.so.0 $(DESTDIR)$(PREFIX)/lib/libdpipe.so
+	for d in base trainer_feed; do install -d $(DESTDIR)$(PREFIX)/include/dpipe/$$d; done
+	install -m644 base/err.h base/hash.h base/span.h base/opt.h base/buf.h $(DESTDIR)$(PREFIX)/include/dpipe/base/
+	install -m644 trainer_feed/feed.h $(DESTDIR)$(PREFIX)/include/dpipe/trainer_feed/
+	install -m644 build/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	$(PROG) help --completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dpipe
+
+## uninstall: take it away again
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/dpipe $(DESTDIR)$(PREFIX)/lib/libdpipe.* $(DESTDIR)$(PREFIX)/share/man/man1/dpipe*.1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dpipe
+	rm -rf $(DESTDIR)$(PREFIX)/include/dpipe
+
+## man: man pages, generated from the option tables, in build/man
+man: $(PROG)
+	@mkdir -p build/man
+	@for c in $$($(PROG) help --commands); do $(PROG) help --man $$c > build/man/dpipe-$$c.1; done
+
+## dist: a source archive, build/dpipe-VERSION.tar.gz
+dist:
+	@mkdir -p build
+	git archive --format=tar.gz --prefix=dpipe-$(VERSION)/ -o build/dpipe-$(VERSION).tar.gz HEAD
+
+## compdb: compile_commands.json for editors
+compdb:
+	@$(MAKE) -n -B V=1 all tests 2>/dev/null | tools/compdb.sh > compile_commands.json
+
+## cov: line coverage of the unit tests (gcov), in build/cov
+cov:
+	@$(MAKE) --no-print-directory MODE=cov check-fast
+	@cd build/cov && find . -name '*.gcda' -exec gcov -r -s $(CURDIR) {} + 2>/dev/null | tail -1
+
+## deps: install the packages that are missing
+deps:
+	tools/install-deps.sh
+
+## clean: remove build/
+clean:
+	rm -rf build
+
+-include $(patsubst %.oo,%.d,$(LIB_OBJ:.o=.d)) $(CLI_OBJ:.o=.d) $(UNIT:=.d) $(FUZZ:=.d) $(BENCH:=.d)
+
 endif # DP_REPLACED
+
+## help: this list
+help:
+	@sed -n 's/^## \([a-z-]*\): \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18

@@ -19,17 +19,21 @@ struct dp_lines {
     uint32_t frames;
 };
 
-int dp_lines_open(struct dp_lines **out, const char *path, int level, struct dp_err *e)
+int dp_lines_fd(struct dp_lines **out, int fd, const char *name, int level, struct dp_err *e)
 {
     *out = NULL;
     struct dp_lines *l = calloc(1, sizeof *l);
-    if (!l) DP_FAIL(e, NOMEM, "%s: writer", path);
+    if (!l) {
+        close(fd);
+        DP_FAIL(e, NOMEM, "%s: writer", name);
+    }
     dp_buf_init(&l->raw, (size_t)LINE_MAX + FRAME_BYTES);
     dp_buf_init(&l->packed, (size_t)LINE_MAX * 2);
     dp_buf_init(&l->table, (size_t)1 << 30);
     int rc = dp_zstd_writer_open(&l->z, level, e);
-    if (rc >= 0) rc = dp_out_open(&l->out, path, true, e);
+    if (rc >= 0) rc = dp_out_fd(&l->out, fd, name, true, e);
     if (rc < 0) {
+        if (!l->out) close(fd);
         dp_lines_close(l);
         return rc;
     }

@@ -14,7 +14,8 @@
 #include "base/json.h"
 
 struct dp_lines; /* a writer of framed lines */
-int dp_lines_open(struct dp_lines **out, const char *path, int level, struct dp_err *e);
+/* Onto an open descriptor at offset 0, which the writer then owns (closed on failure too); `name` is for messages. */
+int dp_lines_fd(struct dp_lines **out, int fd, const char *name, int level, struct dp_err *e);
 /* The buffer to append one line to, newline included; then call dp_lines_end. */
 struct dp_buf *dp_lines_buf(struct dp_lines *l);
 int dp_lines_end(struct dp_lines *l, struct dp_err *e);

@@ -12,7 +12,8 @@
 
 static struct {
     enum dp_progress_mode mode;
-    bool tty, active, drawn;
+    bool tty, active;
+    _Atomic bool drawn;
     char label[48], unit[8], note[96];
     uint64_t total;
     _Atomic uint64_t done, docs;

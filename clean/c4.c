@@ -1,0 +1,198 @@
+/* clean/c4.c - the C4 rules (Raffel et al. 2020, section 2.2) with datatrove 0.10.1's semantics. Rewrites the text: lines that aren't
+ * sentences go, and citation marks. A document goes for "lorem ipsum" or "{" on a line that would have stayed, or when too few
+ * sentences are left. Order and comparisons are C4QualityFilter's. */
+#include "base/buf.h"
+#include "clean/lines.h"
+#include "clean/stages.h"
+#include "clean/unicode.h"
+#include "clean/utf8.h"
+#include "clean/words.h"
+
+struct ctx {
+    bool enabled, citations, end_punctuation, lorem_ipsum, javascript, curly_bracket, policy;
+    int64_t sentences_min, words_min, word_length_max;
+};
+struct worker {
+    struct dp_words words;
+    struct dp_buf line, lower, out;
+};
+
+#define ROW(field, kind, value, hi, text) {.name = #field, .type = kind, .offset = offsetof(struct ctx, field), .preset = value, .min = 0, .max = hi, .help = text}
+static const struct dp_opt opts[] = {
+    ROW(enabled, DP_OPT_BOOL, "true", 0, "Apply the C4 rules."),
+    ROW(citations, DP_OPT_BOOL, "true", 0, "Remove citation marks like [1] and [edit]."),
+    ROW(end_punctuation, DP_OPT_BOOL, "true", 0, "Drop lines that don't end like a sentence."),
+    ROW(sentences_min, DP_OPT_INT, "5", 1e9, "Fewest sentences; 0 for no limit."),
+    ROW(words_min, DP_OPT_INT, "3", 1e9, "Drop lines with fewer words; 0 for no limit."),
+    ROW(word_length_max, DP_OPT_INT, "1000", 1e9, "Drop lines with a longer word; 0 for no limit."),
+    ROW(lorem_ipsum, DP_OPT_BOOL, "true", 0, "Drop documents with \"lorem ipsum\"."),
+    ROW(javascript, DP_OPT_BOOL, "true", 0, "Drop lines with \"javascript\"."),
+    ROW(curly_bracket, DP_OPT_BOOL, "true", 0, "Drop documents with \"{\"."),
+    ROW(policy, DP_OPT_BOOL, "true", 0, "Drop lines about cookies and policies."),
+    DP_OPT_END,
+};
+#undef ROW
+
+static bool has(struct dp_span s, const char *what)
+{
+    return memmem(s.ptr, s.len, what, strlen(what)) != NULL;
+}
+
+/* Lower case of ASCII and of the Kelvin sign, the only other letter whose lower case is an ASCII letter by itself. */
+static void lower_ascii(struct dp_span s, struct dp_buf *out)
+{
+    dp_buf_clear(out);
+    char *o = dp_buf_reserve(out, s.len);
+    if (!o) return;
+    size_t n = 0;
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.ptr[i];
+        if (c == '\xE2' && i + 2 < s.len && s.ptr[i + 1] == '\x84' && s.ptr[i + 2] == '\xAA') {
+            o[n++] = 'k';
+            i += 2;
+        } else o[n++] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+    }
+    out->len = n;
+}
+
+/* Words between white space, and whether one is longer than `max`. */
+static size_t split_count(struct dp_span s, int64_t max, bool *too_long)
+{
+    size_t words = 0;
+    int64_t len = 0;
+    *too_long = false;
+    for (const char *p = s.ptr, *e = p + s.len; p < e;) {
+        if (dp_uni(dp_utf8_next(&p)) & DP_UNI_SPACE) {
+            len = 0;
+            continue;
+        }
+        if (len++ == 0) words++;
+        if (max && len > max) *too_long = true;
+    }
+    return words;
+}
+
+/* re.sub(r"\[\d*]|\[edit]|\[citation needed]", ""); \d is any decimal digit, of which Python knows many. */
+static struct dp_span strip_citations(struct dp_span s, struct dp_buf *out)
+{
+    const char *p = s.ptr, *e = p + s.len, *from = p;
+    if (!memchr(p, '[', s.len)) return s;
+    dp_buf_clear(out);
+    while ((p = memchr(p, '[', (size_t)(e - p))) != NULL) {
+        const char *q = p + 1;
+        while (q < e && *q >= '0' && *q <= '9') q++;
+        size_t left = (size_t)(e - p);
+        if (q < e && *q == ']') q++;
+        else if (left >= 6 && memcmp(p, "[edit]", 6) == 0) q = p + 6;
+        else if (left >= 17 && memcmp(p, "[citation needed]", 17) == 0) q = p + 17;
+        else {
+            p++;
+            continue;
+        }
+        dp_buf_add(out, from, (size_t)(p - from));
+        from = p = q;
+    }
+    dp_buf_add(out, from, (size_t)(e - from));
+    return dp_buf_span(out);
+}
+
+static bool sentence_end(struct dp_span s)
+{
+    if (!s.len || !strchr(".?!\"'", s.ptr[s.len - 1])) return false;
+    return !(s.len >= 3 && memcmp(s.ptr + s.len - 3, "...", 3) == 0);
+}
+
+static bool policy_line(struct dp_span s)
+{
+    static const char *const phrases[] = {"terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies"};
+    for (size_t i = 0; i < sizeof phrases / sizeof *phrases; i++)
+        if (has(s, phrases[i])) return true;
+    return false;
+}
+
+static int judge(const struct ctx *c, struct worker *w, struct dp_batch *b, uint32_t i, struct dp_err *e)
+{
+    struct dp_span rest = b->text[i], line;
+    size_t sentences = 0;
+    bool any = false, too_long;
+    dp_buf_clear(&w->out);
+    while (dp_line_next(&rest, &line)) {
+        line = dp_trim(line);
+        size_t words = split_count(line, c->word_length_max, &too_long);
+        if (too_long) continue;
+        if (c->citations) line = strip_citations(line, &w->line);
+        if (c->end_punctuation && !sentence_end(line)) continue;
+        if ((int64_t)words < c->words_min) continue;
+        lower_ascii(line, &w->lower);
+        struct dp_span low = dp_buf_span(&w->lower);
+        if (c->lorem_ipsum && has(low, "lorem ipsum")) return dp_batch_drop(b, i, DP_DROP_C4_LOREM, 1, 0), DP_OK;
+        if (c->javascript && has(low, "javascript")) continue;
+        if (c->curly_bracket && has(line, "{")) return dp_batch_drop(b, i, DP_DROP_C4_BRACE, 1, 0), DP_OK;
+        if (c->policy && policy_line(low)) continue;
+        if (c->sentences_min) {
+            w->words.count = 0;
+            if (dp_words_split(&w->words, line, 0) < 0) DP_FAIL(e, NOMEM, "c4: words of a line of %zu bytes", line.len);
+            sentences += dp_words_sentences(&w->words, 0);
+        }
+        if (any) dp_buf_add_char(&w->out, '\n');
+        any = true;
+        dp_buf_add_span(&w->out, line);
+    }
+    DP_TRY(dp_buf_check(&w->line, "c4: a line", e));
+    DP_TRY(dp_buf_check(&w->lower, "c4: a line", e));
+    DP_TRY(dp_buf_check(&w->out, "c4: a document", e));
+    if ((int64_t)sentences < c->sentences_min) {
+        dp_batch_drop(b, i, DP_DROP_C4_SENTENCES, (double)sentences, (double)c->sentences_min);
+        return DP_OK;
+    }
+    struct dp_span out = dp_trim(dp_buf_span(&w->out));
+    b->text[i] = dp_arena_dup(&b->mem, out);
+    if (!b->text[i].ptr) DP_FAIL(e, NOMEM, "c4: %zu bytes of text in the batch's arena", out.len);
+    return DP_OK;
+}
+
+static int worker_open(const void *ctx, void *worker, struct dp_err *e)
+{
+    struct worker *w = worker;
+    (void)ctx, (void)e;
+    dp_buf_init(&w->line, DP_DOC_BYTES_MAX + 1);
+    dp_buf_init(&w->lower, DP_DOC_BYTES_MAX + 1);
+    dp_buf_init(&w->out, DP_DOC_BYTES_MAX + 1);
+    return DP_OK;
+}
+
+static int run(const void *ctx, void *worker, struct dp_batch *b, struct dp_err *e)
+{
+    const struct ctx *c = ctx;
+    for (uint32_t i = 0; c->enabled && i < b->count; i++) {
+        if (b->drop[i] != DP_DROP_KEEP) continue;
+        if (b->text[i].len > DP_DOC_BYTES_MAX)
+            dp_batch_drop(b, i, DP_DROP_TOO_LARGE, (double)b->text[i].len, DP_DOC_BYTES_MAX);
+        else DP_TRY(judge(c, worker, b, i, e));
+    }
+    return DP_OK;
+}
+
+static void worker_close(const void *ctx, void *worker)
+{
+    struct worker *w = worker;
+    (void)ctx;
+    dp_words_release(&w->words);
+    dp_buf_release(&w->line);
+    dp_buf_release(&w->lower);
+    dp_buf_release(&w->out);
+}
+
+const struct dp_stage_type dp_stage_c4 = {
+    .name = "c4",
+    .summary = "C4's rules: keeps lines that are sentences",
+    .version = 1,
+    .needs = DP_COL_TEXT,
+    .fills = DP_COL_TEXT,
+    .opts = opts,
+    .ctx_size = sizeof(struct ctx),
+    .worker_size = sizeof(struct worker),
+    .worker_open = worker_open,
+    .run = run,
+    .worker_close = worker_close,
+};

@@ -1,0 +1,22 @@
+/* clean/nfc.h - Unicode normalisation form C (UAX #15), Unicode version of clean/unicode.h.
+ *
+ * Text must be valid UTF-8. Linear time; scratch belongs to the caller and is reused. */
+#ifndef DP_CLEAN_NFC_H
+#define DP_CLEAN_NFC_H
+
+#include "base/buf.h"
+#include "base/span.h"
+
+#include <stdint.h>
+
+struct dp_nfc {
+    uint32_t *cp, *spare;
+    size_t cap;
+};
+/* Append the NFC form of s to out. DP_OK or DP_NOMEM; out->full tells of its own limit. */
+int dp_nfc(struct dp_nfc *n, struct dp_span s, struct dp_buf *out);
+/* True when the quick check says that s is NFC already; false when it doesn't know. */
+bool dp_nfc_quick(struct dp_span s);
+void dp_nfc_release(struct dp_nfc *n);
+
+#endif

@@ -1,0 +1,71 @@
+/* cli/cli.h - what every command gets, and the table of commands. Only this layer prints and exits.
+ *
+ * A command is a row: name, one line, arguments, own options, and the recipe sections whose options it takes as flags. --help, man
+ * pages and completions come from the rows. stdout is data, stderr is talk. */
+#ifndef DP_CLI_CLI_H
+#define DP_CLI_CLI_H
+
+#include "daemon/road.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+
+struct dp_global {
+    char *workspace;
+    int64_t threads;
+    uint64_t memory;
+    bool json, quiet, help, version, verbose;
+    int64_t seed; /* -1: not given */
+    int log_level, log_format;
+    char *cpu;
+};
+
+struct dp_flag { /* a section's option given as a flag, applied over the recipe */
+    const char *section;
+    const struct dp_opt *row;
+    const char *name, *value;
+};
+
+struct dp_cli {
+    const struct dp_command *command;
+    struct dp_global global;
+    void *own; /* the command's own options */
+    struct dp_flag *flag;
+    size_t flags;
+    const char **args; /* what is no option */
+    size_t nargs;
+    struct dp_options options;
+    struct dp_road road;
+    bool road_open;
+    atomic_bool *stop;
+};
+
+struct dp_command {
+    const char *name, *summary, *args;
+    const char *about;           /* paragraphs for --help and the man page */
+    const struct dp_opt *rows;   /* own options; NULL: none */
+    size_t own_size;
+    const char *sections;        /* "ingest clean.": sections (a trailing dot: all below) whose options are flags */
+    int (*run)(struct dp_cli *c, struct dp_err *e);
+    int args_min, args_max;      /* args_max -1: any number */
+};
+extern const struct dp_command *const dp_commands[]; /* ended by NULL */
+extern const struct dp_opt dp_global_opts[];
+
+/* Open the workspace with recipe and flags (c->road). Closed by main. */
+int dp_cli_road(struct dp_cli *c, bool write, struct dp_err *e);
+/* Apply environment and flags to c->options when there is no workspace. */
+int dp_cli_options(struct dp_cli *c, struct dp_err *e);
+/* Make everything up to `step`, then print a line that says so (or JSON). */
+int dp_cli_run_until(struct dp_cli *c, enum dp_step step, struct dp_err *e);
+/* A JSON document on stdout, with a newline. */
+int dp_cli_print(const struct dp_buf *b, struct dp_err *e);
+
+/* --help of one command, or of all. */
+void dp_help_command(const struct dp_command *cmd, struct dp_buf *out);
+void dp_help_all(struct dp_buf *out);
+/* For `dpipe help --man|--completion SHELL`. */
+void dp_help_man(const struct dp_command *cmd, struct dp_buf *out);
+void dp_help_completion(const char *shell, struct dp_buf *out);
+
+#endif

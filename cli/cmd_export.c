@@ -1,0 +1,48 @@
+#include "base/fs.h"
+#include "base/log.h"
+#include "cli/cli.h"
+#include "shards/export.h"
+
+#include <stdlib.h>
+
+struct own {
+    char *format, *output, *manifest;
+    struct dp_export_options export;
+};
+static const struct dp_opt rows[] = {
+    {.name = "format", .letter = 'f', .type = DP_OPT_STRING, .offset = offsetof(struct own, format), .preset = "megatron", .arg = "NAME",
+     .help = "megatron, llmc, nanogpt, datatrove or olmo"},
+    {.name = "output", .letter = 'o', .type = DP_OPT_STRING, .offset = offsetof(struct own, output), .arg = "DIR", .help = "the folder to write into"},
+    {.name = "manifest", .type = DP_OPT_STRING, .offset = offsetof(struct own, manifest), .arg = "FILE", .help = "a manifest outside the workspace"},
+    DP_OPT_END,
+};
+
+static int run(struct dp_cli *c, struct dp_err *e)
+{
+    struct own *o = c->own;
+    enum dp_export_format format;
+    char *manifest = NULL, *prefix = NULL;
+    int rc = DP_OK;
+    if (!o->output) DP_FAIL(e, USAGE, "export: where to? add -o DIR");
+    DP_TRY(dp_export_format_parse(o->format, &format, e));
+    DP_TRY(dp_opt_defaults(dp_export_opts, &o->export, e));
+    if (o->manifest) manifest = strdup(o->manifest);
+    else {
+        DP_TRY(dp_cli_road(c, false, e));
+        rc = dp_road_survey(&c->road, e);
+        if (rc >= 0 && rc <= DP_STEP_SHARD) DP_FAIL(e, NOTFOUND, "no manifest yet: make it with `dpipe run --until shard`");
+        DP_TRY(rc);
+        manifest = dp_road_path(&c->road, "shard", c->road.shard.hex, "manifest", 0, e);
+    }
+    prefix = dp_fs_join(o->output, "tokens");
+    rc = manifest && prefix ? dp_fs_mkdirs(o->output, e) : DP_NOMEM;
+    if (rc >= 0) rc = dp_export(format, manifest, prefix, &o->export, e);
+    if (rc >= 0) dp_log(INFO, "export", "wrote %s files, %s.*", o->format, prefix);
+    free(manifest);
+    free(prefix);
+    return rc;
+}
+
+extern const struct dp_command dp_cmd_export;
+const struct dp_command dp_cmd_export = {.name = "export", .summary = "shards as files of other trainers", .args = "", .rows = rows,
+    .own_size = sizeof(struct own), .run = run, .about = "Megatron .bin/.idx, llm.c .bin, nanoGPT .bin, datatrove .ds, OLMo .npy."};

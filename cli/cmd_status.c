@@ -1,0 +1,246 @@
+/* status: how far the road is, and what went where: documents in, dropped by reason, duplicates, bytes per token, loss. */
+#include "base/fs.h"
+#include "base/json.h"
+#include "cli/cli.h"
+#include "daemon/loss_plot.h"
+
+#include <stdlib.h>
+
+enum { STAGES_MAX = 32, LANGS_MAX = 128 };
+
+struct lang {
+    char name[8];
+    uint64_t docs, bytes, tokens;
+};
+
+struct report {
+    struct dp_road *road;
+    struct dp_buf *out;
+    struct {
+        char name[32];
+        struct dp_stage_counts c;
+    } stage[STAGES_MAX];
+    size_t stages;
+    struct lang lang[LANGS_MAX];
+    size_t langs;
+    uint64_t units_failed;
+    int done;
+};
+
+static int add_counts(void *ctx, const char *stage, const struct dp_stage_counts *n)
+{
+    struct report *r = ctx;
+    size_t i = 0;
+    while (i < r->stages && strcmp(r->stage[i].name, stage) != 0) i++;
+    if (i == STAGES_MAX) return DP_OK;
+    if (i == r->stages) snprintf(r->stage[r->stages++].name, sizeof r->stage[0].name, "%s", stage);
+    struct dp_stage_counts *t = &r->stage[i].c;
+    t->docs_in += n->docs_in;
+    t->docs_out += n->docs_out;
+    t->bytes_in += n->bytes_in;
+    t->bytes_out += n->bytes_out;
+    for (int d = 0; d < DP_DROP_COUNT; d++) {
+        t->drop[d] += n->drop[d];
+        t->drop_bytes[d] += n->drop_bytes[d];
+    }
+    return DP_OK;
+}
+
+static int unit_row(void *ctx, const struct dp_unit_row *u)
+{
+    struct report *r = ctx;
+    r->units_failed += strcmp(u->state, "failed") == 0;
+    return DP_OK;
+}
+
+static int add_langs(struct report *r, const char *path, struct dp_err *e)
+{
+    struct dp_json *v, *l;
+    const char *name;
+    DP_TRY(dp_json_parse_file(&v, path, 1 << 20, e));
+    for (void *it = NULL; (it = dp_json_next(v, it, &name, &l));) {
+        size_t i = 0;
+        while (i < r->langs && strcmp(r->lang[i].name, name) != 0) i++;
+        if (i == LANGS_MAX) continue;
+        if (i == r->langs) snprintf(r->lang[r->langs++].name, sizeof r->lang[0].name, "%s", name);
+        r->lang[i].docs += (uint64_t)dp_json_int(dp_json_get(l, "documents"), 0);
+        r->lang[i].bytes += (uint64_t)dp_json_int(dp_json_get(l, "bytes"), 0);
+        r->lang[i].tokens += (uint64_t)dp_json_int(dp_json_get(l, "tokens"), 0);
+    }
+    dp_json_free(v);
+    return DP_OK;
+}
+
+static int more_first(const void *a, const void *b)
+{
+    const struct lang *x = a, *y = b;
+    return x->tokens != y->tokens ? (x->tokens < y->tokens ? 1 : -1) : strcmp(x->name, y->name);
+}
+
+static int gather(struct report *r, struct dp_err *e)
+{
+    struct dp_road *road = r->road;
+    struct dp_catalog *c = road->ws.catalog;
+    for (size_t i = 0; i < road->units; i++) {
+        DP_TRY(dp_catalog_counts(c, "ingest", road->unit[i].ingest.hex, add_counts, r, e));
+        DP_TRY(dp_catalog_counts(c, "clean", road->unit[i].docs.hex, add_counts, r, e));
+    }
+    if (r->done > DP_STEP_DEDUP) DP_TRY(dp_catalog_counts(c, "dedup", road->dedup.hex, add_counts, r, e));
+    for (size_t i = 0; r->done > DP_STEP_TOKENIZE && i < road->groups; i++) {
+        char *p = dp_road_path(road, "tokenize", road->group[i].key.hex, "tokens", 0, e);
+        int rc = p ? add_langs(r, p, e) : DP_NOTFOUND;
+        free(p);
+        DP_TRY(rc);
+    }
+    qsort(r->lang, r->langs, sizeof *r->lang, more_first);
+    return dp_catalog_units(c, unit_row, r, e);
+}
+
+static int read_loss(struct report *r, struct dp_loss_log *l, struct dp_err *e)
+{
+    struct dp_buf b;
+    char *p = dp_road_path(r->road, "train", r->road->train.hex, "loss", 0, e);
+    dp_buf_init(&b, (size_t)1 << 30);
+    int rc = p ? dp_fs_read(p, &b, e) : DP_NOTFOUND;
+    if (rc >= 0) rc = dp_loss_log_parse(l, dp_buf_span(&b), p, e);
+    dp_buf_release(&b);
+    free(p);
+    return rc;
+}
+
+static void print_text(struct report *r, const struct dp_loss_log *loss, uint64_t tokens, uint64_t shards_docs)
+{
+    struct dp_buf *o = r->out;
+    dp_buf_printf(o, "stages up to date: %s\n", r->done == DP_STEPS ? "all" : r->done == 0 ? "none" : dp_step_name((enum dp_step)(r->done - 1)));
+    if (r->units_failed) dp_buf_printf(o, "units that failed last: %llu (see `dpipe inspect --units`)\n", (unsigned long long)r->units_failed);
+    dp_buf_printf(o, "\n%-22s %12s %12s %12s %14s\n", "stage", "documents in", "out", "dropped", "bytes out");
+    for (size_t i = 0; i < r->stages; i++) {
+        const struct dp_stage_counts *c = &r->stage[i].c;
+        dp_buf_printf(o, "%-22s %12llu %12llu %12llu %14llu\n", r->stage[i].name, (unsigned long long)c->docs_in, (unsigned long long)c->docs_out,
+                      (unsigned long long)(c->docs_in - c->docs_out), (unsigned long long)c->bytes_out);
+        for (int d = 1; d < DP_DROP_COUNT; d++)
+            if (c->drop[d]) dp_buf_printf(o, "    %-45s %12llu  %s\n", dp_drop_name((enum dp_drop)d), (unsigned long long)c->drop[d], dp_drop_help((enum dp_drop)d));
+    }
+    if (r->langs) {
+        dp_buf_printf(o, "\n%-10s %10s %14s %14s %16s\n", "language", "documents", "bytes", "tokens", "bytes per token");
+        for (size_t i = 0; i < r->langs && i < 16; i++)
+            dp_buf_printf(o, "%-10s %10llu %14llu %14llu %16.3f\n", r->lang[i].name, (unsigned long long)r->lang[i].docs, (unsigned long long)r->lang[i].bytes,
+                          (unsigned long long)r->lang[i].tokens, r->lang[i].tokens ? (double)r->lang[i].bytes / (double)r->lang[i].tokens : 0);
+    }
+    if (r->done > DP_STEP_SHARD) dp_buf_printf(o, "\nshards: %llu documents, %llu tokens\n", (unsigned long long)shards_docs, (unsigned long long)tokens);
+    if (loss->n) {
+        dp_buf_printf(o, "\nloss: %.4f at the first step, %.4f at the last", loss->loss[0], loss->loss[loss->n - 1]);
+        if (loss->n_val) dp_buf_printf(o, "; validation %.4f to %.4f", loss->val_loss[0], loss->val_loss[loss->n_val - 1]);
+        dp_buf_add_str(o, "\n\n");
+        const char *lang = getenv("LC_ALL") && *getenv("LC_ALL") ? getenv("LC_ALL") : getenv("LANG");
+        dp_loss_plot_text(loss, 72, 16, !(lang && (strstr(lang, "UTF-8") || strstr(lang, "utf8"))), o);
+    }
+}
+
+static void print_json(struct report *r, const struct dp_loss_log *loss, uint64_t tokens, uint64_t shards_docs)
+{
+    struct dp_jsonw w;
+    dp_jsonw_init(&w, r->out, 2);
+    dp_jsonw_begin(&w, '{');
+    dp_jsonw_key(&w, "complete");
+    dp_jsonw_begin(&w, '[');
+    for (int s = 0; s < r->done; s++) dp_jsonw_cstr(&w, dp_step_name((enum dp_step)s));
+    dp_jsonw_end(&w, ']');
+    dp_jsonw_key(&w, "units_failed");
+    dp_jsonw_uint(&w, r->units_failed);
+    dp_jsonw_key(&w, "stages");
+    dp_jsonw_begin(&w, '[');
+    for (size_t i = 0; i < r->stages; i++) {
+        const struct dp_stage_counts *c = &r->stage[i].c;
+        const struct {
+            const char *k;
+            uint64_t v;
+        } f[] = {{"documents_in", c->docs_in}, {"documents_out", c->docs_out}, {"bytes_in", c->bytes_in}, {"bytes_out", c->bytes_out}};
+        dp_jsonw_begin(&w, '{');
+        dp_jsonw_key(&w, "stage");
+        dp_jsonw_cstr(&w, r->stage[i].name);
+        for (int k = 0; k < 4; k++) {
+            dp_jsonw_key(&w, f[k].k);
+            dp_jsonw_uint(&w, f[k].v);
+        }
+        dp_jsonw_key(&w, "dropped");
+        dp_jsonw_begin(&w, '{');
+        for (int d = 1; d < DP_DROP_COUNT; d++) {
+            if (!c->drop[d]) continue;
+            dp_jsonw_key(&w, dp_drop_name((enum dp_drop)d));
+            dp_jsonw_uint(&w, c->drop[d]);
+        }
+        dp_jsonw_end(&w, '}');
+        dp_jsonw_end(&w, '}');
+    }
+    dp_jsonw_end(&w, ']');
+    dp_jsonw_key(&w, "languages");
+    dp_jsonw_begin(&w, '{');
+    for (size_t i = 0; i < r->langs; i++) {
+        dp_jsonw_key(&w, r->lang[i].name);
+        dp_jsonw_begin(&w, '{');
+        dp_jsonw_key(&w, "documents");
+        dp_jsonw_uint(&w, r->lang[i].docs);
+        dp_jsonw_key(&w, "bytes");
+        dp_jsonw_uint(&w, r->lang[i].bytes);
+        dp_jsonw_key(&w, "tokens");
+        dp_jsonw_uint(&w, r->lang[i].tokens);
+        dp_jsonw_end(&w, '}');
+    }
+    dp_jsonw_end(&w, '}');
+    dp_jsonw_key(&w, "shards");
+    dp_jsonw_begin(&w, '{');
+    dp_jsonw_key(&w, "documents");
+    dp_jsonw_uint(&w, shards_docs);
+    dp_jsonw_key(&w, "tokens");
+    dp_jsonw_uint(&w, tokens);
+    dp_jsonw_end(&w, '}');
+    if (loss->n) {
+        dp_jsonw_key(&w, "loss");
+        dp_jsonw_begin(&w, '{');
+        dp_jsonw_key(&w, "steps");
+        dp_jsonw_uint(&w, loss->n);
+        dp_jsonw_key(&w, "first");
+        dp_jsonw_real(&w, loss->loss[0]);
+        dp_jsonw_key(&w, "last");
+        dp_jsonw_real(&w, loss->loss[loss->n - 1]);
+        if (loss->n_val) {
+            dp_jsonw_key(&w, "validation");
+            dp_jsonw_real(&w, loss->val_loss[loss->n_val - 1]);
+        }
+        dp_jsonw_end(&w, '}');
+    }
+    dp_jsonw_end(&w, '}');
+    dp_buf_add_char(r->out, '\n');
+}
+
+static int run(struct dp_cli *c, struct dp_err *e)
+{
+    struct report *r = calloc(1, sizeof *r);
+    struct dp_buf b;
+    struct dp_loss_log loss = {0};
+    struct dp_found m = {0};
+    if (!r) DP_FAIL(e, NOMEM, "status");
+    dp_buf_init(&b, 16 << 20);
+    int rc = dp_cli_road(c, false, e);
+    if (rc >= 0) rc = dp_road_survey(&c->road, e);
+    if (rc >= 0) {
+        *r = (struct report){.road = &c->road, .out = &b, .done = rc};
+        rc = gather(r, e);
+    }
+    if (rc >= 0 && r->done > DP_STEP_SHARD) rc = dp_road_find(&c->road, "shard", c->road.shard.hex, "manifest", 0, &m, e);
+    if (rc >= 0 && r->done == DP_STEPS) rc = read_loss(r, &loss, e);
+    if (rc >= 0) {
+        (c->global.json ? print_json : print_text)(r, &loss, (uint64_t)m.payload, (uint64_t)m.docs);
+        rc = dp_cli_print(&b, e);
+    }
+    dp_found_release(&m);
+    dp_loss_log_release(&loss);
+    dp_buf_release(&b);
+    free(r);
+    return rc < 0 ? rc : DP_OK;
+}
+
+extern const struct dp_command dp_cmd_status;
+const struct dp_command dp_cmd_status = {.name = "status", .summary = "how far the road is, and what went where", .args = "", .run = run,
+    .about = "Documents in and out of every stage, dropped ones by reason, duplicates, bytes per token by language, tokens, and the loss curve."};

@@ -1,0 +1,85 @@
+#include "base/json.h"
+#include "cli/cli.h"
+#include "shards/shard_verify.h"
+
+#include <stdlib.h>
+
+struct own {
+    bool sha256;
+};
+static const struct dp_opt rows[] = {
+    {.name = "sha256", .type = DP_OPT_BOOL, .offset = offsetof(struct own, sha256), .preset = "true", .help = "compare the shards' digests too, not frame checksums alone"},
+    DP_OPT_END,
+};
+
+struct problems {
+    struct dp_buf *out;
+    bool json;
+};
+
+static void problem(void *ctx, const struct dp_verify_problem *p)
+{
+    struct problems *k = ctx;
+    if (k->json) {
+        struct dp_jsonw w;
+        dp_jsonw_init(&w, k->out, 0);
+        dp_jsonw_begin(&w, '{');
+        dp_jsonw_key(&w, "shard");
+        dp_jsonw_cstr(&w, p->shard);
+        dp_jsonw_key(&w, "frame");
+        dp_jsonw_int(&w, p->frame);
+        dp_jsonw_key(&w, "first_id");
+        dp_jsonw_uint(&w, p->first_id);
+        dp_jsonw_key(&w, "problem");
+        dp_jsonw_cstr(&w, p->what);
+        dp_jsonw_end(&w, '}');
+        dp_buf_add_char(k->out, '\n');
+    } else if (p->frame >= 0) dp_buf_printf(k->out, "%s, frame %lld (ids from %llu): %s\n", p->shard, (long long)p->frame, (unsigned long long)p->first_id, p->what);
+    else dp_buf_printf(k->out, "%s: %s\n", p->shard, p->what);
+}
+
+static int run(struct dp_cli *c, struct dp_err *e)
+{
+    const struct own *o = c->own;
+    struct dp_verify_totals t = {0};
+    struct dp_pool *pool = NULL;
+    struct dp_buf b;
+    char *path = NULL;
+    int rc = DP_OK;
+    dp_buf_init(&b, 256 << 20);
+    struct problems ctx = {&b, c->global.json};
+    if (c->nargs) path = strdup(c->args[0]);
+    else {
+        DP_TRY_OUT(dp_cli_road(c, false, e));
+        rc = dp_road_survey(&c->road, e);
+        if (rc >= 0 && rc <= DP_STEP_SHARD) DP_GOTO(e, NOTFOUND, "no manifest yet: make it with `dpipe run --until shard`");
+        if (rc >= 0) path = dp_road_path(&c->road, "shard", c->road.shard.hex, "manifest", 0, e);
+        if (rc < 0) goto out;
+    }
+    if (!path) DP_GOTO(e, NOMEM, "verify");
+    DP_TRY_OUT(dp_pool_open(&pool, (int)c->global.threads, e));
+    rc = dp_verify_manifest(path, pool, o->sha256, problem, &ctx, &t, e);
+    if (c->global.json)
+        dp_buf_printf(&b, "{\"shards\":%llu,\"bad\":%llu,\"problems\":%llu,\"frames\":%llu,\"tokens\":%llu,\"documents\":%llu}\n", (unsigned long long)t.shards,
+                      (unsigned long long)t.shards_bad, (unsigned long long)t.problems, (unsigned long long)t.frames, (unsigned long long)t.tokens,
+                      (unsigned long long)t.documents);
+    else if (rc >= 0) dp_buf_printf(&b, "%llu shards are whole: %llu frames, %llu documents, %llu tokens\n", (unsigned long long)t.shards,
+                                    (unsigned long long)t.frames, (unsigned long long)t.documents, (unsigned long long)t.tokens);
+    if (b.len) {
+        struct dp_err io;
+        int pr = dp_cli_print(&b, &io);
+        if (pr < 0 && rc >= 0) {
+            rc = pr;
+            *e = io;
+        }
+    }
+out:
+    dp_pool_close(pool);
+    dp_buf_release(&b);
+    free(path);
+    return rc;
+}
+
+extern const struct dp_command dp_cmd_verify;
+const struct dp_command dp_cmd_verify = {.name = "verify", .summary = "check shards against their manifest and checksums", .args = "[MANIFEST]", .rows = rows,
+    .own_size = sizeof(struct own), .args_max = 1, .run = run, .about = "Finds any flipped bit and names shard and frame; exit status 65 when something is wrong."};

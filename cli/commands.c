@@ -1,0 +1,17 @@
+/* The table of commands, in the order of the road. */
+#include "cli/cli.h"
+
+#define COMMANDS(X)                                                                                \
+    X(init) X(ingest) X(clean) X(dedup) X(train_bpe) X(tokenize) X(detokenize) X(shard) X(verify)  \
+    X(feed) X(train) X(eval) X(generate) X(run) X(status) X(inspect) X(export) X(help)
+
+#define X(name) extern const struct dp_command dp_cmd_##name;
+COMMANDS(X)
+#undef X
+
+const struct dp_command *const dp_commands[] = {
+#define X(name) &dp_cmd_##name,
+    COMMANDS(X)
+#undef X
+    NULL,
+};

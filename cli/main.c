@@ -1,0 +1,291 @@
+#include "cli/cli.h"
+
+#include "base/cpu.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/progress.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static atomic_bool stopping;
+
+static void on_signal(int sig)
+{
+    (void)sig;
+    if (atomic_exchange(&stopping, true)) _exit(130); /* the second time: at once; what is published is safe anyway */
+}
+
+static void catch_signals(void)
+{
+    struct sigaction a = {.sa_handler = on_signal};
+    sigemptyset(&a.sa_mask);
+    sigaction(SIGINT, &a, NULL);
+    sigaction(SIGTERM, &a, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+#define G(field) offsetof(struct dp_global, field)
+const struct dp_opt dp_global_opts[] = {
+    {.name = "workspace", .letter = 'w', .type = DP_OPT_STRING, .offset = G(workspace), .preset = ".", .arg = "DIR", .help = "the workspace folder"},
+    {.name = "threads", .letter = 'j', .type = DP_OPT_INT, .offset = G(threads), .preset = "0", .min = 0, .max = 1024, .arg = "N", .help = "worker threads; 0: one a processor"},
+    {.name = "memory", .type = DP_OPT_SIZE, .offset = G(memory), .preset = "512M", .min = 16 << 20, .max = 1e15, .arg = "SIZE", .help = "budget for sorts and caches"},
+    {.name = "json", .type = DP_OPT_BOOL, .offset = G(json), .help = "print results as JSON, progress as JSON lines"},
+    {.name = "quiet", .letter = 'q', .type = DP_OPT_BOOL, .offset = G(quiet), .help = "no progress, warnings only"},
+    {.name = "seed", .type = DP_OPT_INT, .offset = G(seed), .preset = "-1", .arg = "S", .help = "seed of the step at hand, over the recipe's"},
+    {.name = "log_level", .type = DP_OPT_CHOICE, .offset = G(log_level), .preset = "info", .choices = "error|warning|info|debug", .arg = "LEVEL", .help = "what is logged"},
+    {.name = "log_format", .type = DP_OPT_CHOICE, .offset = G(log_format), .preset = "auto", .choices = "auto|text|json|journal", .arg = "FORMAT", .help = "how it is logged"},
+    {.name = "cpu", .type = DP_OPT_STRING, .offset = G(cpu), .arg = "LEVEL", .help = "scalar, avx2, avx512 or avx512bf16; also DPIPE_CPU"},
+    {.name = "verbose", .letter = 'v', .type = DP_OPT_BOOL, .offset = G(verbose), .help = "log debug messages"},
+    {.name = "help", .letter = 'h', .type = DP_OPT_BOOL, .offset = G(help), .help = "this text"},
+    {.name = "version", .type = DP_OPT_BOOL, .offset = G(version), .help = "version and CPU level"},
+    DP_OPT_END,
+};
+
+static bool takes_section(const struct dp_command *cmd, const char *section)
+{
+    for (const char *s = cmd->sections; s && *s;) {
+        size_t n = strcspn(s, " ");
+        if (n && (s[n - 1] == '.' ? strncmp(section, s, n) == 0 : strlen(section) == n && strncmp(section, s, n) == 0)) return true;
+        s += n;
+        while (*s == ' ') s++;
+    }
+    return false;
+}
+
+struct target {
+    const struct dp_opt *row;
+    void *base; /* NULL: a section's, to be applied after the recipe */
+    const char *section;
+};
+
+/* --name: the command's own options first, then global ones, then sections'. Section options may be spelt --section.name. */
+static struct target find_flag(struct dp_cli *c, struct dp_span name)
+{
+    const struct dp_opt *r = dp_opt_find(c->command ? c->command->rows : NULL, name);
+    if (r) return (struct target){r, c->own, NULL};
+    if ((r = dp_opt_find(dp_global_opts, name))) return (struct target){r, &c->global, NULL};
+    for (size_t i = 0; c->command && i < c->options.sections; i++) {
+        const struct dp_section *s = &c->options.section[i];
+        if (!takes_section(c->command, s->name)) continue;
+        size_t n = strlen(s->name);
+        struct dp_span rest = name;
+        if (name.len > n + 1 && strncmp(name.ptr, s->name, n) == 0 && name.ptr[n] == '.') rest = dp_span(name.ptr + n + 1, name.len - n - 1);
+        if ((r = dp_opt_find(s->rows, rest))) return (struct target){r, NULL, s->name};
+    }
+    return (struct target){NULL, NULL, NULL};
+}
+
+static int unknown_flag(struct dp_cli *c, const char *arg, struct dp_span name, struct dp_err *e)
+{
+    const char *words[512];
+    size_t n = 0;
+    const struct dp_opt *tables[2] = {dp_global_opts, c->command ? c->command->rows : NULL};
+    for (int t = 0; t < 2; t++)
+        for (const struct dp_opt *r = tables[t]; r && r->name && n < 512; r++) words[n++] = r->name;
+    for (size_t i = 0; c->command && i < c->options.sections; i++)
+        if (takes_section(c->command, c->options.section[i].name))
+            for (const struct dp_opt *r = c->options.section[i].rows; r && r->name && n < 512; r++) words[n++] = r->name;
+    const char *near = dp_opt_nearest(name, words, n);
+    char flag[64] = "";
+    snprintf(flag, sizeof flag, "%s", near ? near : "");
+    for (char *k = flag; *k; k++)
+        if (*k == '_') *k = '-';
+    if (near) DP_FAIL(e, USAGE, "unknown option %s; did you mean --%s?", arg, flag);
+    DP_FAIL(e, USAGE, "unknown option %s; see `dpipe %s --help`", arg, c->command ? c->command->name : "");
+}
+
+static int give(struct dp_cli *c, struct target t, const char *arg, const char *value, struct dp_err *e)
+{
+    if (t.base) return dp_opt_set(t.row, t.base, dp_span_str(value), arg, e);
+    struct dp_flag *f = realloc(c->flag, (c->flags + 1) * sizeof *f);
+    if (!f) DP_FAIL(e, NOMEM, "%s", arg);
+    c->flag = f;
+    c->flag[c->flags++] = (struct dp_flag){t.section, t.row, arg, value};
+    return DP_OK;
+}
+
+/* One option at argv[*i]; takes the next argument where a value is wanted. */
+static int parse_option(struct dp_cli *c, int argc, char **argv, int *i, struct dp_err *e)
+{
+    const char *arg = argv[*i];
+    struct target t = {NULL, NULL, NULL};
+    if (arg[1] != '-') {
+        const struct dp_opt *tables[2] = {c->command ? c->command->rows : NULL, dp_global_opts};
+        for (int k = 0; k < 2 && !t.row; k++)
+            for (const struct dp_opt *r = tables[k]; r && r->name && !t.row; r++)
+                if (r->letter == arg[1]) t = (struct target){r, k ? (void *)&c->global : c->own, NULL};
+        if (!t.row) return unknown_flag(c, arg, dp_span(arg + 1, strlen(arg) - 1), e);
+        if (t.row->type == DP_OPT_BOOL) {
+            if (arg[2]) return unknown_flag(c, arg, dp_span(arg + 1, strlen(arg) - 1), e);
+            return give(c, t, arg, "true", e);
+        }
+        if (arg[2]) return give(c, t, arg, arg + 2, e);
+    } else {
+        const char *name = arg + 2, *eq = strchr(name, '=');
+        struct dp_span s = dp_span(name, eq ? (size_t)(eq - name) : strlen(name));
+        t = find_flag(c, s);
+        bool negate = false;
+        if (!t.row && s.len > 3 && strncmp(s.ptr, "no-", 3) == 0) {
+            t = find_flag(c, dp_span(s.ptr + 3, s.len - 3));
+            negate = t.row && t.row->type == DP_OPT_BOOL;
+            if (!negate) t.row = NULL;
+        }
+        if (!t.row) return unknown_flag(c, arg, s, e);
+        if (negate && eq) DP_FAIL(e, USAGE, "%s takes no value", arg);
+        if (t.row->type == DP_OPT_BOOL && !eq) return give(c, t, arg, negate ? "false" : "true", e);
+        if (eq) return give(c, t, arg, eq + 1, e);
+    }
+    if (*i + 1 >= argc) DP_FAIL(e, USAGE, "%s wants a value", arg);
+    return give(c, t, arg, argv[++*i], e);
+}
+
+static int parse(struct dp_cli *c, int argc, char **argv, struct dp_err *e)
+{
+    bool words_only = false;
+    c->args = calloc((size_t)argc + 1, sizeof *c->args);
+    if (!c->args) DP_FAIL(e, NOMEM, "arguments");
+    for (int i = 1; i < argc; i++) {
+        const char *a = argv[i];
+        if (!words_only && strcmp(a, "--") == 0) words_only = true;
+        else if (!words_only && a[0] == '-' && a[1]) DP_TRY(parse_option(c, argc, argv, &i, e));
+        else if (!c->command) { /* the first word is the command */
+            for (const struct dp_command *const *k = dp_commands; *k; k++)
+                if (strcmp((*k)->name, a) == 0) c->command = *k;
+            if (!c->command) {
+                const char *words[64];
+                size_t n = 0;
+                for (const struct dp_command *const *k = dp_commands; *k && n < 64; k++) words[n++] = (*k)->name;
+                const char *near = dp_opt_nearest(dp_span_str(a), words, n);
+                if (near) DP_FAIL(e, USAGE, "there is no command \"%s\"; did you mean %s?", a, near);
+                DP_FAIL(e, USAGE, "there is no command \"%s\"; `dpipe --help` lists them", a);
+            }
+            if (c->command->own_size && !(c->own = calloc(1, c->command->own_size))) DP_FAIL(e, NOMEM, "options");
+            if (c->own) DP_TRY(dp_opt_defaults(c->command->rows, c->own, e));
+        } else c->args[c->nargs++] = a;
+    }
+    return DP_OK;
+}
+
+static int apply_flags(void *ctx, struct dp_options *o, struct dp_err *e)
+{
+    struct dp_cli *c = ctx;
+    for (size_t i = 0; i < c->flags; i++) {
+        const struct dp_flag *f = &c->flag[i];
+        DP_TRY(dp_opt_set(f->row, dp_options_section(o, f->section)->base, dp_span_str(f->value), f->name, e));
+    }
+    if (c->global.seed >= 0) { /* --seed goes to every section of the command that has one */
+        char text[24];
+        snprintf(text, sizeof text, "%lld", (long long)c->global.seed);
+        for (size_t i = 0; i < o->sections; i++) {
+            const struct dp_opt *r = takes_section(c->command, o->section[i].name) ? dp_opt_find(o->section[i].rows, dp_span_str("seed")) : NULL;
+            if (r) DP_TRY(dp_opt_set(r, o->section[i].base, dp_span_str(text), "--seed", e));
+        }
+    }
+    return DP_OK;
+}
+
+int dp_cli_road(struct dp_cli *c, bool write, struct dp_err *e)
+{
+    DP_TRY(dp_road_open(&c->road, c->global.workspace, &c->options, (int)c->global.threads, c->global.memory, write, apply_flags, c, e));
+    c->road.stop = c->stop;
+    c->road_open = true;
+    return DP_OK;
+}
+
+int dp_cli_options(struct dp_cli *c, struct dp_err *e)
+{
+    for (size_t i = 0; i < c->options.sections; i++) {
+        char env[64];
+        snprintf(env, sizeof env, "%s", c->options.section[i].name);
+        for (char *k = env; *k; k++)
+            if (*k == '.') *k = '_';
+        DP_TRY(dp_opt_environ(c->options.section[i].rows, c->options.section[i].base, env, e));
+    }
+    return apply_flags(c, &c->options, e);
+}
+
+int dp_cli_print(const struct dp_buf *b, struct dp_err *e)
+{
+    DP_TRY(dp_buf_check(b, "output", e));
+    if (fwrite(b->ptr ? b->ptr : "", 1, b->len, stdout) != b->len || fflush(stdout) != 0) DP_FAIL_SYS(e, "stdout");
+    return DP_OK;
+}
+
+int dp_cli_run_until(struct dp_cli *c, enum dp_step step, struct dp_err *e)
+{
+    DP_TRY(dp_cli_road(c, true, e));
+    DP_TRY(dp_road_plan(&c->road, true, e));
+    DP_TRY(dp_road_run(&c->road, step, e));
+    struct dp_buf b;
+    dp_buf_init(&b, 1 << 16);
+    if (c->global.json)
+        dp_buf_printf(&b, "{\"until\":\"%s\",\"made\":%llu,\"up_to_date\":%llu}\n", dp_step_name(step), (unsigned long long)c->road.made,
+                      (unsigned long long)c->road.found);
+    else if (!c->global.quiet)
+        dp_log(INFO, "run", "%s is up to date: %llu units made, %llu were there", dp_step_name(step), (unsigned long long)c->road.made,
+               (unsigned long long)c->road.found);
+    int rc = dp_cli_print(&b, e);
+    dp_buf_release(&b);
+    return rc;
+}
+
+static int set_up(struct dp_cli *c, struct dp_err *e)
+{
+    static const enum dp_log_level levels[] = {DP_LOG_ERROR, DP_LOG_WARN, DP_LOG_INFO, DP_LOG_DEBUG};
+    struct dp_global *g = &c->global;
+    dp_log_init(g->verbose ? DP_LOG_DEBUG : g->quiet && g->log_level > 1 ? DP_LOG_WARN : levels[g->log_level], (enum dp_log_format)g->log_format);
+    dp_progress_init(g->quiet ? DP_PROGRESS_QUIET : g->json ? DP_PROGRESS_JSON : DP_PROGRESS_AUTO);
+    DP_TRY(dp_cpu_init(e));
+    if (g->cpu) DP_TRY(dp_cpu_force(g->cpu, e));
+    if (g->threads == 0) g->threads = dp_cpu_count();
+    const struct dp_command *cmd = c->command;
+    if (!cmd) DP_FAIL(e, USAGE, "which command? `dpipe --help` lists them");
+    if ((int)c->nargs < cmd->args_min) DP_FAIL(e, USAGE, "dpipe %s wants %s; see `dpipe %s --help`", cmd->name, cmd->args, cmd->name);
+    if (cmd->args_max >= 0 && (int)c->nargs > cmd->args_max)
+        DP_FAIL(e, USAGE, "dpipe %s: \"%s\" is one argument too many", cmd->name, c->args[cmd->args_max]);
+    return DP_OK;
+}
+
+/* --help and --version need nothing else. */
+static bool answered(struct dp_cli *c)
+{
+    struct dp_buf b;
+    dp_buf_init(&b, 1 << 20);
+    if (c->global.version)
+        dp_buf_printf(&b, "dpipe %s (CPU level %s of %s)\n", DP_VERSION, dp_cpu_name(dp_cpu()), dp_cpu_name(dp_cpu_detected()));
+    else if (c->global.help && c->command) dp_help_command(c->command, &b);
+    else if (c->global.help) dp_help_all(&b);
+    if (b.len) fwrite(b.ptr, 1, b.len, stdout);
+    bool done = b.len > 0;
+    dp_buf_release(&b);
+    return done;
+}
+
+int main(int argc, char **argv)
+{
+    static struct dp_cli c; /* sections point into its options */
+    struct dp_err err = {0};
+    c.stop = &stopping;
+    c.road.ws.lock_fd = -1;
+    catch_signals();
+    int rc = dp_opt_defaults(dp_global_opts, &c.global, &err);
+    if (rc >= 0) rc = dp_opt_environ(dp_global_opts, &c.global, NULL, &err);
+    if (rc >= 0) rc = dp_options_init(&c.options, &err);
+    if (rc >= 0) rc = parse(&c, argc, argv, &err);
+    if (rc >= 0 && !answered(&c)) {
+        rc = set_up(&c, &err);
+        if (rc >= 0) rc = c.command->run(&c, &err);
+    }
+    if (rc < 0) dp_log_write(DP_LOG_ERROR, c.command ? c.command->name : "dpipe", "%s", err.msg[0] ? err.msg : dp_code_name(rc));
+    if (c.road_open) dp_road_close(&c.road);
+    dp_options_release(&c.options);
+    if (c.own) dp_opt_release(c.command->rows, c.own);
+    free(c.own);
+    free(c.flag);
+    free(c.args);
+    dp_opt_release(dp_global_opts, &c.global);
+    if (fflush(stdout) != 0 && rc >= 0) rc = DP_IO;
+    return rc < 0 ? dp_code_exit(rc) : 0;
+}

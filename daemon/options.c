@@ -1,0 +1,83 @@
+#include "daemon/options.h"
+
+#include "clean/stages.h"
+#include "dedup/signature.h"
+
+#include <stdio.h>
+
+/* The order is the road's: language before the rules that depend on it, C4 last because it rewrites the text. */
+static const struct dp_stage_type *const stages[] = {
+    &dp_stage_extract, &dp_stage_normalise, &dp_stage_language, &dp_stage_gopher_repetition, &dp_stage_gopher_quality, &dp_stage_c4, &dp_stage_signature,
+};
+enum { STAGES = sizeof stages / sizeof *stages };
+
+static const struct dp_opt tokenizer_opts[] = {
+    {.name = "file", .type = DP_OPT_STRING, .offset = offsetof(struct dp_tokenizer_options, file), .arg = "FILE",
+     .help = "use this tokenizer.json or .tiktoken instead of training one"},
+    DP_OPT_END,
+};
+static const struct dp_opt shards_opts[] = {
+    {.name = "bytes_per_shard", .type = DP_OPT_SIZE, .offset = offsetof(struct dp_shards_options, bytes_per_shard), .preset = "64M", .min = 1 << 16,
+     .max = 2147483648.0, .arg = "SIZE", .help = "text that goes into one shard; larger for larger corpora"},
+    DP_OPT_END,
+};
+
+static void add(struct dp_options *o, const char *name, const char *summary, const struct dp_opt *rows, void *base)
+{
+    DP_ASSERT(o->sections < DP_SECTIONS_MAX);
+    o->section[o->sections++] = (struct dp_section){name, summary, rows, base};
+}
+
+int dp_options_init(struct dp_options *o, struct dp_err *e)
+{
+    static const char *const clean_names[STAGES] = {"clean.extract", "clean.normalise", "clean.language", "clean.gopher_repetition",
+                                                    "clean.gopher_quality", "clean.c4", "dedup.signature"};
+    memset(o, 0, sizeof *o);
+    DP_TRY(dp_pipeline_init(&o->clean, stages, STAGES, DP_COL_ID | DP_COL_BYTES, e));
+    add(o, "ingest", "reading sources; limits against bombs", dp_ingest_opts, &o->ingest);
+    for (int i = 0; i < STAGES - 1; i++) add(o, clean_names[i], stages[i]->summary, stages[i]->opts, o->clean.ctx[i]);
+    add(o, "dedup", "exact and near duplicates", dp_dedup_opts, &o->dedup);
+    add(o, "dedup.signature", stages[STAGES - 1]->summary, stages[STAGES - 1]->opts, o->clean.ctx[STAGES - 1]);
+    add(o, "tokenizer", "a finished tokenizer, if there is one", tokenizer_opts, &o->tokenizer);
+    add(o, "train-bpe", "training the tokenizer", dp_bpe_train_opts, &o->bpe);
+    add(o, "shards", "token shards", shards_opts, &o->shards);
+    add(o, "feed", "how batches are drawn from the shards", dp_feed_opts, &o->feed);
+    add(o, "train", "the model and its training", dp_train_opts, &o->train);
+    for (size_t i = 0; i < o->sections; i++) {
+        const struct dp_section *s = &o->section[i];
+        int rc = dp_opt_defaults(s->rows, s->base, e);
+        if (rc < 0) {
+            dp_options_release(o);
+            return rc;
+        }
+    }
+    return DP_OK;
+}
+
+void dp_options_release(struct dp_options *o)
+{
+    for (size_t i = 0; i < o->sections; i++) {
+        const char *name = o->section[i].name;
+        if (strncmp(name, "clean.", 6) != 0 && strcmp(name, "dedup.signature") != 0) dp_opt_release(o->section[i].rows, o->section[i].base);
+    }
+    dp_pipeline_release(&o->clean);
+    dp_strings_release(&o->sources);
+    o->sections = 0;
+}
+
+const struct dp_section *dp_options_section(const struct dp_options *o, const char *name)
+{
+    for (size_t i = 0; i < o->sections; i++)
+        if (strcmp(o->section[i].name, name) == 0) return &o->section[i];
+    return NULL;
+}
+
+int dp_options_open(struct dp_options *o, struct dp_err *e)
+{
+    return dp_pipeline_open(&o->clean, e);
+}
+
+size_t dp_options_signature_stage(const struct dp_options *o)
+{
+    return o->clean.count - 1;
+}

@@ -1,0 +1,57 @@
+#include "daemon/road.h"
+
+#include "base/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char *const step_names[DP_STEPS] = {"ingest", "clean", "dedup", "train-bpe", "tokenize", "shard", "train"};
+
+const char *dp_step_name(enum dp_step s)
+{
+    return s < DP_STEPS ? step_names[s] : "?";
+}
+
+enum dp_step dp_step_parse(const char *name)
+{
+    int s = 0;
+    while (s < DP_STEPS && strcmp(name, step_names[s]) != 0) s++;
+    return (enum dp_step)s;
+}
+
+bool dp_road_stopped(const struct dp_road *r)
+{
+    return r->stop && atomic_load_explicit(r->stop, memory_order_relaxed);
+}
+
+int dp_road_open(struct dp_road *r, const char *dir, struct dp_options *o, int threads, uint64_t memory, bool write, dp_apply_fn apply,
+                 void *ctx, struct dp_err *e)
+{
+    memset(r, 0, sizeof *r);
+    r->ws.lock_fd = -1;
+    r->options = o;
+    r->threads = threads;
+    r->memory = memory;
+    int rc = dp_workspace_open(&r->ws, dir, write, e);
+    if (rc >= 0) rc = dp_recipe_load(r->ws.recipe, o->section, o->sections, &o->sources, e);
+    if (rc >= 0 && apply) rc = apply(ctx, o, e);
+    if (rc >= 0) rc = dp_options_open(o, e);
+    if (rc >= 0) rc = dp_pool_open(&r->pool, threads, e);
+    if (rc < 0) dp_road_close(r);
+    return rc;
+}
+
+int dp_road_run(struct dp_road *r, enum dp_step until, struct dp_err *e)
+{
+    static int (*const steps[DP_STEPS])(struct dp_road *, struct dp_err *) = {
+        [DP_STEP_DEDUP] = dp_road_dedup, [DP_STEP_TRAIN_BPE] = dp_road_train_bpe, [DP_STEP_TOKENIZE] = dp_road_tokenize,
+        [DP_STEP_SHARD] = dp_road_shard, [DP_STEP_TRAIN] = dp_road_train,
+    };
+    if (!r->units) DP_FAIL(e, CONFIG, "%s: no sources yet: list them in recipe.yaml or give them to `dpipe ingest`", r->ws.dir);
+    DP_TRY(dp_road_documents(r, until, e));
+    for (int s = DP_STEP_DEDUP; s <= (int)until; s++) {
+        if (dp_road_stopped(r)) DP_FAIL(e, STOPPED, "stopped; what is published stays, run again to go on");
+        DP_TRY(steps[s](r, e));
+    }
+    return DP_OK;
+}

@@ -1,0 +1,147 @@
+/* daemon/road.h - the road from sources to a model: what is there, what is missing, and making it.
+ *
+ * Every step's artifacts have a key: the hash of its inputs' digests, the options that matter to it, and its version. A step does
+ * exactly what has no artifact under its key. Steps, in order, and their artifacts in store/:
+ *
+ *   ingest      records-K.jsonl.zst   what each source holds: ids, positions, sizes, damage
+ *   clean       docs-K.jsonl.zst      documents;  drops-K.jsonl.zst: dropped ones with reason, value and limit
+ *   (signature) sig-K.bin             MinHash signatures of docs-K
+ *   dedup       keep-K-N.bin          decision for each document of docs N;  clusters-K.jsonl: the report
+ *   train-bpe   tokenizer-K.json, tokenizer-K.tiktoken
+ *   tokenize    shard-K-P.bin/.dpx    token shards of a group of docs;  tokens-K.json: counts by language
+ *   shard       manifest-K.json       the list of shards: the only truth of what exists
+ *   train       model-K.safetensors, loss-K.jsonl, loss-K.svg;  checkpoint-K-STEP.safetensors while it runs
+ *
+ * One pass makes ingest, clean and signature artifacts of a unit together. Threads: units run side by side, a large unit
+ * on several lanes; nothing of a result depends on it. This file is the broker: only it publishes. */
+#ifndef DP_DAEMON_ROAD_H
+#define DP_DAEMON_ROAD_H
+
+#include "base/thread.h"
+#include "base/workspace.h"
+#include "daemon/options.h"
+
+#include <stdatomic.h>
+
+enum dp_step { DP_STEP_INGEST, DP_STEP_CLEAN, DP_STEP_DEDUP, DP_STEP_TRAIN_BPE, DP_STEP_TOKENIZE, DP_STEP_SHARD, DP_STEP_TRAIN, DP_STEPS };
+const char *dp_step_name(enum dp_step s);
+/* DP_STEPS when there is no such step. */
+enum dp_step dp_step_parse(const char *name);
+
+/* A hash as text: keys of units and names of artifacts. */
+struct dp_key {
+    char hex[DP_HEX128];
+};
+
+struct dp_member {
+    char *path, *name, *prefix, *digest;
+    uint64_t bytes;
+};
+
+/* A unit of reading: one source file, or some files of a folder. */
+struct dp_unit {
+    struct dp_member *member;
+    size_t members;
+    uint64_t bytes;
+    char *what; /* for people */
+    struct dp_key ingest, docs, sig;
+};
+
+/* Some docs files that go into the same shards. */
+struct dp_group {
+    size_t first, count; /* units */
+    uint64_t bytes;
+    struct dp_key key;
+};
+
+struct dp_road {
+    struct dp_workspace ws;
+    struct dp_options *options;
+    struct dp_pool *pool;
+    int threads;
+    uint64_t memory;
+    atomic_bool *stop; /* set by a signal; may be NULL */
+
+    struct dp_unit *unit; /* in the order of (prefix, name, digest) */
+    size_t units;
+    struct dp_key dedup, bpe, shard, train;
+    struct dp_group *group;
+    size_t groups;
+    uint64_t made, found; /* units of any step made now, and found done */
+};
+
+/* Open a workspace and its recipe. `flags` are applied after the recipe: name=value rows of sections, by the command line. */
+typedef int (*dp_apply_fn)(void *ctx, struct dp_options *o, struct dp_err *e);
+int dp_road_open(struct dp_road *r, const char *dir, struct dp_options *o, int threads, uint64_t memory, bool write, dp_apply_fn apply,
+                 void *ctx, struct dp_err *e);
+void dp_road_close(struct dp_road *r);
+
+/* Register files and folders (digests are computed; unchanged files aren't read again). Adds roots that later runs look into again. */
+int dp_road_register(struct dp_road *r, const char *const *paths, size_t n, bool remember, struct dp_err *e);
+/* Look again into the recipe's sources and the remembered roots, then plan the units. */
+int dp_road_plan(struct dp_road *r, bool rescan, struct dp_err *e);
+/* Make everything up to and including `until`. */
+int dp_road_run(struct dp_road *r, enum dp_step until, struct dp_err *e);
+bool dp_road_stopped(const struct dp_road *r);
+
+/* Steps, called in order by dp_road_run; each sets its keys in r even when there is nothing to do. */
+int dp_road_documents(struct dp_road *r, enum dp_step until, struct dp_err *e);
+int dp_road_dedup(struct dp_road *r, struct dp_err *e);
+int dp_road_train_bpe(struct dp_road *r, struct dp_err *e);
+int dp_road_tokenize(struct dp_road *r, struct dp_err *e);
+int dp_road_shard(struct dp_road *r, struct dp_err *e);
+int dp_road_train(struct dp_road *r, struct dp_err *e);
+/* A step's key (or groups, with theirs), from the options and the keys before it. */
+int dp_road_dedup_key(struct dp_road *r, struct dp_err *e);
+int dp_road_train_bpe_key(struct dp_road *r, struct dp_err *e);
+int dp_road_groups(struct dp_road *r, struct dp_err *e);
+int dp_road_shard_key(struct dp_road *r, struct dp_err *e);
+int dp_road_train_key(struct dp_road *r, struct dp_err *e);
+/* Plan, and set the keys of every step whose inputs exist, without making anything. Returns the number of complete steps. */
+int dp_road_survey(struct dp_road *r, struct dp_err *e);
+
+/* --- for the steps --- */
+/* Hash of everything added. */
+struct dp_keyer {
+    struct dp_buf text;
+};
+void dp_keyer_init(struct dp_keyer *k, const char *step, uint32_t version);
+void dp_keyer_add(struct dp_keyer *k, const char *name, const char *value);
+void dp_keyer_options(struct dp_keyer *k, const char *section, const struct dp_opt *rows, const void *base);
+int dp_keyer_finish(struct dp_keyer *k, struct dp_key *key, struct dp_err *e);
+
+/* One artifact of a done unit: found by kind, its k-th. Strings are malloc'ed: release with dp_found_release. */
+struct dp_found {
+    char *name, *digest;
+    int64_t bytes, docs, payload;
+};
+int dp_road_find(struct dp_road *r, const char *stage, const char *key, const char *kind, size_t k, struct dp_found *f, struct dp_err *e);
+void dp_found_release(struct dp_found *f);
+/* Path in store/ of the same; malloc'ed, NULL when there is none (error filled). */
+char *dp_road_path(struct dp_road *r, const char *stage, const char *key, const char *kind, size_t k, struct dp_err *e);
+/* The keep file of a unit under r->dedup: its name, and its artifact (DP_EMPTY before the step). */
+void dp_keep_name(const struct dp_key *dedup, size_t unit, char out[80]);
+int dp_road_keep(struct dp_road *r, size_t unit, struct dp_found *f, struct dp_err *e);
+
+/* Publishing one unit: artifacts written to tmp/ under their final names, then all at once. */
+struct dp_publish {
+    struct dp_road *road;
+    int64_t unit, epoch;
+    const char *stage;
+    struct dp_key key;
+    struct dp_artifact a[64];
+    char name[64][96], digest[64][DP_HEX256];
+    size_t n;
+};
+/* DP_EMPTY when it is done already. */
+int dp_publish_claim(struct dp_publish *p, struct dp_road *r, const char *stage, const struct dp_key *key, const char *what, struct dp_err *e);
+/* Reserve the next artifact: its final name; *path is its place in tmp/, malloc'ed. The digest is filled by the caller into p->digest[i]. */
+int dp_publish_add(struct dp_publish *p, const char *kind, const char *name, char **path, size_t *i, struct dp_err *e);
+/* A whole small file. */
+int dp_publish_file(struct dp_publish *p, const char *kind, const char *name, struct dp_span content, struct dp_err *e);
+int dp_publish_commit(struct dp_publish *p, const char *const *parents, size_t nparents, const struct dp_unit_count *counts, size_t ncounts,
+                      struct dp_err *e);
+/* Remove what was written to tmp/ and give the unit back with the reason. */
+void dp_publish_abort(struct dp_publish *p, const struct dp_err *why);
+
+#endif

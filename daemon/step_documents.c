@@ -1,0 +1,262 @@
+/* ingest, clean and signatures: one pass a unit makes whatever of the three is missing.
+ *
+ * Units that are large against the work there is run one after the other, each on all lanes; the rest run side by side, one
+ * lane each, largest first. Either way a unit's artifacts are the same bytes. */
+#include "daemon/road.h"
+#include "daemon/unit_worker.h"
+
+#include "base/log.h"
+#include "base/progress.h"
+#include "base/fs.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct task {
+    struct dp_unit *unit;
+    bool records, docs, sig; /* missing */
+};
+
+struct pass {
+    struct dp_road *road;
+    struct task *task;
+    size_t tasks;
+    pthread_mutex_t mu;
+    int rc;
+    struct dp_err err;
+    int lanes;
+};
+
+struct member_ctx {
+    struct dp_road *road;
+    const struct dp_unit *unit;
+};
+
+static int open_member(void *ctx, size_t i, const char **name, const char **prefix, const char **digest, struct dp_err *e)
+{
+    const struct member_ctx *m = ctx;
+    const struct dp_member *k = &m->unit->member[i];
+    int fd = open(k->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    struct stat st;
+    if (fd < 0) DP_FAIL_SYS(e, "source %s: it was registered but can't be opened now; restore it or remove it from the recipe", k->path);
+    if (fstat(fd, &st) == 0 && (uint64_t)st.st_size != k->bytes) {
+        close(fd);
+        DP_FAIL(e, BUSY, "source %s changed while dpipe worked (%llu bytes, was %llu); run again", k->path, (unsigned long long)st.st_size,
+                (unsigned long long)k->bytes);
+    }
+    *name = k->name;
+    *prefix = k->prefix;
+    *digest = k->digest;
+    return fd;
+}
+
+static void progress(void *ctx, uint64_t bytes, uint64_t docs)
+{
+    (void)ctx;
+    dp_progress_add(bytes, docs);
+}
+
+static bool stop(void *ctx)
+{
+    return dp_road_stopped(((const struct member_ctx *)ctx)->road);
+}
+
+/* A descriptor for the artifact KIND-KEY.EXT in tmp/, and its index in p. */
+static int output(struct dp_publish *p, const char *kind, const struct dp_key *key, const char *ext, size_t *index, struct dp_err *e)
+{
+    char name[96], *path;
+    snprintf(name, sizeof name, "%s-%s.%s", kind, key->hex, ext);
+    DP_TRY(dp_publish_add(p, kind, name, &path, index, e));
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0) fd = dp_err_set(e, dp_code_of_errno(errno), errno, __FILE__, __LINE__, "%s: cannot create", path);
+    free(path);
+    return fd;
+}
+
+static void artifact(struct dp_publish *p, size_t i, const struct dp_unit_result *res, int out)
+{
+    memcpy(p->digest[i], res->out[out].digest, DP_HEX256);
+    p->a[i].docs = (int64_t)res->out[out].docs;
+    p->a[i].payload = (int64_t)res->out[out].payload;
+}
+
+/* What a unit's pass publishes: up to three catalog units. */
+struct claims {
+    struct dp_publish records, docs, sig;
+    bool has_records, has_docs, has_sig;
+};
+
+static int claim_all(struct claims *c, struct dp_road *r, const struct task *t, struct dp_err *e)
+{
+    int rc = DP_OK;
+    if (t->records) DP_TRY(rc = dp_publish_claim(&c->records, r, "ingest", &t->unit->ingest, t->unit->what, e));
+    c->has_records = t->records && rc == DP_OK;
+    if (t->docs) DP_TRY(rc = dp_publish_claim(&c->docs, r, "clean", &t->unit->docs, t->unit->what, e));
+    c->has_docs = t->docs && rc == DP_OK;
+    if (t->sig) DP_TRY(rc = dp_publish_claim(&c->sig, r, "signature", &t->unit->sig, t->unit->what, e));
+    c->has_sig = t->sig && rc == DP_OK;
+    return DP_OK;
+}
+
+static void abort_all(struct claims *c, const struct dp_err *e)
+{
+    if (c->has_records) dp_publish_abort(&c->records, e);
+    if (c->has_docs) dp_publish_abort(&c->docs, e);
+    if (c->has_sig) dp_publish_abort(&c->sig, e);
+}
+
+static int open_outputs(struct claims *c, const struct dp_unit *u, int out[DP_OUTS], size_t at[DP_OUTS], struct dp_err *e)
+{
+    if (c->has_records) DP_TRY(out[DP_OUT_RECORDS] = output(&c->records, "records", &u->ingest, "jsonl.zst", &at[DP_OUT_RECORDS], e));
+    if (c->has_docs) {
+        DP_TRY(out[DP_OUT_DOCS] = output(&c->docs, "docs", &u->docs, "jsonl.zst", &at[DP_OUT_DOCS], e));
+        DP_TRY(out[DP_OUT_DROPS] = output(&c->docs, "drops", &u->docs, "jsonl.zst", &at[DP_OUT_DROPS], e));
+    }
+    if (c->has_sig) DP_TRY(out[DP_OUT_SIG] = output(&c->sig, "sig", &u->sig, "bin", &at[DP_OUT_SIG], e));
+    return DP_OK;
+}
+
+static int commit_all(struct claims *c, struct dp_road *r, const struct dp_unit *u, const struct dp_unit_result *res, const size_t at[DP_OUTS],
+                      struct dp_err *e)
+{
+    const struct dp_pipeline *clean = &r->options->clean;
+    if (c->has_records) {
+        const char *parents[DP_PIPELINE_STAGES_MAX];
+        size_t n = 0;
+        for (; n < u->members && n < DP_PIPELINE_STAGES_MAX; n++) parents[n] = u->member[n].digest;
+        struct dp_unit_count count = {"ingest", &res->counts[0]};
+        artifact(&c->records, at[DP_OUT_RECORDS], res, DP_OUT_RECORDS);
+        DP_TRY(dp_publish_commit(&c->records, parents, n, &count, 1, e));
+        c->has_records = false;
+    }
+    if (c->has_docs) {
+        size_t n = dp_options_signature_stage(r->options);
+        struct dp_unit_count counts[DP_PIPELINE_STAGES_MAX];
+        for (size_t i = 0; i < n; i++) counts[i] = (struct dp_unit_count){clean->type[i]->name, &res->counts[i + 1]};
+        const char *parent = u->ingest.hex;
+        artifact(&c->docs, at[DP_OUT_DOCS], res, DP_OUT_DOCS);
+        artifact(&c->docs, at[DP_OUT_DROPS], res, DP_OUT_DROPS);
+        DP_TRY(dp_publish_commit(&c->docs, &parent, 1, counts, n, e));
+        c->has_docs = false;
+    }
+    if (c->has_sig) {
+        const char *parent = u->docs.hex;
+        artifact(&c->sig, at[DP_OUT_SIG], res, DP_OUT_SIG);
+        DP_TRY(dp_publish_commit(&c->sig, &parent, 1, NULL, 0, e));
+        c->has_sig = false;
+    }
+    return DP_OK;
+}
+
+static int run_task(struct dp_road *r, const struct task *t, int lanes, struct dp_err *e)
+{
+    struct dp_unit *u = t->unit;
+    struct claims *c = calloc(1, sizeof *c);
+    struct dp_unit_result *res = calloc(1, sizeof *res);
+    int out[DP_OUTS] = {-1, -1, -1, -1};
+    size_t at[DP_OUTS] = {0};
+    char *docs_path = NULL;
+    int rc = c && res ? DP_OK : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "unit %s", u->what);
+    if (rc >= 0) rc = claim_all(c, r, t, e);
+    if (rc >= 0) {
+        rc = open_outputs(c, u, out, at, e);
+        if (rc < 0)
+            for (int i = 0; i < DP_OUTS; i++)
+                if (out[i] >= 0) close(out[i]);
+    }
+    if (rc >= 0 && c->has_sig && !c->has_docs) {
+        docs_path = dp_road_path(r, "clean", u->docs.hex, "docs", 0, e);
+        if (docs_path) rc = dp_unit_sign(docs_path, &r->options->clean, out[DP_OUT_SIG], res, e);
+        else {
+            close(out[DP_OUT_SIG]);
+            rc = DP_NOTFOUND;
+        }
+        dp_progress_add(u->bytes, 0);
+    } else if (rc >= 0 && (c->has_records || c->has_docs)) {
+        struct member_ctx m = {r, u};
+        size_t sig = dp_options_signature_stage(r->options);
+        struct dp_unit_job job = {.ingest = &r->options->ingest, .clean = &r->options->clean, .stages = !c->has_docs ? 0 : c->has_sig ? sig + 1 : sig,
+                                  .lanes = lanes, .members = u->members, .open_member = open_member, .progress = progress, .stop = stop, .ctx = &m};
+        memcpy(job.out, out, sizeof out);
+        rc = dp_unit_run(&job, res, e);
+    }
+    if (rc >= 0) rc = commit_all(c, r, u, res, at, e);
+    if (rc < 0) {
+        if (rc != DP_STOPPED) dp_err_prefix(e, "unit %s", u->what);
+        if (c) abort_all(c, e);
+    }
+    free(docs_path);
+    free(c);
+    free(res);
+    return rc;
+}
+
+static void pass_task(void *ctx, size_t i, int worker)
+{
+    struct pass *p = ctx;
+    struct dp_err err = {0};
+    (void)worker;
+    pthread_mutex_lock(&p->mu);
+    bool go = p->rc >= 0 || p->rc == DP_BUSY || p->rc == DP_NOTFOUND;
+    pthread_mutex_unlock(&p->mu);
+    if (!go || dp_road_stopped(p->road)) return;
+    int rc = run_task(p->road, &p->task[i], p->lanes, &err);
+    pthread_mutex_lock(&p->mu);
+    p->road->made += rc >= 0;
+    if (rc < 0 && p->rc >= 0) {
+        p->rc = rc;
+        p->err = err;
+    } else if (rc < 0) dp_log(ERROR, "run", "%s", err.msg);
+    pthread_mutex_unlock(&p->mu);
+}
+
+static int larger_first(const void *a, const void *b)
+{
+    const struct task *x = a, *y = b;
+    if (x->unit->bytes != y->unit->bytes) return x->unit->bytes < y->unit->bytes ? 1 : -1;
+    return x->unit < y->unit ? -1 : x->unit > y->unit;
+}
+
+int dp_road_documents(struct dp_road *r, enum dp_step until, struct dp_err *e)
+{
+    struct pass p = {.road = r, .mu = PTHREAD_MUTEX_INITIALIZER, .task = calloc(r->units + 1, sizeof *p.task)};
+    uint64_t bytes = 0;
+    if (!p.task) DP_FAIL(e, NOMEM, "list of %zu units", r->units);
+    for (size_t i = 0; i < r->units; i++) {
+        struct dp_unit *u = &r->unit[i];
+        struct task t = {.unit = u, .records = !dp_catalog_is_done(r->ws.catalog, "ingest", u->ingest.hex)};
+        if (until >= DP_STEP_CLEAN) {
+            t.docs = !dp_catalog_is_done(r->ws.catalog, "clean", u->docs.hex);
+            t.sig = until >= DP_STEP_DEDUP && !dp_catalog_is_done(r->ws.catalog, "signature", u->sig.hex);
+        }
+        if (!t.records && !t.docs && !t.sig) {
+            r->found++;
+            continue;
+        }
+        p.task[p.tasks++] = t;
+        bytes += u->bytes;
+    }
+    if (p.tasks) {
+        qsort(p.task, p.tasks, sizeof *p.task, larger_first);
+        dp_progress_begin(until >= DP_STEP_CLEAN ? "clean" : "ingest", "B", bytes);
+        size_t i = 0;
+        p.lanes = r->threads;
+        for (; r->threads > 1 && i < p.tasks && p.task[i].unit->bytes > bytes / (uint64_t)(2 * r->threads); i++) pass_task(&p, i, 0);
+        p.lanes = 1;
+        struct task *all = p.task;
+        p.task += i;
+        dp_pool_run(r->pool, p.tasks - i, pass_task, &p);
+        p.task = all;
+        dp_progress_end();
+    }
+    free(p.task);
+    if (p.rc < 0) {
+        *e = p.err;
+        return p.rc;
+    }
+    if (dp_road_stopped(r)) DP_FAIL(e, STOPPED, "stopped; what is published stays, run again to go on");
+    return DP_OK;
+}

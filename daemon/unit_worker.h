@@ -1,0 +1,43 @@
+/* daemon/unit_worker.h - a unit in, documents and counts out. What `dpipe run` calls on a thread and the daemon in a sandboxed process.
+ *
+ * A worker gets descriptors, never paths: members are opened for it one after the other, outputs are open. It knows no catalog. */
+#ifndef DP_DAEMON_UNIT_WORKER_H
+#define DP_DAEMON_UNIT_WORKER_H
+
+#include "base/docs.h"
+#include "base/pipeline.h"
+#include "ingest/reader.h"
+
+#include <stdatomic.h>
+
+enum { DP_OUT_RECORDS, DP_OUT_DOCS, DP_OUT_DROPS, DP_OUT_SIG, DP_OUTS };
+
+struct dp_unit_job {
+    const struct dp_ingest_options *ingest;
+    const struct dp_pipeline *clean;
+    size_t stages;   /* how many stages of it to run: 0 for ingest alone, all with signatures */
+    int lanes;
+    size_t members;
+    /* Open member i for reading, or a negative code. The worker closes it. */
+    int (*open_member)(void *ctx, size_t i, const char **name, const char **prefix, const char **digest, struct dp_err *e);
+    void (*progress)(void *ctx, uint64_t bytes, uint64_t docs);
+    bool (*stop)(void *ctx);
+    void *ctx;
+    int out[DP_OUTS]; /* descriptors at offset 0, owned by the worker from now on; -1: not wanted */
+};
+
+struct dp_unit_result {
+    struct dp_stage_counts counts[DP_PIPELINE_STAGES_MAX + 1]; /* [0]: reading */
+    struct {
+        char digest[DP_HEX256];
+        uint64_t docs, payload; /* lines; bytes of text */
+    } out[DP_OUTS];
+    uint64_t damaged;
+};
+
+int dp_unit_run(const struct dp_unit_job *job, struct dp_unit_result *res, struct dp_err *e);
+
+/* Signatures of a finished docs file: when only the options of dedup.signature changed. */
+int dp_unit_sign(const char *docs_path, const struct dp_pipeline *clean, int sig_fd, struct dp_unit_result *res, struct dp_err *e);
+
+#endif

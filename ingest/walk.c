@@ -1,0 +1,134 @@
+/* Entries of a folder are read whole and sorted, folders as if their name ended with "/": visiting them in that order gives the
+ * bytewise order of all relative paths without holding more than one folder a level. */
+#include "ingest/reader.h"
+
+#include "base/fs.h"
+
+#include <dirent.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { DEPTH_MAX = 256 };
+
+struct entry {
+    char *key; /* name, with "/" behind folders */
+    uint64_t size;
+};
+
+struct walk {
+    int (*fn)(void *ctx, const char *path, const char *relative, uint64_t size);
+    void *ctx;
+    char *root; /* real path, with "/" */
+};
+
+static int by_key(const void *a, const void *b)
+{
+    return strcmp(((const struct entry *)a)->key, ((const struct entry *)b)->key);
+}
+
+/* A link counts when it leads to a regular file inside the root. */
+static bool link_inside(const struct walk *w, const char *path)
+{
+    char *real = realpath(path, NULL);
+    bool inside = real && strncmp(real, w->root, strlen(w->root)) == 0;
+    free(real);
+    return inside;
+}
+
+/* What an entry is: *key stays NULL when it isn't wanted. */
+static int look(const struct walk *w, const char *dir, const char *name, struct entry *en, struct dp_err *e)
+{
+    struct stat st;
+    char *path = dp_fs_join(dir, name);
+    en->key = NULL;
+    if (!path) DP_FAIL(e, NOMEM, "%s: its entries", dir);
+    bool there = lstat(path, &st) == 0;
+    if (there && S_ISLNK(st.st_mode)) there = link_inside(w, path) && stat(path, &st) == 0 && !S_ISDIR(st.st_mode);
+    free(path);
+    if (!there || (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))) return DP_OK;
+    size_t n = strlen(name);
+    if (!(en->key = malloc(n + 2))) DP_FAIL(e, NOMEM, "%s: its entries", dir);
+    memcpy(en->key, name, n + 1);
+    if (S_ISDIR(st.st_mode)) memcpy(en->key + n, "/", 2);
+    en->size = (uint64_t)st.st_size;
+    return DP_OK;
+}
+
+static int read_folder(const struct walk *w, const char *dir, struct entry **list, size_t *count, struct dp_err *e)
+{
+    size_t cap = 0;
+    DIR *d = opendir(dir);
+    if (!d) DP_FAIL_SYS(e, "%s: cannot list the folder", dir);
+    int rc = DP_OK;
+    for (;;) {
+        errno = 0;
+        struct dirent *de = readdir(d);
+        if (!de) {
+            if (errno) DP_GOTO_SYS(e, "%s: cannot list the folder", dir);
+            break;
+        }
+        if (de->d_name[0] == '.') continue;
+        if (*count == cap) {
+            cap = cap ? cap * 2 : 64;
+            struct entry *t = realloc(*list, cap * sizeof *t);
+            if (!t) DP_GOTO(e, NOMEM, "%s: its entries", dir);
+            *list = t;
+        }
+        DP_TRY_OUT(look(w, dir, de->d_name, &(*list)[*count], e));
+        if ((*list)[*count].key) ++*count;
+    }
+    if (*count) qsort(*list, *count, sizeof **list, by_key);
+out:
+    closedir(d);
+    return rc;
+}
+
+static int walk_folder(const struct walk *w, const char *dir, const char *relative, int depth, struct dp_err *e)
+{
+    struct entry *list = NULL;
+    size_t count = 0;
+    char *path = NULL, *below = NULL;
+    if (depth > DEPTH_MAX) DP_FAIL(e, LIMIT, "%s: more than %d folders inside each other", dir, DEPTH_MAX);
+    int rc = read_folder(w, dir, &list, &count, e);
+    for (size_t i = 0; rc == DP_OK && i < count; i++) {
+        size_t n = strlen(list[i].key);
+        bool folder = list[i].key[n - 1] == '/';
+        if (folder) list[i].key[n - 1] = 0;
+        path = dp_fs_join(dir, list[i].key);
+        below = relative[0] ? dp_fs_join(relative, list[i].key) : strdup(list[i].key);
+        if (!path || !below) rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "%s: its entries", dir);
+        else if (folder) rc = walk_folder(w, path, below, depth + 1, e);
+        else rc = w->fn(w->ctx, path, below, list[i].size);
+        free(path);
+        free(below);
+    }
+    for (size_t i = 0; i < count; i++) free(list[i].key);
+    free(list);
+    return rc;
+}
+
+int dp_walk(const char *path, int (*fn)(void *ctx, const char *path, const char *relative, uint64_t size), void *ctx, struct dp_err *e)
+{
+    struct stat st;
+    if (stat(path, &st) != 0) DP_FAIL_SYS(e, "%s: cannot open", path);
+    if (S_ISREG(st.st_mode)) return fn(ctx, path, "", (uint64_t)st.st_size);
+    if (!S_ISDIR(st.st_mode)) DP_FAIL(e, USAGE, "%s is neither a file nor a folder", path);
+    struct walk w = {fn, ctx, NULL};
+    char *real = realpath(path, NULL);
+    if (!real) DP_FAIL_SYS(e, "%s: cannot resolve", path);
+    size_t n = strlen(real);
+    w.root = malloc(n + 2);
+    int rc;
+    if (w.root) {
+        memcpy(w.root, real, n + 1);
+        if (real[n - 1] != '/') memcpy(w.root + n, "/", 2);
+        rc = walk_folder(&w, path, "", 0, e);
+    } else {
+        rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "%s: its path", path);
+    }
+    free(w.root);
+    free(real);
+    return rc;
+}

@@ -1,0 +1,44 @@
+/* shards/export.h - write a data set in the formats of other trainers.
+ *
+ *   format     files for the prefix P             read by
+ *   megatron   P.bin, P.idx                       Megatron-LM, NeMo (IndexedDataset version 1)
+ *   llmc       P_000000.bin, P_000001.bin...      llm.c (magic 20240520: u16; 20240801: u32)
+ *   nanogpt    P.bin                              nanoGPT (u16; vocabularies to 65,536 only)
+ *   datatrove  P.ds, P.ds.index, P.ds.metadata    datatrove, nanotron
+ *   olmo       P.npy, P.csv.gz                    OLMo-core (no header in spite of its suffix)
+ *
+ * Ids are the shards' in manifest order, EOTs included. Each file is written beside its place and
+ * renamed, the one that a reader opens first last; so a name is absent or complete. Every frame's
+ * checksum is tested before its ids are written.
+ * Memory: one frame and the maps. Thread-safety: one caller per output. Byte layouts:
+ * docs/formats/shard.md. */
+#ifndef DP_SHARDS_EXPORT_H
+#define DP_SHARDS_EXPORT_H
+
+#include "base/err.h"
+#include "base/opt.h"
+
+#include <stdint.h>
+
+enum dp_export_format {
+    DP_EXPORT_MEGATRON,
+    DP_EXPORT_LLMC,
+    DP_EXPORT_NANOGPT,
+    DP_EXPORT_DATATROVE,
+    DP_EXPORT_OLMO
+};
+
+struct dp_export_options {
+    int64_t
+        file_tokens; /* llmc: ids of one file at most; lowered to what its readers can address */
+};
+extern const struct dp_opt dp_export_opts[];
+
+/* `out` is the prefix P; its folder must exist. Existing files are replaced. NULL options are the
+ * defaults. */
+int dp_export(enum dp_export_format format, const char *manifest_path, const char *out,
+              const struct dp_export_options *o, struct dp_err *e);
+/* Format of a name ("megatron"...); DP_USAGE lists them. */
+int dp_export_format_parse(const char *name, enum dp_export_format *out, struct dp_err *e);
+
+#endif

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# The command line: help, mistypings, exit statuses, bad input.
+set -u; cd "$(dirname "$0")/../.."; . tests/lib.sh
+expect 0 "$DPIPE" --help; says "$work/out" "train-bpe"
+expect 0 "$DPIPE" --version; says "$work/out" "dpipe 0."
+for c in $("$DPIPE" help --commands); do expect 0 "$DPIPE" "$c" --help; says "$work/out" "usage: dpipe $c"; expect 0 "$DPIPE" help --man "$c"; says "$work/out" ".SH SYNOPSIS"; done
+expect 0 "$DPIPE" help --completion bash; says "$work/out" "complete"; bash -n "$work/out" && ok || bad "bash can't read the completion"
+expect 64 "$DPIPE" ingset; says "$work/err" "did you mean ingest?"
+expect 64 "$DPIPE"; expect 64 "$DPIPE" run --untl train -w "$work"; says "$work/err" "--until"
+expect 64 "$DPIPE" run --until trian -w "$work"; says "$work/err" "did you mean train"
+expect 64 "$DPIPE" run --threads many; expect 64 "$DPIPE" status extra
+expect 78 "$DPIPE" status -w "$work/none"; says "$work/err" "dpipe init"
+expect 0 "$DPIPE" init "$work/w"; expect 0 "$DPIPE" init "$work/w"; says "$work/err" "stays as it is"
+expect 78 "$DPIPE" run -w "$work/w"; says "$work/err" "no sources"
+expect 66 "$DPIPE" ingest -w "$work/w" "$work/absent"; says "$work/err" "absent"
+expect 66 "$DPIPE" verify -w "$work/w"; expect 66 "$DPIPE" generate -w "$work/w"
+# The recipe that init writes is read back, and read with everything uncommented too.
+expect 0 "$DPIPE" status -w "$work/w"
+sed -i 's/^#\( *[a-z_0-9]*:\)/\1/' "$work/w/recipe.yaml"; expect 0 "$DPIPE" status -w "$work/w"
+printf 'train-bpe:\n  vocabsize: 5\n' >"$work/w/recipe.yaml"; expect 78 "$DPIPE" status -w "$work/w"; says "$work/err" "recipe.yaml:2"; says "$work/err" "did you mean vocab_size"
+printf 'train-bpe: {vocab_size: many}\n' >"$work/w/recipe.yaml"; expect 78 "$DPIPE" status -w "$work/w"; says "$work/err" "no whole number"
+printf 'a: [\n' >"$work/w/recipe.yaml"; expect 78 "$DPIPE" status -w "$work/w"; says "$work/err" "not YAML"
+printf 'train: {steps: 5}\n' >"$work/w/recipe.yaml"; DPIPE_TRAIN_STEPS=x expect 64 "$DPIPE" status -w "$work/w"; says "$work/err" "DPIPE_TRAIN_STEPS"
+# A writer at work keeps others out; readers may look.
+exec 9>"$work/w/lock"; flock -n 9; expect 75 "$DPIPE" run -w "$work/w"; expect 0 "$DPIPE" status -w "$work/w"; exec 9>&-
+# Train on files, encode, decode.
+words 5 4000 >"$work/t.txt"
+expect 0 "$DPIPE" train-bpe -q --vocab-size 400 --split gpt2 -o "$work/tok" "$work/t.txt"
+for f in tokenizer.json vocab.json merges.txt tokenizer.tiktoken report.json; do [ -s "$work/tok/$f" ] && ok || bad "no $f"; done
+printf '{"text":"the water of the river <|endoftext|> \\u00e9\\n"}\n' | expect 0 "$DPIPE" tokenize --tokenizer "$work/tok/tokenizer.json" --jsonl; cp "$work/out" "$work/ids"
+expect 0 "$DPIPE" detokenize --tokenizer "$work/tok/tokenizer.json" --jsonl "$work/ids"; says "$work/out" '{"text":"the water of the river <|endoftext|> é\n"}'
+printf '{"text":"x"}\n' | expect 0 "$DPIPE" tokenize --tokenizer "$work/tok/tokenizer.json" --jsonl --count; says "$work/out" '{"count":1}'
+printf '{"no":1}\n' | expect 65 "$DPIPE" tokenize --tokenizer "$work/tok/tokenizer.json" --jsonl; says "$work/err" "line 1"
+printf '{"ids":[99999]}\n' | expect 65 "$DPIPE" detokenize --tokenizer "$work/tok/tokenizer.json"
+printf '{"model":' >"$work/bad.json"; printf 'x\n' | expect 65 "$DPIPE" tokenize --tokenizer "$work/bad.json"
+expect 64 "$DPIPE" train-bpe --vocab-size 100 -o "$work/tok2" "$work/t.txt"; : >"$work/empty"; expect 65 "$DPIPE" train-bpe -o "$work/tok2" "$work/empty"
+for f in gpt2 llama; do expect 0 "$DPIPE" train --verify tests/data/trainer/$f.safetensors; says "$work/out" '"ok":true'; done
+expect 65 "$DPIPE" train --verify "$work/t.txt"
+finish

@@ -1,0 +1,267 @@
+#!/usr/bin/env python3
+"""Compare dpipe's tokenizer with tiktoken, Hugging Face tokenizers and rustbpe, through libdpipe.so.
+
+  tokenizer_parity.py frozen                     write tests/data/tokenizer/ (what the unit tests compare with; no dpipe code involved)
+  tokenizer_parity.py cases VOCABS [N] [SEED]    N random adversarial texts: pieces against HF's regex engine, ids against tiktoken and HF
+  tokenizer_parity.py text VOCABS FILE           ids of a file in 64 KB documents against tiktoken (and HF for its first 4 MB)
+  tokenizer_parity.py train FILE VOCAB           merges against HF (hf) and rustbpe (bytes), then ids of the trained one against HF
+VOCABS is a folder with {gpt2,cl100k_base,o200k_base}.{tiktoken,json}; pip packages: tokenizers tiktoken rustbpe. Needs `make` (build/release/libdpipe.so);
+DPIPE_LIB names another. Exit status 1 at the first difference, 77 when a package or the library is missing."""
+import base64, ctypes as C, json, os, random, sys, time
+
+try:
+    import rustbpe, tiktoken
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers, decoders
+except ImportError as e:
+    print('skipped:', e); sys.exit(77)
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+DATA = os.path.join(ROOT, 'tests/data/tokenizer')
+SPLITS = ['gpt2', 'cl100k', 'o200k', 'qwen2']
+TAIL = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+SUF = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+UP, LOW = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+PAT = {'gpt2': r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+       'cl100k': SUF + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}" + TAIL,
+       'o200k': rf"[^\r\n\p{{L}}\p{{N}}]?{UP}*{LOW}+{SUF}?|[^\r\n\p{{L}}\p{{N}}]?{UP}+{LOW}*{SUF}?|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+       'qwen2': SUF + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}" + TAIL}
+
+# ---- texts ----
+ATOMS = ([' ', '  ', '   ', '\n', '\n\n', '\r\n', '\r', '\t', '\v', '\f', '\x1c', '\x1f', '\u0085', '\u00a0', '\u1680', '\u180e', '\u2003', '\u200b',
+          '\u2028', '\u2029', '\u202f', '\u205f', '\u3000', '\ufeff', '\u2060'] * 3
+         + ["'", "''", "'s", "'S", "'ſ", "'t", "'re", "'RE", "'rE", "'ve", "'vE", "'ll", "'LL", "'l", "'d", "'m", "'r", "'v", "’s", "`s"] * 2
+         + list('aAzZbsSſ') + ['the', 'The', 'THE', 'don', 'camelCase', 'HTMLParser', 'iPhone', 'ABCdef', 'x' * 20]
+         + ['1', '12', '123', '1234', '12345678', '٣', '५', '½', 'Ⅷ', '²', '①', '〇', '𝟘', '𐄇', '፲']
+         + list('.,;!?/\\-_=+#@*()[]{}<>|~$€%^&"') + ['//', '/\n', '!\n/', '...', '---', '{\n', '});\n\n', '/*', '*/', '!\r\n', '?/\r/']
+         + ['é', 'e\u0301', 'É', 'ß', 'ẞ', 'ñ', 'ø', 'ǅ', 'ǲ', 'ᾈ', 'ʰ', 'ˇ', 'ⁿ', 'ª', 'Ω', 'я', 'Я', 'Привет', 'ЁЖ', 'İ', 'ı', 'K']
+         + ['中', '日本語', 'ひらがな', 'カタカナ', '한국어', '한', 'ไทย', 'ภาษา', 'हिन्दी', 'क्', 'שלום', 'עִבְרִית', 'العربية', 'مُ', 'ქართული', 'Ⴀ', 'Ა', 'ა']
+         + ['\u0301', '\u0327\u0308', '\u20dd', '\u093f', '\u0903', '\ufe0f', '\U000e0100', '\u1ab0', '\u0345']
+         + ['😀', '👩\u200d👩\u200d👧', '🇩🇪', '❤️', '👍🏽', '\u200d', '©', '™', '°', '→', '∑', '─', '\u00ad', '\x00', '\x7f', '\x80', '\ue000', '\U0010ffff', '\ufffd']
+         + ['\U00031350', '\U0002ebf0', '\u1c89', '\u1c8a', '\U0001e4d0', '\U00010d40', '\U000105c0', '\ua7cb', '\ua7da', '\U00016d40', '\U0001d400', '\U0001d4b6', '\U00010400', '\U00010428', '\u0378'])
+
+
+def random_text(r):
+    k = r.choice([1, 2, 2, 3, 3, 4, 5, 6, 8, 12, 20])
+    if r.random() < .15:  # few atoms, much repeated: runs and their ends
+        few = r.sample(ATOMS, 2)
+        return ''.join(r.choice(few) for _ in range(k * 2))
+    if r.random() < .1:
+        return ''.join(chr(c) for c in (r.choice([r.randrange(0x3000), r.randrange(0xd800), r.randrange(0x10000, 0x32400)]) for _ in range(k))
+                       if not 0xd800 <= c < 0xe000 and c not in UNICODE_17)
+    return ''.join(r.choice(ATOMS) for _ in range(k))
+
+
+UNICODE_17 = set()  # code points whose class differs between the engines and Unicode 16 would go here; none is known
+
+# ---- references ----
+ENC = {'gpt2': 'gpt2', 'cl100k_base': 'cl100k', 'o200k_base': 'o200k'}
+
+
+def hf_pieces(split, text, _cache={}):
+    if split not in _cache: _cache[split] = pre_tokenizers.Split(Regex(PAT[split]), 'isolated')
+    ends, at = [], 0
+    for piece, _ in _cache[split].pre_tokenize_str(text):
+        at += len(piece.encode()); ends.append(at)
+    assert at == len(text.encode())
+    return ends
+
+
+def ranks(path):
+    return {base64.b64decode(a): int(b) for a, b in (l.split() for l in open(path, 'rb'))}
+
+
+def tik(folder, enc):
+    from tiktoken_ext import openai_public as op
+    op.load_tiktoken_bpe = lambda *a, **k: ranks(f'{folder}/{enc}.tiktoken')
+    return tiktoken.Encoding(**op.ENCODING_CONSTRUCTORS['r50k_base' if enc == 'gpt2' else enc]())
+
+
+def hf_train(texts, vocab, split, specials=('<|endoftext|>',)):
+    t = Tokenizer(models.BPE())
+    t.pre_tokenizer = (pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True) if split == 'gpt2' else pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(PAT[split]), 'isolated'), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]))
+    t.decoder = decoders.ByteLevel()
+    t.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=vocab, min_frequency=0, special_tokens=list(specials), show_progress=False,
+                                                     initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    return t
+
+
+def hf_merges(t):
+    d = json.loads(t.to_str())
+    v = d['model']['vocab']
+    return [(v[a], v[b], v[a + b]) for a, b in (m if isinstance(m, list) else m.split(' ') for m in d['model']['merges'])]
+
+# ---- dpipe ----
+class Span(C.Structure): _fields_ = [('ptr', C.c_char_p), ('len', C.c_size_t)]
+class Err(C.Structure): _fields_ = [('code', C.c_int), ('sys', C.c_int), ('line', C.c_int), ('file', C.c_char_p), ('msg', C.c_char * 480)]
+class Ids(C.Structure): _fields_ = [('ptr', C.POINTER(C.c_uint32)), ('len', C.c_size_t), ('cap', C.c_size_t)]
+class Opts(C.Structure): _fields_ = [('vocab_size', C.c_int64), ('split', C.c_int), ('tie', C.c_int), ('special_tokens', C.c_char_p),
+                                     ('min_count', C.c_int64), ('token_bytes_max', C.c_int64)]
+
+
+def span(b): return Span(b, len(b))
+
+
+class Dpipe:
+    def __init__(self):
+        path = os.environ.get('DPIPE_LIB', os.path.join(ROOT, 'build/release/libdpipe.so'))
+        if not os.path.exists(path): print('skipped: no', path); sys.exit(77)
+        self.l, self.e = C.CDLL(path), Err()
+
+    def call(self, name, *a):
+        rc = getattr(self.l, name)(*a, C.byref(self.e))
+        if rc < 0: raise RuntimeError(f'{name}: {self.e.msg.decode()}')
+
+    def pieces(self, split, b):
+        ends, pos, out = (C.c_size_t * 7)(), C.c_size_t(0), []
+        self.l.dp_split_run.restype = C.c_size_t
+        while n := self.l.dp_split_run(SPLITS.index(split), span(b), C.byref(pos), ends, C.c_size_t(7)): out += ends[:n]
+        return out
+
+    def load(self, path, split=None):
+        t = C.c_void_p()
+        self.call('dp_tokenizer_load_file', C.byref(t), path.encode(), split.encode() if split else None)
+        return t
+
+    def encoder(self, t):
+        c = C.c_void_p()
+        self.call('dp_encoder_open', C.byref(c), t, C.c_size_t(0), 0)
+        return c
+
+    def encode(self, c, b):
+        ids = Ids()
+        self.call('dp_encode', c, span(b), C.byref(ids))
+        out = ids.ptr[:ids.len] if ids.len else []
+        self.l.dp_ids_release(C.byref(ids))
+        return out
+
+    def train(self, texts, vocab, split, tie, specials=b'<|endoftext|>'):
+        c, t = C.c_void_p(), C.c_void_p()
+        self.call('dp_bpe_counter_open', C.byref(c), SPLITS.index(split))
+        for x in texts: self.call('dp_bpe_counter_add', c, span(x.encode()))
+        o = Opts(vocab, SPLITS.index(split), tie, specials, 1, 0)
+        self.call('dp_bpe_train', C.byref(t), C.byref(o), c, None, None)
+        self.l.dp_bpe_counter_close(c)
+        return t
+
+    def merges(self, t):
+        a, b, d, out = C.c_uint32(), C.c_uint32(), C.c_uint32(), []
+        for i in range(self.l.dp_tokenizer_merges(t)):
+            self.l.dp_tokenizer_merge(t, i, C.byref(a), C.byref(b), C.byref(d)); out.append((a.value, b.value, d.value))
+        return out
+
+
+def same(what, got, want):
+    if got == want: return
+    k = next((i for i, (a, b) in enumerate(zip(got, want)) if a != b), min(len(got), len(want)))
+    print(f'DIFFERENT {what}: at {k}: dpipe {got[k:k+5]} reference {want[k:k+5]} (lengths {len(got)} {len(want)})'); sys.exit(1)
+
+# ---- commands ----
+def cases(folder, n, seed):
+    d, r = Dpipe(), random.Random(seed)
+    texts = [random_text(r) for _ in range(n)]
+    for s in SPLITS:
+        for x in texts: same(f'{s} pieces of {x!r}', d.pieces(s, x.encode()), hf_pieces(s, x))
+        print(f'{n} texts: pieces of {s} equal HF')
+    for enc in ENC:
+        t, h = tik(folder, enc), Tokenizer.from_file(f'{folder}/{enc}.json')
+        c, cj = d.encoder(d.load(f'{folder}/{enc}.tiktoken')), d.encoder(d.load(f'{folder}/{enc}.json'))
+        for x in texts:
+            same(f'{enc} ids of {x!r} (.tiktoken, tiktoken)', d.encode(c, x.encode()), t.encode_ordinary(x))
+            same(f'{enc} ids of {x!r} (tokenizer.json, HF)', d.encode(cj, x.encode()), h.encode(x, add_special_tokens=False).ids)
+        for x in ('a' * 100000, ' ' * 99999, 'ab' * 3000, '中' * 5000, '=' * 7777, 'aA' * 4000, '\n' * 5000 + ' ' * 5000, '9' * 1000, '\t x' * 999):
+            same(f'{enc} ids of a long text', d.encode(c, x.encode()), t.encode_ordinary(x))
+        print(f'{n} texts: ids of {enc} equal tiktoken and HF')
+
+
+def docs(path):
+    b, i, out = open(path, 'rb').read(), 0, []
+    while i < len(b):
+        j = b.find(b'\n', i + 65536); j = len(b) if j < 0 else j + 1
+        out.append(b[i:j].decode('utf-8', 'replace')); i = j
+    return out
+
+
+def text(folder, path):
+    d, D = Dpipe(), docs(path)
+    for enc in ENC:
+        t, h, n = tik(folder, enc), Tokenizer.from_file(f'{folder}/{enc}.json'), 0
+        c, cj = d.encoder(d.load(f'{folder}/{enc}.tiktoken')), d.encoder(d.load(f'{folder}/{enc}.json'))
+        for i, x in enumerate(D):
+            got = d.encode(c, x.encode()); n += len(got)
+            same(f'{enc} document {i}', got, t.encode_ordinary(x))
+            if i < 64: same(f'{enc} document {i} (HF)', d.encode(cj, x.encode()), h.encode(x, add_special_tokens=False).ids)
+        print(f'{enc}: {n} ids of {len(D)} documents equal tiktoken (first 64: HF too)')
+
+
+def train(path, vocab):
+    d, D = Dpipe(), docs(path)
+    for split in ('gpt2', 'o200k'):
+        h = hf_train(D, vocab, split)
+        t0 = time.process_time(); t = d.train(D, vocab, split, 0); t1 = time.process_time()
+        same(f'{split} merges (HF)', d.merges(t), hf_merges(h))
+        c = d.encoder(t)
+        for i, x in enumerate(D[:64]): same(f'{split} ids of document {i}', d.encode(c, x.encode()), h.encode(x, add_special_tokens=False).ids)
+        print(f'{split}: {len(d.merges(t))} merges equal HF, ids of {min(64, len(D))} documents too; dpipe {t1 - t0:.2f} cpu s')
+    for split in ('gpt2', 'cl100k'):
+        r = rustbpe.Tokenizer(); r.train_from_iterator(iter(D), vocab, pattern=PAT[split])
+        t = d.train(D, vocab, split, 1, b'')
+        want = sorted(((bytes(b), i) for b, i in r.get_mergeable_ranks()), key=lambda x: x[1])
+        d.l.dp_tokenizer_bytes.restype = Span
+        got = [(C.string_at(s.ptr, s.len) if False else C.string_at(C.cast(C.byref(s), C.POINTER(C.c_void_p))[0], s.len), i)
+               for i in range(d.l.dp_tokenizer_size(t)) for s in [d.l.dp_tokenizer_bytes(t, i)]]
+        same(f'{split} ranks (rustbpe)', got, want)
+        print(f'{split}: {len(want)} ranks equal rustbpe')
+
+
+PARTS = ['The quick brown fox jumps over the lazy dog. ', "It's what we've got, isn't it? They'll say I'm wrong; you'd agree.\n", 'In 2024, 1,234,567 people paid $3.99 each.\n',
+         'Der schnelle braune Fuchs springt über den faulen Hund; größere Häuser, süße Äpfel.\n', 'Le cœur a ses raisons que la raison ne connaît point. ',
+         'El niño comió piñas en la montaña.\n', 'Съешь же ещё этих мягких французских булок, да выпей чаю.\n', 'Η γρήγορη αλεπού πηδά πάνω από το σκυλί. ',
+         '色は匂へど散りぬるを我が世誰ぞ常ならむ。', '天地玄黄宇宙洪荒。日月盈昃辰宿列张。\n', '다람쥐 헌 쳇바퀴에 타고파. ', 'คนไทยรักภาษาไทย ', 'हिन्दी में लिखा हुआ वाक्य। ',
+         'نص عربي قصير للاختبار. ', 'עברית פשוטה לבדיקה.\n', '🙂🚀👩‍💻 🇫🇷 ✅\n', 'for (int i = 0; i < n; i++) {\n    sum += a[i] * b[i];\n}\n',
+         'def f(x):\n\treturn {"key": x, "none": None}  # comment\n\n', '<div class="row">\n  <p>Hello, &amp; welcome!</p>\n</div>\n', 'SELECT id, name FROM users WHERE age >= 21;\r\n',
+         'https://example.org/path/to/page?query=1&x=%20#top ', 'aaaaaaaaaaaa bbbbbbbb abababababab ', 'XMLHttpRequest getElementById innerHTML snake_case_name ', '   \n\n\n\t\t  ',
+         'lowercase UPPERCASE MixedCase iOS macOS ', '3.14159265358979 0x1F 1e-9 ½ ² Ⅷ\n']
+WORDS = 'token merge corpus language model data train shard vocabulary pair count byte rank text learn order stable hash memory thread fast exact rule split piece'.split()
+
+
+def corpus(seed=11, size=60000):
+    r, out = random.Random(seed), []
+    while sum(len(x.encode()) for x in out) < size:
+        out.append(r.choice(PARTS) if r.random() < .55 else ' '.join(r.choice(WORDS) + r.choice(['', 's', 'ing', 'ed', 'er']) for _ in range(r.randrange(3, 12))) + '.' + r.choice([' ', '\n']))
+    return ''.join(out)
+
+
+def frozen():
+    os.makedirs(DATA, exist_ok=True)
+    text = corpus()
+    open(f'{DATA}/corpus.txt', 'w', encoding='utf-8', newline='').write(text)
+    r = random.Random(5)
+    texts = sorted({random_text(r) for _ in range(420)})
+    for s in SPLITS:  # hex of the text, ends of its pieces
+        with open(f'{DATA}/split_{s}.txt', 'w') as f:
+            for x in texts: f.write(f"{x.encode().hex()} {','.join(map(str, hf_pieces(s, x)))}\n")
+    for s in ('gpt2', 'o200k'):
+        h = hf_train([text], 1500, s)
+        with open(f'{DATA}/merges_hf_{s}.txt', 'w') as f:
+            for m in hf_merges(h): f.write('%d %d %d\n' % m)
+        if s == 'o200k': continue
+        with open(f'{DATA}/hf.json', 'w', encoding='utf-8') as f: json.dump(json.loads(h.to_str()), f, ensure_ascii=False, separators=(',', ':'))
+        with open(f'{DATA}/ids_hf.txt', 'w') as f:
+            for x in texts[::2] + [text[:3000]]: f.write(f"{x.encode().hex()} {','.join(map(str, h.encode(x, add_special_tokens=False).ids))}\n")
+    t = rustbpe.Tokenizer(); t.train_from_iterator(iter([text]), 1500, pattern=PAT['cl100k'])
+    ranks = {bytes(b): i for b, i in t.get_mergeable_ranks()}
+    with open(f'{DATA}/rust.tiktoken', 'wb') as f:
+        for b, i in sorted(ranks.items(), key=lambda x: x[1]): f.write(base64.b64encode(b) + b' %d\n' % i)
+    e = tiktoken.Encoding('rust', pat_str=PAT['cl100k'], mergeable_ranks=ranks, special_tokens={})
+    with open(f'{DATA}/ids_tiktoken.txt', 'w') as f:
+        for x in texts[::2] + [text[:3000], 'token' * 40, 'ab' * 200]: f.write(f"{x.encode().hex()} {','.join(map(str, e.encode_ordinary(x)))}\n")
+
+
+if __name__ == '__main__':
+    m, a = (sys.argv[1:2] or [''])[0], sys.argv[2:]
+    if m == 'frozen': frozen()
+    elif m == 'cases': cases(a[0], int(a[1]) if len(a) > 1 else 3000, int(a[2]) if len(a) > 2 else 1)
+    elif m == 'text': text(a[0], a[1])
+    elif m == 'train': train(a[0], int(a[1]))
+    else: print(__doc__); sys.exit(64)

@@ -1,0 +1,22 @@
+/* tokenizer/bpe_merge.h - merge the bytes of one pretoken, for tokenizer/ only.
+ *
+ * The definition: as long as two neighbours merge, merge the two of lowest rank, the leftmost among equals. */
+#ifndef DP_TOKENIZER_BPE_MERGE_H
+#define DP_TOKENIZER_BPE_MERGE_H
+
+#include "base/err.h"
+#include "base/span.h"
+#include "tokenizer/tokenizer_int.h"
+
+/* Scratch that grows to the longest pretoken; all zero is empty. */
+struct dp_merge_scratch {
+    void *mem;
+    size_t bytes;
+};
+void dp_merge_scratch_release(struct dp_merge_scratch *s);
+
+/* Write the ids of `word` to ids, which has room for word.len; their number in *n. DP_NOMEM, or DP_LIMIT past 2^31 bytes. */
+int dp_bpe_merge(const struct dp_tokenizer *t, struct dp_merge_scratch *s, struct dp_span word, uint32_t *ids, size_t *n,
+                 struct dp_err *e);
+
+#endif

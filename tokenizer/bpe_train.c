@@ -1,0 +1,447 @@
+/* tokenizer/bpe_train.c - the merge loop.
+ *
+ * The unique pretokens lie end to end in one array of cells, one cell a byte, a wall before and after each. A token
+ * of n bytes writes its id into its first and its last cell; so its neighbours are found without links: the next token
+ * begins n cells on, and the cell before its first holds the id (hence the length) of the token before.
+ *
+ * Each pair has a count and a list of the cells where it began. Lists only grow and are checked when used: an entry counts if
+ * its cell still begins the left token with the right one behind it. A cell that once began a token and now lies inside a longer
+ * one never shows the old id there: it is emptied, or shows the id of the longer token (ids and texts are one to one). A pair's
+ * occurrences all arise in the one merge that made its younger token, so its list is one stretch of a pool.
+ *
+ * A heap holds (count, pair), pushed when a pair arises. Counts only fall afterwards, so an entry found too high when it comes up is
+ * pushed back with the true count; what comes up true is the maximum. Peers keep hash sets of words per pair and rewrite
+ * whole words, which costs the square of the length for long pretokens.
+ *
+ * Must agree with Hugging Face BpeTrainer and rustbpe, merge for merge (tests/unit/test_bpe_train.c, tests/parity). */
+#include "tokenizer/bpe_train.h"
+
+#include "tokenizer/tokenizer_int.h"
+
+#include "base/arena.h"
+
+#include <stdlib.h>
+
+const struct dp_opt dp_bpe_train_opts[] = {
+    {.name = "vocab_size", .type = DP_OPT_INT, .offset = offsetof(struct dp_bpe_train_options, vocab_size), .preset = "32000",
+     .min = 256, .max = DP_TOKENIZER_IDS_MAX, .arg = "N", .help = "Tokens in all: special tokens, 256 bytes and merges."},
+    {.name = "split", .type = DP_OPT_CHOICE, .offset = offsetof(struct dp_bpe_train_options, split), .preset = "gpt2",
+     .choices = DP_SPLIT_CHOICES, .help = "The pre-tokenizer, whose pieces tokens never cross."},
+    {.name = "tie", .type = DP_OPT_CHOICE, .offset = offsetof(struct dp_bpe_train_options, tie), .preset = "hf",
+     .choices = "hf|bytes", .help = "Order of ids and of equally frequent pairs: as Hugging Face's trainer, or by byte as rustbpe."},
+    {.name = "special_tokens", .type = DP_OPT_LIST, .offset = offsetof(struct dp_bpe_train_options, special_tokens),
+     .preset = "<|endoftext|>", .arg = "LIST", .help = "Special tokens, comma-separated; never learnt from text."},
+    {.name = "min_count", .type = DP_OPT_INT, .offset = offsetof(struct dp_bpe_train_options, min_count), .preset = "1",
+     .min = 0, .max = 9007199254740992.0, .arg = "N", .help = "Stop when the most frequent pair occurs less often."},
+    {.name = "token_bytes_max", .type = DP_OPT_INT, .offset = offsetof(struct dp_bpe_train_options, token_bytes_max),
+     .preset = "0", .min = 0, .max = 1e9, .arg = "N", .help = "Longest token to learn, in bytes; 0 for no limit."},
+    DP_OPT_END,
+};
+
+#define CELLS_MAX (3750u << 20)
+#define WALL UINT32_MAX        /* between words */
+#define INSIDE (UINT32_MAX - 1) /* neither first nor last cell of a token */
+
+struct pair {
+    uint64_t key; /* left << 32 | right */
+    int64_t count;
+    uint32_t list_len, made; /* made: occurrences of the merge at hand, not in the pool yet */
+    size_t list;             /* into pool */
+};
+
+struct heap_entry {
+    int64_t count;
+    uint64_t key;
+    uint32_t pair;
+};
+
+struct trainer {
+    uint32_t *cells, *word_of;
+    uint64_t *freq; /* by word */
+    size_t cell_count, word_count;
+    struct pair *pairs;
+    size_t pair_count, pair_cap;
+    uint32_t *slots; /* pair index + 1; 0 empty */
+    size_t slot_mask;
+    struct heap_entry *heap;
+    size_t heap_len, heap_cap;
+    uint32_t *pool;
+    size_t pool_len, pool_cap;
+    struct found {
+        uint32_t pair, cell;
+    } *found; /* occurrences made by the merge at hand, in order */
+    size_t found_len, found_cap;
+    uint32_t *touched; /* pairs with made > 0 */
+    size_t touched_len, touched_cap;
+    struct dp_span *bytes; /* by id */
+    uint32_t *len;         /* by id */
+    uint8_t *special;      /* by id */
+    uint32_t size, cap;
+    uint32_t *texts; /* ids by bytes; 0 empty, else id + 1 */
+    size_t text_mask;
+    struct dp_arena mem;
+    struct dp_merge *merges;
+    size_t merge_count;
+    int64_t token_bytes_max;
+};
+
+/* Make room for one more element of *array. */
+static int more(void *array, size_t *cap, size_t len, size_t size, struct dp_err *e)
+{
+    void **a = array;
+    if (len < *cap) return DP_OK;
+    size_t n = *cap ? *cap + *cap / 2 : 1024;
+    void *p = realloc(*a, n * size);
+    if (!p) DP_FAIL(e, NOMEM, "training BPE: %zu bytes", n * size);
+    *a = p;
+    *cap = n;
+    return DP_OK;
+}
+
+static bool before(const struct heap_entry *a, const struct heap_entry *b)
+{
+    return a->count != b->count ? a->count > b->count : a->key < b->key;
+}
+
+static void sift_down(struct trainer *t, size_t i)
+{
+    struct heap_entry x = t->heap[i];
+    for (size_t k; (k = 2 * i + 1) < t->heap_len; i = k) {
+        if (k + 1 < t->heap_len && before(&t->heap[k + 1], &t->heap[k])) k++;
+        if (!before(&t->heap[k], &x)) break;
+        t->heap[i] = t->heap[k];
+    }
+    t->heap[i] = x;
+}
+
+static int push(struct trainer *t, uint32_t pair, struct dp_err *e)
+{
+    const struct pair *p = &t->pairs[pair];
+    uint32_t left = (uint32_t)(p->key >> 32), right = (uint32_t)p->key;
+    if (t->token_bytes_max && (int64_t)t->len[left] + t->len[right] > t->token_bytes_max) return DP_OK;
+    DP_TRY(more(&t->heap, &t->heap_cap, t->heap_len, sizeof *t->heap, e));
+    struct heap_entry x = {p->count, p->key, pair};
+    size_t i = t->heap_len++;
+    for (; i && before(&x, &t->heap[(i - 1) / 2]); i = (i - 1) / 2) t->heap[i] = t->heap[(i - 1) / 2];
+    t->heap[i] = x;
+    return DP_OK;
+}
+
+static int find_pair(struct trainer *t, uint32_t left, uint32_t right, uint32_t *out, struct dp_err *e)
+{
+    uint64_t key = (uint64_t)left << 32 | right;
+    size_t at = dp_word_mix(key, 0) & t->slot_mask;
+    for (; t->slots[at]; at = (at + 1) & t->slot_mask)
+        if (t->pairs[t->slots[at] - 1].key == key) return *out = t->slots[at] - 1, DP_OK;
+    if (t->pair_count >= UINT32_MAX - 2) DP_FAIL(e, LIMIT, "training BPE: 2^32 distinct pairs; train on a sample");
+    DP_TRY(more(&t->pairs, &t->pair_cap, t->pair_count, sizeof *t->pairs, e));
+    t->pairs[t->pair_count] = (struct pair){.key = key};
+    *out = (uint32_t)t->pair_count++;
+    t->slots[at] = *out + 1;
+    if (t->pair_count <= t->slot_mask / 2) return DP_OK;
+    size_t mask = t->slot_mask * 2 + 1;
+    uint32_t *slots = calloc(mask + 1, sizeof *slots);
+    if (!slots) DP_FAIL(e, NOMEM, "training BPE: %zu slots for pairs", mask + 1);
+    for (size_t i = 0; i < t->pair_count; i++) {
+        at = dp_word_mix(t->pairs[i].key, 0) & mask;
+        while (slots[at]) at = (at + 1) & mask;
+        slots[at] = (uint32_t)i + 1;
+    }
+    free(t->slots);
+    t->slots = slots;
+    t->slot_mask = mask;
+    return DP_OK;
+}
+
+/* The pair (left, right) now stands at `cell`, n times. */
+static int occurs(struct trainer *t, uint32_t left, uint32_t right, uint32_t cell, uint64_t n, struct dp_err *e)
+{
+    uint32_t p = 0;
+    DP_TRY(find_pair(t, left, right, &p, e));
+    DP_TRY(more(&t->found, &t->found_cap, t->found_len, sizeof *t->found, e));
+    DP_TRY(more(&t->touched, &t->touched_cap, t->touched_len, sizeof *t->touched, e));
+    t->pairs[p].count += (int64_t)n;
+    if (t->pairs[p].made++ == 0) t->touched[t->touched_len++] = p;
+    t->found[t->found_len++] = (struct found){p, cell};
+    return DP_OK;
+}
+
+static int vanishes(struct trainer *t, uint32_t left, uint32_t right, uint64_t n, struct dp_err *e)
+{
+    uint32_t p = 0;
+    DP_TRY(find_pair(t, left, right, &p, e));
+    t->pairs[p].count -= (int64_t)n;
+    return DP_OK;
+}
+
+/* Move what was found into the pool, a stretch a pair, and push the pairs. A pair that had a list (its token's text
+ * arose before by another merge) gets a new stretch with both. */
+static int settle(struct trainer *t, struct dp_err *e)
+{
+    size_t need = t->found_len;
+    for (size_t i = 0; i < t->touched_len; i++) need += t->pairs[t->touched[i]].list_len;
+    while (t->pool_cap - t->pool_len < need) DP_TRY(more(&t->pool, &t->pool_cap, t->pool_cap, sizeof *t->pool, e));
+    for (size_t i = 0; i < t->touched_len; i++) {
+        struct pair *p = &t->pairs[t->touched[i]];
+        memcpy(t->pool + t->pool_len, t->pool + p->list, p->list_len * sizeof *t->pool);
+        p->list = t->pool_len;
+        t->pool_len += p->list_len + p->made;
+        p->made = 0;
+    }
+    for (size_t i = 0; i < t->found_len; i++) {
+        struct pair *p = &t->pairs[t->found[i].pair];
+        t->pool[p->list + p->list_len++] = t->found[i].cell;
+    }
+    t->found_len = 0;
+    for (size_t i = 0; i < t->touched_len; i++) DP_TRY(push(t, t->touched[i], e));
+    t->touched_len = 0;
+    return DP_OK;
+}
+
+static int compare_cells(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Merge one occurrence at `cell`, which is known to be one. */
+static int merge_at(struct trainer *t, uint32_t cell, struct dp_merge m, struct dp_err *e)
+{
+    uint32_t *c = t->cells, second = cell + t->len[m.left], next = second + t->len[m.right];
+    uint64_t n = t->freq[t->word_of[cell]];
+    uint32_t a = c[cell - 1], b = c[next];
+    if (a != WALL) {
+        DP_TRY(vanishes(t, a, m.left, n, e));
+        DP_TRY(occurs(t, a, m.id, cell - t->len[a], n, e));
+    }
+    if (b != WALL) {
+        DP_TRY(vanishes(t, m.right, b, n, e));
+        DP_TRY(occurs(t, m.id, b, cell, n, e));
+    }
+    c[second - 1] = INSIDE;
+    c[second] = INSIDE;
+    c[cell] = m.id;
+    c[next - 1] = m.id;
+    return DP_OK;
+}
+
+static int merge_pair(struct trainer *t, uint32_t pair, struct dp_merge m, struct dp_err *e)
+{
+    struct pair p = t->pairs[pair];
+    uint32_t *list = t->pool + p.list;
+    bool sorted = true;
+    for (uint32_t i = 1; i < p.list_len && sorted; i++) sorted = list[i - 1] < list[i];
+    /* Lists of a pair of equal tokens must be in text order, "from left to right"; others gain from it. */
+    if (!sorted) qsort(list, p.list_len, sizeof *list, compare_cells);
+    for (uint32_t i = 0; i < p.list_len; i++) {
+        uint32_t cell = t->pool[p.list + i];
+        if (t->cells[cell] != m.left || t->cells[cell + t->len[m.left]] != m.right) continue;
+        DP_TRY(merge_at(t, cell, m, e));
+    }
+    t->pairs[pair].count = 0;
+    t->pairs[pair].list_len = 0;
+    return settle(t, e);
+}
+
+/* The id of these bytes, a new one unless they are a token. */
+static int token_of(struct trainer *t, struct dp_span bytes, uint32_t *id, struct dp_err *e)
+{
+    size_t at = dp_word_hash(bytes.ptr, bytes.len) & t->text_mask;
+    for (; t->texts[at]; at = (at + 1) & t->text_mask)
+        if (dp_span_eq(t->bytes[t->texts[at] - 1], bytes)) return *id = t->texts[at] - 1, DP_OK;
+    DP_ASSERT(t->size < t->cap);
+    struct dp_span copy = dp_arena_dup(&t->mem, bytes);
+    if (!copy.ptr) DP_FAIL(e, NOMEM, "training BPE: a token of %zu bytes", bytes.len);
+    *id = t->size++;
+    t->bytes[*id] = copy;
+    t->len[*id] = (uint32_t)bytes.len;
+    t->texts[at] = *id + 1;
+    return DP_OK;
+}
+
+/* Lay the words into cells and list the byte pairs. */
+static int lay_out(struct trainer *t, const struct dp_bpe_counter *c, const uint32_t byte_id[256], struct dp_err *e)
+{
+    struct dp_span w;
+    uint64_t n;
+    t->cell_count = 1;
+    for (size_t it = 0; dp_bpe_counter_next(c, &it, &w, &n);)
+        if (w.len > 1) t->cell_count += w.len + 1, t->word_count++;
+    if (t->cell_count > CELLS_MAX)
+        DP_FAIL(e, LIMIT, "training BPE: %zu bytes of unique pretokens, at most %u; train on a sample", t->cell_count, CELLS_MAX);
+    t->cells = malloc(t->cell_count * sizeof *t->cells);
+    t->word_of = malloc(t->cell_count * sizeof *t->word_of);
+    t->freq = malloc((t->word_count + 1) * sizeof *t->freq);
+    if (!t->cells || !t->word_of || !t->freq) DP_FAIL(e, NOMEM, "training BPE: %zu bytes of unique pretokens", t->cell_count);
+    uint32_t at = 0, word = 0;
+    t->cells[at++] = WALL;
+    for (size_t it = 0; dp_bpe_counter_next(c, &it, &w, &n);) {
+        if (w.len < 2) continue;
+        t->freq[word] = n;
+        for (size_t i = 0; i < w.len; i++) {
+            t->word_of[at] = word;
+            t->cells[at++] = byte_id[(uint8_t)w.ptr[i]];
+        }
+        t->cells[at++] = WALL;
+        word++;
+    }
+    for (uint32_t i = 1; i + 1 < t->cell_count; i++)
+        if (t->cells[i] != WALL && t->cells[i + 1] != WALL)
+            DP_TRY(occurs(t, t->cells[i], t->cells[i + 1], i, t->freq[t->word_of[i]], e));
+    return settle(t, e);
+}
+
+/* The special tokens of the list: ids from t->size on. */
+static int add_specials(struct trainer *t, const char *list, struct dp_err *e)
+{
+    for (const char *p = list; p && *p;) {
+        const char *end = strchr(p, ',');
+        size_t n = end ? (size_t)(end - p) : strlen(p);
+        uint32_t id = t->size, got = 0;
+        if (n && t->size < t->cap) {
+            DP_TRY(token_of(t, dp_span(p, n), &got, e));
+            if (got != id) DP_FAIL(e, CONFIG, "the special token '%.*s' is a token already", (int)n, p);
+            t->special[id] = 1;
+        }
+        p += n + (end != NULL);
+    }
+    return DP_OK;
+}
+
+static uint32_t count_specials(const char *list)
+{
+    uint32_t n = 0;
+    for (const char *p = list; p && *p;) {
+        size_t len = strcspn(p, ",");
+        n += len > 0;
+        p += len + (p[len] == ',');
+    }
+    return n;
+}
+
+static int open_trainer(struct trainer *t, const struct dp_bpe_train_options *o, struct dp_err *e)
+{
+    t->cap = (uint32_t)o->vocab_size;
+    t->token_bytes_max = o->token_bytes_max;
+    dp_arena_init(&t->mem, SIZE_MAX / 2);
+    size_t texts = 1024;
+    while (texts < 2 * (size_t)t->cap) texts *= 2;
+    t->text_mask = texts - 1;
+    t->slot_mask = (1 << 16) - 1;
+    t->bytes = calloc(t->cap, sizeof *t->bytes);
+    t->len = calloc(t->cap, sizeof *t->len);
+    t->special = calloc(t->cap, 1);
+    t->merges = calloc(t->cap, sizeof *t->merges);
+    t->texts = calloc(texts, sizeof *t->texts);
+    t->slots = calloc(t->slot_mask + 1, sizeof *t->slots);
+    if (!t->bytes || !t->len || !t->special || !t->merges || !t->texts || !t->slots)
+        DP_FAIL(e, NOMEM, "training BPE: a vocabulary of %u", t->cap);
+    return DP_OK;
+}
+
+static void close_trainer(struct trainer *t)
+{
+    free(t->cells);
+    free(t->word_of);
+    free(t->freq);
+    free(t->pairs);
+    free(t->slots);
+    free(t->heap);
+    free(t->pool);
+    free(t->found);
+    free(t->touched);
+    free(t->bytes);
+    free(t->len);
+    free(t->special);
+    free(t->texts);
+    free(t->merges);
+    dp_arena_release(&t->mem);
+}
+
+/* The loop: take the most frequent pair until the vocabulary has `target` tokens. */
+static int learn(struct trainer *t, uint32_t target, int64_t min_count,
+                 void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, struct dp_err *e)
+{
+    uint32_t from = t->size;
+    struct dp_buf text;
+    dp_buf_init(&text, UINT32_MAX);
+    int rc = DP_OK;
+    while (t->size < target && t->heap_len) {
+        struct heap_entry top = t->heap[0];
+        int64_t now = t->pairs[top.pair].count;
+        if (top.count != now) { /* it fell since */
+            if (now > 0) t->heap[0].count = now;
+            else t->heap[0] = t->heap[--t->heap_len];
+            sift_down(t, 0);
+            continue;
+        }
+        if (top.count < (min_count > 1 ? min_count : 1)) break;
+        t->heap[0] = t->heap[--t->heap_len];
+        if (t->heap_len) sift_down(t, 0);
+        struct dp_merge m = {(uint32_t)(top.key >> 32), (uint32_t)top.key, 0};
+        dp_buf_clear(&text);
+        dp_buf_add_span(&text, t->bytes[m.left]);
+        dp_buf_add_span(&text, t->bytes[m.right]);
+        DP_TRY_OUT(dp_buf_check(&text, "a token", e));
+        DP_TRY_OUT(token_of(t, dp_buf_span(&text), &m.id, e));
+        if (t->merge_count == t->cap) break; /* only merges that reuse ids could get here */
+        t->merges[t->merge_count++] = m;
+        DP_TRY_OUT(merge_pair(t, top.pair, m, e));
+        if (progress && (t->merge_count & 255) == 0) progress(ctx, t->size - from, target - from);
+    }
+    if (progress) progress(ctx, t->size - from, target - from);
+out:
+    dp_buf_release(&text);
+    return rc;
+}
+
+static int finish(struct dp_tokenizer **out, struct trainer *t, enum dp_split split, struct dp_err *e)
+{
+    struct dp_special *specials = calloc(t->size, sizeof *specials);
+    if (!specials) DP_FAIL(e, NOMEM, "training BPE: special tokens");
+    size_t n = 0;
+    for (uint32_t i = 0; i < t->size; i++)
+        if (t->special[i]) specials[n++] = (struct dp_special){t->bytes[i], i, true};
+    struct dp_tokenizer_parts parts = {.split = split,
+                                       .size = t->size,
+                                       .bytes = t->bytes,
+                                       .merges = t->merges,
+                                       .merge_count = t->merge_count,
+                                       .specials = specials,
+                                       .special_count = n};
+    int rc = dp_tokenizer_build(out, &parts, "the trained tokenizer", e);
+    free(specials);
+    return rc;
+}
+
+int dp_bpe_train(struct dp_tokenizer **out, const struct dp_bpe_train_options *o, const struct dp_bpe_counter *c,
+                 void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, struct dp_err *e)
+{
+    *out = NULL;
+    uint32_t specials = count_specials(o->special_tokens);
+    if (o->vocab_size < 256 + (int64_t)specials || o->vocab_size > DP_TOKENIZER_IDS_MAX)
+        DP_FAIL(e, CONFIG, "vocab_size %lld: it must hold 256 bytes and %u special tokens, and be at most %d",
+                (long long)o->vocab_size, specials, DP_TOKENIZER_IDS_MAX);
+    if (o->split != (int)dp_bpe_counter_split(c))
+        DP_FAIL(e, CONFIG, "the words were counted with split %s", dp_split_name(dp_bpe_counter_split(c)));
+    struct trainer t = {0};
+    uint32_t byte_id[256];
+    int rc;
+    bool hf = o->tie == DP_BPE_TIE_HF;
+    DP_TRY_OUT(open_trainer(&t, o, e));
+    if (hf) DP_TRY_OUT(add_specials(&t, o->special_tokens, e));
+    for (unsigned i = 0; i < 256; i++) {
+        unsigned b = hf ? dp_byte_level_order(i) : i;
+        char ch = (char)b;
+        uint32_t id = t.size;
+        DP_TRY_OUT(token_of(&t, dp_span(&ch, 1), &byte_id[b], e));
+        if (byte_id[b] != id) DP_GOTO(e, CONFIG, "a special token is the single byte 0x%02x; make it longer", b);
+    }
+    DP_TRY_OUT(lay_out(&t, c, byte_id, e));
+    DP_TRY_OUT(learn(&t, t.cap - (hf ? 0 : specials), o->min_count, progress, ctx, e));
+    if (!hf) DP_TRY_OUT(add_specials(&t, o->special_tokens, e));
+    DP_TRY_OUT(finish(out, &t, (enum dp_split)o->split, e));
+out:
+    close_trainer(&t);
+    return rc;
+}

@@ -1,0 +1,45 @@
+/* tokenizer/split.h - the pre-tokenizers: where BPE may not merge across.
+ *
+ * Hand-written scanners that give exactly the pieces of the published regular expressions of gpt2, cl100k (also
+ * llama3's), o200k and qwen2, with Unicode 16 properties. The patterns are in split.c.
+ *
+ * Text is bytes. Every byte that isn't part of well-formed UTF-8 (overlong forms, surrogates and values past
+ * U+10FFFF included) counts as one symbol that is no letter, mark, number or space, so that the pieces always
+ * add up to the text. Time is linear in the text. Memory: none. Thread-safety: pure. */
+#ifndef DP_TOKENIZER_SPLIT_H
+#define DP_TOKENIZER_SPLIT_H
+
+#include "base/err.h"
+#include "base/span.h"
+
+#include <stddef.h>
+
+/* enum suffix, name, pattern */
+#define DP_SPLITS(X)                                                                               \
+    X(GPT2, "gpt2")                                                                                \
+    X(CL100K, "cl100k")                                                                            \
+    X(O200K, "o200k")                                                                              \
+    X(QWEN2, "qwen2")
+
+enum dp_split {
+#define X(name, text) DP_SPLIT_##name,
+    DP_SPLITS(X)
+#undef X
+        DP_SPLIT_COUNT
+};
+#define DP_SPLIT_CHOICES "gpt2|cl100k|o200k|qwen2"
+
+/* "gpt2", "cl100k", "o200k", "qwen2". */
+const char *dp_split_name(enum dp_split split);
+/* By name; also "llama3", "cl100k_base", "o200k_base", "r50k_base". DP_CONFIG lists the names. */
+int dp_split_parse(struct dp_span name, enum dp_split *out, struct dp_err *e);
+/* The regular expression, in the form written into tokenizer.json. */
+const char *dp_split_pattern(enum dp_split split);
+/* By pattern, any published spelling; false when unknown. */
+bool dp_split_by_pattern(struct dp_span pattern, enum dp_split *out);
+
+/* The ends (offsets into text, ascending) of up to `max` pieces from *pos on; moves *pos to the last of them.
+ * The piece i is [ends[i - 1], ends[i]), the first starts at the old *pos. Returns their number, 0 at the end. */
+size_t dp_split_run(enum dp_split split, struct dp_span text, size_t *pos, size_t *ends, size_t max);
+
+#endif

@@ -1,0 +1,340 @@
+/* tokenizer/tokenizer.c - build, look up, free.
+ *
+ * All readers and the trainer end in dp_tokenizer_build(), so that what a tokenizer may be is checked in one place.
+ *
+ * Rank files name no pairs. tiktoken merges two neighbours whenever their bytes together are a token; so every way of cutting a
+ * token into two tokens becomes a pair of its rank. (The usual conversion, one pair a token by merging below its own rank, gives the
+ * same ids for vocabularies that BPE training made, but not for edited ones; three pairs a token is a cheap price.) */
+#include "tokenizer/tokenizer.h"
+
+#include "tokenizer/tokenizer_int.h"
+
+#include "base/fs.h"
+
+#include <stdlib.h>
+
+/* Looking for the cuts of a token costs the square of its length; this bounds it to seconds. */
+#define CUT_WORK_MAX (UINT64_C(1) << 32)
+
+uint32_t dp_byte_level_char(unsigned b)
+{
+    if ((b >= 33 && b <= 126) || (b >= 161 && b != 173)) return b;
+    if (b < 33) return 256 + b;
+    return b == 173 ? 256 + 67 : 256 + 33 + (b - 127);
+}
+
+int dp_byte_level_byte(uint32_t c)
+{
+    if ((c >= 33 && c <= 126) || (c >= 161 && c <= 255 && c != 173)) return (int)c;
+    if (c < 256 || c > 323) return -1;
+    c -= 256;
+    return c < 33 ? (int)c : c == 67 ? 173 : (int)(c - 33 + 127);
+}
+
+unsigned dp_byte_level_order(unsigned i)
+{
+    if (i < 94) return 33 + i;
+    if (i < 106) return 161 + (i - 94);
+    if (i < 188) return 174 + (i - 106);
+    return (unsigned)dp_byte_level_byte(256 + (i - 188));
+}
+
+void dp_tokenizer_free(struct dp_tokenizer *t)
+{
+    if (!t) return;
+    free(t->bytes);
+    free(t->is_special);
+    free(t->text);
+    free(t->by_bytes);
+    free(t->merges);
+    free(t->merge_id);
+    free(t->pairs);
+    free(t->specials);
+    free(t);
+}
+
+static size_t table_size(size_t n)
+{
+    size_t size = 64;
+    while (size < n * 2) size *= 2;
+    return size;
+}
+
+static int compare_special(const void *a, const void *b)
+{
+    const struct dp_special *x = a, *y = b;
+    size_t n = x->text.len < y->text.len ? x->text.len : y->text.len;
+    int c = memcmp(x->text.ptr, y->text.ptr, n);
+    return c ? c : (x->text.len > y->text.len) - (x->text.len < y->text.len);
+}
+
+static int64_t find(const struct dp_tokenizer *t, struct dp_span bytes)
+{
+    size_t at = dp_word_hash(bytes.ptr, bytes.len) & t->by_bytes_mask;
+    for (; t->by_bytes[at] != DP_NO_ID; at = (at + 1) & t->by_bytes_mask)
+        if (dp_span_eq(t->bytes[t->by_bytes[at]], bytes)) return t->by_bytes[at];
+    return -1;
+}
+
+static int copy_texts(struct dp_tokenizer *t, const struct dp_tokenizer_parts *p, const char *name, struct dp_err *e)
+{
+    size_t total = 0;
+    for (uint32_t i = 0; i < p->size; i++) total += p->bytes[i].ptr ? p->bytes[i].len : 0;
+    for (size_t i = 0; i < p->special_count; i++) total += p->specials[i].text.len;
+    t->bytes = calloc(t->size, sizeof *t->bytes);
+    t->is_special = calloc(t->size, 1);
+    t->specials = calloc(p->special_count + 1, sizeof *t->specials);
+    t->text = malloc(total + 1);
+    if (!t->bytes || !t->is_special || !t->specials || !t->text) DP_FAIL(e, NOMEM, "%s: the texts of %u tokens", name, t->size);
+    char *to = t->text;
+    for (size_t i = 0; i < p->special_count; i++) {
+        struct dp_special s = p->specials[i];
+        if (!s.text.len) DP_FAIL(e, CORRUPT, "%s: the special token %u has no text", name, s.id);
+        if (t->is_special[s.id]) DP_FAIL(e, CORRUPT, "%s: two special tokens have the id %u", name, s.id);
+        memcpy(to, s.text.ptr, s.text.len);
+        s.text.ptr = to;
+        to += s.text.len;
+        t->bytes[s.id] = s.text;
+        t->is_special[s.id] = 1;
+        t->specials[t->special_count++] = s;
+        if (s.text.len > t->special_bytes_max) t->special_bytes_max = s.text.len;
+    }
+    if (t->special_count) qsort(t->specials, t->special_count, sizeof *t->specials, compare_special);
+    t->specials_plain = true;
+    for (size_t i = 0; i < t->special_count; i++) {
+        t->specials_plain = t->specials_plain && t->specials[i].plain;
+        if (i && dp_span_eq(t->specials[i].text, t->specials[i - 1].text))
+            DP_FAIL(e, CORRUPT, "%s: the special token '%.*s' has two ids", name, DP_SPAN_FMT(t->specials[i].text));
+    }
+    for (uint32_t i = 0; i < p->size; i++) {
+        struct dp_span b = p->bytes[i];
+        if (!b.ptr || t->is_special[i]) continue;
+        if (!b.len) DP_FAIL(e, CORRUPT, "%s: the token %u is empty", name, i);
+        memcpy(to, b.ptr, b.len);
+        t->bytes[i] = dp_span(to, b.len);
+        to += b.len;
+    }
+    return DP_OK;
+}
+
+static int index_texts(struct dp_tokenizer *t, const char *name, struct dp_err *e)
+{
+    for (uint32_t i = 0; i < t->size; i++) t->tokens += t->bytes[i].ptr != NULL;
+    size_t slots = table_size(t->tokens);
+    t->by_bytes = malloc(slots * sizeof *t->by_bytes);
+    if (!t->by_bytes) DP_FAIL(e, NOMEM, "%s: an index of %u tokens", name, t->tokens);
+    memset(t->by_bytes, 0xff, slots * sizeof *t->by_bytes);
+    t->by_bytes_mask = slots - 1;
+    for (uint32_t i = 0; i < t->size; i++) {
+        if (!t->bytes[i].ptr || t->is_special[i]) continue;
+        size_t at = dp_word_hash(t->bytes[i].ptr, t->bytes[i].len) & t->by_bytes_mask;
+        for (; t->by_bytes[at] != DP_NO_ID; at = (at + 1) & t->by_bytes_mask)
+            if (dp_span_eq(t->bytes[t->by_bytes[at]], t->bytes[i]))
+                DP_FAIL(e, CORRUPT, "%s: the ids %u and %u have the same bytes", name, t->by_bytes[at], i);
+        t->by_bytes[at] = i;
+    }
+    for (unsigned b = 0; b < 256; b++) {
+        char c = (char)b;
+        int64_t id = find(t, dp_span(&c, 1));
+        if (id < 0) DP_FAIL(e, CORRUPT, "%s: the byte 0x%02x is no token; byte-level vocabularies have all 256", name, b);
+        t->byte_id[b] = (uint32_t)id;
+    }
+    return DP_OK;
+}
+
+/* All pairs of tokens that make up a token. Lengths that no token has are skipped. */
+static int cut_tokens(struct dp_tokenizer *t, const char *name, struct dp_err *e)
+{
+    uint64_t work = 0;
+    size_t longest = 0, cap = (size_t)t->tokens * 4 + 16, n = 0;
+    for (uint32_t i = 0; i < t->size; i++) {
+        if (!t->bytes[i].ptr || t->is_special[i]) continue;
+        size_t len = t->bytes[i].len;
+        if (len > longest) longest = len;
+        if (len > 65536 || (work += (uint64_t)len * len) > CUT_WORK_MAX)
+            DP_FAIL(e, LIMIT, "%s: the tokens are too long to find their parts (id %u has %zu bytes)", name, i, len);
+    }
+    uint8_t *has = calloc(longest + 1, 1);
+    struct dp_merge *m = malloc(cap * sizeof *m);
+    int rc = DP_OK;
+    if (!has || !m) DP_GOTO(e, NOMEM, "%s: %zu merges", name, cap);
+    for (uint32_t i = 0; i < t->size; i++)
+        if (t->bytes[i].ptr && !t->is_special[i]) has[t->bytes[i].len] = 1;
+    for (uint32_t i = 0; i < t->size; i++) {
+        struct dp_span b = t->bytes[i];
+        if (!b.ptr || t->is_special[i]) continue;
+        for (size_t k = 1; k < b.len; k++) {
+            if (!has[k] || !has[b.len - k]) continue;
+            int64_t left = find(t, dp_span(b.ptr, k));
+            if (left < 0) continue;
+            int64_t right = find(t, dp_span(b.ptr + k, b.len - k));
+            if (right < 0) continue;
+            if (n == cap) {
+                struct dp_merge *more = realloc(m, (cap *= 2) * sizeof *m);
+                if (!more) DP_GOTO(e, NOMEM, "%s: %zu merges", name, cap);
+                m = more;
+            }
+            m[n++] = (struct dp_merge){(uint32_t)left, (uint32_t)right, i};
+        }
+    }
+    t->merges = m;
+    t->merge_count = (uint32_t)n;
+    m = NULL;
+out:
+    free(has);
+    free(m);
+    return rc;
+}
+
+static int index_merges(struct dp_tokenizer *t, const char *name, struct dp_err *e)
+{
+    size_t slots = table_size(t->merge_count);
+    t->pairs = malloc(slots * sizeof *t->pairs);
+    if (!t->ranks) t->merge_id = malloc(((size_t)t->merge_count + 1) * sizeof *t->merge_id);
+    if (!t->pairs || (!t->ranks && !t->merge_id)) DP_FAIL(e, NOMEM, "%s: %u merges", name, t->merge_count);
+    memset(t->pairs, 0xff, slots * sizeof *t->pairs);
+    t->pair_mask = slots - 1;
+    for (uint32_t i = 0; i < t->merge_count; i++) {
+        struct dp_merge m = t->merges[i];
+        uint64_t key = (uint64_t)m.left << 21 | m.right;
+        size_t at = dp_pair_slot(key, t->pair_mask);
+        for (; t->pairs[at] != DP_PAIR_EMPTY; at = (at + 1) & t->pair_mask)
+            if (t->pairs[at] >> 21 == key) DP_FAIL(e, CORRUPT, "%s: merge %u is the same pair as an earlier one", name, i);
+        t->pairs[at] = key << 21 | (t->ranks ? m.id : i);
+        if (t->merge_id) t->merge_id[i] = m.id;
+    }
+    return DP_OK;
+}
+
+static int take_merges(struct dp_tokenizer *t, const struct dp_tokenizer_parts *p, const char *name, struct dp_err *e)
+{
+    if (p->merge_count >= DP_TOKENIZER_IDS_MAX) DP_FAIL(e, LIMIT, "%s: %zu merges; at most 2097151", name, p->merge_count);
+    t->merges = malloc((p->merge_count + 1) * sizeof *t->merges);
+    if (!t->merges) DP_FAIL(e, NOMEM, "%s: %zu merges", name, p->merge_count);
+    for (size_t i = 0; i < p->merge_count; i++) {
+        struct dp_merge m = p->merges[i];
+        if (m.left >= t->size || m.right >= t->size || m.id >= t->size || !t->bytes[m.left].ptr || !t->bytes[m.right].ptr ||
+            !t->bytes[m.id].ptr)
+            DP_FAIL(e, CORRUPT, "%s: merge %zu names an id that is no token", name, i);
+        t->merges[i] = m;
+    }
+    t->merge_count = (uint32_t)p->merge_count;
+    return DP_OK;
+}
+
+/* Little-endian numbers and texts, in the order of ids, merges and special texts. */
+static int take_digest(struct dp_tokenizer *t, const char *name, struct dp_err *e)
+{
+    struct dp_buf b;
+    dp_buf_init(&b, SIZE_MAX / 2);
+    dp_buf_printf(&b, "dpipe tokenizer 1\n%s\n%d %d %u %u %zu\n", dp_split_name(t->split), t->ignore_merges, t->ranks, t->size,
+                  t->merge_count, t->special_count);
+    for (uint32_t i = 0; i < t->size; i++) {
+        if (!t->bytes[i].ptr) continue;
+        dp_buf_printf(&b, "%u %d %zu:", i, t->is_special[i], t->bytes[i].len);
+        dp_buf_add_span(&b, t->bytes[i]);
+    }
+    for (uint32_t i = 0; i < t->merge_count; i++) {
+        const struct dp_merge *m = &t->merges[i];
+        for (int k = 0; k < 3; k++) {
+            uint32_t v = k == 0 ? m->left : k == 1 ? m->right : m->id;
+            char le[4] = {(char)v, (char)(v >> 8), (char)(v >> 16), (char)(v >> 24)};
+            dp_buf_add(&b, le, 4);
+        }
+    }
+    int rc = dp_buf_check(&b, name, e);
+    if (rc >= 0) t->digest = dp_hash128(b.ptr, b.len);
+    dp_buf_release(&b);
+    return rc;
+}
+
+int dp_tokenizer_build(struct dp_tokenizer **out, const struct dp_tokenizer_parts *p, const char *name, struct dp_err *e)
+{
+    *out = NULL;
+    uint32_t size = p->size;
+    for (size_t i = 0; i < p->special_count; i++) {
+        if (p->specials[i].id >= DP_TOKENIZER_IDS_MAX)
+            DP_FAIL(e, LIMIT, "%s: the id %u of a special token; ids are below 2097152", name, p->specials[i].id);
+        if (p->specials[i].id >= size) size = p->specials[i].id + 1;
+    }
+    if (size > DP_TOKENIZER_IDS_MAX) DP_FAIL(e, LIMIT, "%s: %u ids; at most 2097152", name, size);
+    struct dp_tokenizer *t = calloc(1, sizeof *t);
+    if (!t) DP_FAIL(e, NOMEM, "%s: a tokenizer", name);
+    t->split = p->split;
+    t->ignore_merges = p->ignore_merges || p->ranks;
+    t->ranks = p->ranks;
+    t->size = size;
+    int rc;
+    DP_TRY_OUT(copy_texts(t, p, name, e));
+    DP_TRY_OUT(index_texts(t, name, e));
+    DP_TRY_OUT(t->ranks ? cut_tokens(t, name, e) : take_merges(t, p, name, e));
+    DP_TRY_OUT(index_merges(t, name, e));
+    DP_TRY_OUT(take_digest(t, name, e));
+    *out = t;
+    return DP_OK;
+out:
+    dp_tokenizer_free(t);
+    return rc;
+}
+
+int dp_tokenizer_load(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e)
+{
+    *out = NULL;
+    size_t i = 0;
+    if (content.len >= 3 && memcmp(content.ptr, "\xEF\xBB\xBF", 3) == 0) i = 3;
+    while (i < content.len && (content.ptr[i] == ' ' || content.ptr[i] == '\n' || content.ptr[i] == '\r' || content.ptr[i] == '\t')) i++;
+    if (i == content.len) DP_FAIL(e, CORRUPT, "%s: an empty file is no tokenizer", name);
+    struct dp_span rest = dp_span(content.ptr + i, content.len - i);
+    return rest.ptr[0] == '{' ? dp_tokenizer_load_hf(out, rest, name, split, e)
+                              : dp_tokenizer_load_tiktoken(out, rest, name, split, e);
+}
+
+int dp_tokenizer_load_file(struct dp_tokenizer **out, const char *path, const char *split, struct dp_err *e)
+{
+    struct dp_buf b;
+    *out = NULL;
+    dp_buf_init(&b, DP_TOKENIZER_FILE_BYTES_MAX);
+    int rc = dp_fs_read(path, &b, e);
+    if (rc >= 0) rc = dp_tokenizer_load(out, dp_buf_span(&b), path, split, e);
+    dp_buf_release(&b);
+    return rc;
+}
+
+uint32_t dp_tokenizer_size(const struct dp_tokenizer *t) { return t->size; }
+uint32_t dp_tokenizer_tokens(const struct dp_tokenizer *t) { return t->tokens; }
+uint32_t dp_tokenizer_merges(const struct dp_tokenizer *t) { return t->merge_count; }
+enum dp_split dp_tokenizer_split(const struct dp_tokenizer *t) { return t->split; }
+bool dp_tokenizer_ignore_merges(const struct dp_tokenizer *t) { return t->ignore_merges; }
+struct dp_hash128 dp_tokenizer_digest(const struct dp_tokenizer *t) { return t->digest; }
+int64_t dp_tokenizer_id(const struct dp_tokenizer *t, struct dp_span bytes) { return find(t, bytes); }
+
+void dp_tokenizer_merge(const struct dp_tokenizer *t, uint32_t rank, uint32_t *left, uint32_t *right, uint32_t *id)
+{
+    DP_ASSERT(rank < t->merge_count);
+    *left = t->merges[rank].left;
+    *right = t->merges[rank].right;
+    *id = t->merges[rank].id;
+}
+
+struct dp_span dp_tokenizer_bytes(const struct dp_tokenizer *t, uint32_t id)
+{
+    return id < t->size ? t->bytes[id] : (struct dp_span){NULL, 0};
+}
+
+const struct dp_special *dp_tokenizer_specials(const struct dp_tokenizer *t, size_t *n)
+{
+    *n = t->special_count;
+    return t->specials;
+}
+
+int64_t dp_tokenizer_special(const struct dp_tokenizer *t, struct dp_span text)
+{
+    for (size_t i = 0; i < t->special_count; i++)
+        if (dp_span_eq(t->specials[i].text, text)) return t->specials[i].id;
+    return -1;
+}
+
+int64_t dp_tokenizer_eot(const struct dp_tokenizer *t)
+{
+    return dp_tokenizer_special(t, dp_span_str("<|endoftext|>"));
+}

@@ -1,0 +1,62 @@
+/* tokenizer/tokenizer.h - a byte-level BPE vocabulary and its files.
+ *
+ * A tokenizer is immutable once made and may be shared by any number of threads; encoders (tokenizer/encode.h) hold the rest.
+ * Ids are below 2^21. Every byte is a token, so that every text has ids. Ids may have gaps (an id without token decodes to an error).
+ * Two kinds of vocabulary, which merge differently:
+ *   merges (tokenizer.json, training): only listed pairs merge, in the order of the list;
+ *   ranks (.tiktoken): any two tokens merge whose bytes together are a token, the lowest id first, and a pretoken that is a token
+ *   is that token at once (`ignore_merges`, which tokenizer.json can ask for too).
+ * Memory: about 60 bytes for each merge, 20 for each token, and its text. */
+#ifndef DP_TOKENIZER_TOKENIZER_H
+#define DP_TOKENIZER_TOKENIZER_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/hash.h"
+#include "base/span.h"
+#include "tokenizer/split.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { DP_TOKENIZER_IDS_MAX = 1 << 21, DP_TOKENIZER_FILE_BYTES_MAX = 512 << 20 };
+
+struct dp_tokenizer;
+struct dp_special {
+    struct dp_span text;
+    uint32_t id;
+    bool plain; /* a word that can be found as it stands; false: it asks for lstrip, rstrip or single_word */
+};
+
+/* Read a tokenizer from the content of a file: tokenizer.json if it begins with '{', else .tiktoken. `name` stands in messages.
+ * `split` overrides the file's pre-tokenizer; a .tiktoken file has none, and without `split` gets gpt2 for about 50,000 tokens, cl100k for
+ * about 100,000, o200k for about 200,000, with the special tokens of those encodings, and DP_CONFIG for any other size. */
+int dp_tokenizer_load(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e);
+int dp_tokenizer_load_file(struct dp_tokenizer **out, const char *path, const char *split, struct dp_err *e);
+void dp_tokenizer_free(struct dp_tokenizer *t);
+
+/* Append the file's bytes to out. The same tokenizer always gives the same bytes. */
+int dp_tokenizer_save_hf(const struct dp_tokenizer *t, struct dp_buf *out, struct dp_err *e); /* tokenizer.json */
+/* Without special tokens. DP_CONFIG when ranks can't say what the merges do (order of ids is another, or a token has no merge). */
+int dp_tokenizer_save_tiktoken(const struct dp_tokenizer *t, struct dp_buf *out, struct dp_err *e);
+int dp_tokenizer_save_vocab(const struct dp_tokenizer *t, struct dp_buf *out, struct dp_err *e);  /* vocab.json */
+int dp_tokenizer_save_merges(const struct dp_tokenizer *t, struct dp_buf *out, struct dp_err *e); /* merges.txt */
+
+uint32_t dp_tokenizer_size(const struct dp_tokenizer *t);   /* highest id + 1: the rows of an embedding */
+uint32_t dp_tokenizer_tokens(const struct dp_tokenizer *t); /* ids that have a token */
+uint32_t dp_tokenizer_merges(const struct dp_tokenizer *t); /* pairs that merge */
+/* The two tokens of the merge `rank`, and what they become; rank < dp_tokenizer_merges(). */
+void dp_tokenizer_merge(const struct dp_tokenizer *t, uint32_t rank, uint32_t *left, uint32_t *right, uint32_t *id);
+enum dp_split dp_tokenizer_split(const struct dp_tokenizer *t);
+bool dp_tokenizer_ignore_merges(const struct dp_tokenizer *t);
+/* ptr NULL when no token has this id. Special tokens are their text. */
+struct dp_span dp_tokenizer_bytes(const struct dp_tokenizer *t, uint32_t id);
+int64_t dp_tokenizer_id(const struct dp_tokenizer *t, struct dp_span bytes); /* of an ordinary token; -1: none */
+/* Sorted by text. */
+const struct dp_special *dp_tokenizer_specials(const struct dp_tokenizer *t, size_t *n);
+int64_t dp_tokenizer_special(const struct dp_tokenizer *t, struct dp_span text); /* id or -1 */
+int64_t dp_tokenizer_eot(const struct dp_tokenizer *t);                          /* <|endoftext|>, -1: none */
+/* Of everything that decides ids: split, tokens, merges, special tokens. */
+struct dp_hash128 dp_tokenizer_digest(const struct dp_tokenizer *t);
+
+#endif

@@ -1,0 +1,503 @@
+/* tokenizer/tokenizer_hf.c - Hugging Face's tokenizer.json, vocab.json and merges.txt.
+ *
+ * Read: model BPE with byte-level vocabulary; merges as ["a","b"] or "a b"; pre_tokenizer ByteLevel(use_regex) = gpt2, or a
+ * Sequence of Split(Regex, Isolated) and ByteLevel without a pattern of its own, the regex one of dp_split_by_pattern().
+ * What would change ids and isn't supported (normalizer, dropout, add_prefix_space, byte_fallback, an unknown regex) is refused, never
+ * skipped. post_processor, truncation, padding and decoder are left alone: ids are those of encode(add_special_tokens=False).
+ *
+ * Written: members in the order Hugging Face writes them; vocabulary by id, merges by rank. Ranks (a .tiktoken origin) are written as
+ * one merge a token, found by merging the token with the ranks below its own, and ignore_merges. */
+#include "tokenizer/bpe_merge.h"
+#include "tokenizer/tokenizer_int.h"
+
+#include "base/arena.h"
+#include "base/json.h"
+
+#include <stdlib.h>
+
+/* ---- characters of ByteLevel ---- */
+
+/* Bytes of a token written in ByteLevel characters, in the arena; ptr NULL with *bad unless out of memory. */
+static struct dp_span from_chars(struct dp_arena *mem, struct dp_span s, bool *bad)
+{
+    char *to = dp_arena_alloc(mem, s.len + 1);
+    size_t n = 0;
+    *bad = false;
+    if (!to) return (struct dp_span){NULL, 0};
+    for (size_t i = 0; i < s.len;) {
+        uint8_t a = (uint8_t)s.ptr[i];
+        uint32_t c = a;
+        size_t len = 1;
+        if (a >= 0xC2 && a < 0xE0 && i + 1 < s.len) c = (a & 31u) << 6 | ((uint8_t)s.ptr[i + 1] & 63u), len = 2;
+        int b = a < 0x80 || len == 2 ? dp_byte_level_byte(c) : -1;
+        if (b < 0) {
+            *bad = true;
+            return (struct dp_span){NULL, 0};
+        }
+        to[n++] = (char)b;
+        i += len;
+    }
+    return dp_span(to, n);
+}
+
+static void to_chars(struct dp_buf *out, struct dp_span bytes)
+{
+    for (size_t i = 0; i < bytes.len; i++) {
+        uint32_t c = dp_byte_level_char((uint8_t)bytes.ptr[i]);
+        if (c < 0x80) dp_buf_add_char(out, (char)c);
+        else {
+            char two[2] = {(char)(0xC0 | c >> 6), (char)(0x80 | (c & 63))};
+            dp_buf_add(out, two, 2);
+        }
+    }
+}
+
+/* ---- reading ---- */
+
+/* Ids by the strings of the file's vocabulary. */
+struct names {
+    struct dp_span *name; /* by id */
+    uint32_t *slots;
+    size_t mask;
+};
+
+static int64_t name_id(const struct names *v, struct dp_span s)
+{
+    for (size_t at = dp_word_hash(s.ptr, s.len) & v->mask; v->slots[at] != DP_NO_ID; at = (at + 1) & v->mask)
+        if (dp_span_eq(v->name[v->slots[at]], s)) return v->slots[at];
+    return -1;
+}
+
+struct reader {
+    const char *file;
+    struct dp_tokenizer_parts parts;
+    struct names names;
+    struct dp_span *bytes;
+    struct dp_merge *merges;
+    struct dp_special *specials;
+    struct dp_arena mem;
+    struct dp_buf pair;
+};
+
+static bool is_null(const struct dp_json *v)
+{
+    return !v || dp_json_kind(v) == DP_JSON_NULL;
+}
+
+/* A member that must be absent, null, false or "". */
+static int must_be_off(const struct dp_json *o, const char *key, const char *file, struct dp_err *e)
+{
+    struct dp_json *v = dp_json_get(o, key);
+    if (is_null(v) || (dp_json_kind(v) == DP_JSON_BOOL && !dp_json_bool(v, true))) return DP_OK;
+    if (dp_json_kind(v) == DP_JSON_STRING && dp_json_str(v).len == 0) return DP_OK;
+    if (dp_json_real(v, 1) == 0) return DP_OK;
+    DP_FAIL(e, CONFIG, "%s: '%s' is set, which isn't supported: it would change ids", file, key);
+}
+
+static int read_byte_level(const struct dp_json *p, bool *regex, const char *file, struct dp_err *e)
+{
+    if (dp_json_bool(dp_json_get(p, "add_prefix_space"), true))
+        DP_FAIL(e, CONFIG, "%s: ByteLevel with add_prefix_space isn't supported", file);
+    *regex = dp_json_bool(dp_json_get(p, "use_regex"), true);
+    return DP_OK;
+}
+
+static int read_pre_tokenizer(const struct dp_json *p, enum dp_split *split, const char *file, struct dp_err *e)
+{
+    bool regex = false;
+    if (dp_span_is(dp_json_str(dp_json_get(p, "type")), "ByteLevel")) {
+        DP_TRY(read_byte_level(p, &regex, file, e));
+        if (!regex) DP_FAIL(e, CONFIG, "%s: no pre-tokenizer pattern; name a split", file);
+        *split = DP_SPLIT_GPT2;
+        return DP_OK;
+    }
+    struct dp_json *list = dp_json_get(p, "pretokenizers"), *first = dp_json_at(list, 0), *second = dp_json_at(list, 1);
+    if (!dp_span_is(dp_json_str(dp_json_get(p, "type")), "Sequence") || dp_json_count(list) != 2 ||
+        !dp_span_is(dp_json_str(dp_json_get(first, "type")), "Split") ||
+        !dp_span_is(dp_json_str(dp_json_get(second, "type")), "ByteLevel"))
+        DP_FAIL(e, CONFIG, "%s: the pre_tokenizer is neither ByteLevel nor Split and ByteLevel; name a split if it is one we have", file);
+    DP_TRY(read_byte_level(second, &regex, file, e));
+    struct dp_span pattern = dp_json_str(dp_json_get(dp_json_get(first, "pattern"), "Regex"));
+    bool plain = dp_span_is(dp_json_str(dp_json_get(first, "behavior")), "Isolated") && !dp_json_bool(dp_json_get(first, "invert"), false);
+    if (regex || !plain || !dp_split_by_pattern(pattern, split))
+        DP_FAIL(e, CONFIG, "%s: the pre-tokenizer's pattern is unknown; name a split if it is one we have: %.*s", file,
+                DP_SPAN_FMT(pattern));
+    return DP_OK;
+}
+
+static int read_added(struct reader *r, const struct dp_json *list, struct dp_err *e)
+{
+    size_t n = dp_json_count(list);
+    r->specials = calloc(n + 1, sizeof *r->specials);
+    if (!r->specials) DP_FAIL(e, NOMEM, "%s: added tokens", r->file);
+    for (size_t i = 0; i < n; i++) {
+        struct dp_json *a = dp_json_at(list, i);
+        struct dp_span text = dp_json_str(dp_json_get(a, "content"));
+        int64_t id = dp_json_int(dp_json_get(a, "id"), -1);
+        if (!text.len || id < 0 || id >= DP_TOKENIZER_IDS_MAX)
+            DP_FAIL(e, CORRUPT, "%s: added token %zu has no content, or no id from 0 to 2097151", r->file, i);
+        bool plain = !dp_json_bool(dp_json_get(a, "lstrip"), false) && !dp_json_bool(dp_json_get(a, "rstrip"), false) &&
+                     !dp_json_bool(dp_json_get(a, "single_word"), false);
+        r->specials[i] = (struct dp_special){text, (uint32_t)id, plain};
+        if (id >= r->parts.size) r->parts.size = (uint32_t)id + 1;
+    }
+    r->parts.special_count = n;
+    r->parts.specials = r->specials;
+    return DP_OK;
+}
+
+static int read_vocab(struct reader *r, const struct dp_json *vocab, struct dp_err *e)
+{
+    const char *key;
+    struct dp_json *v;
+    if (!dp_json_count(vocab)) DP_FAIL(e, CORRUPT, "%s: no model.vocab", r->file);
+    for (void *it = NULL; (it = dp_json_next(vocab, it, &key, &v));) {
+        int64_t id = dp_json_int(v, -1);
+        if (id < 0 || id >= DP_TOKENIZER_IDS_MAX)
+            DP_FAIL(e, CORRUPT, "%s: the id of '%.64s' isn't a number from 0 to 2097151", r->file, key);
+        if (id >= r->parts.size) r->parts.size = (uint32_t)id + 1;
+    }
+    size_t slots = 64;
+    while (slots < 2 * dp_json_count(vocab)) slots *= 2;
+    r->bytes = calloc(r->parts.size, sizeof *r->bytes);
+    r->names.name = calloc(r->parts.size, sizeof *r->names.name);
+    r->names.slots = malloc(slots * sizeof *r->names.slots);
+    if (!r->bytes || !r->names.name || !r->names.slots) DP_FAIL(e, NOMEM, "%s: %u ids", r->file, r->parts.size);
+    memset(r->names.slots, 0xff, slots * sizeof *r->names.slots);
+    r->names.mask = slots - 1;
+    for (size_t i = 0; i < r->parts.special_count; i++) r->bytes[r->specials[i].id] = r->specials[i].text;
+    for (void *it = NULL; (it = dp_json_next(vocab, it, &key, &v));) {
+        uint32_t id = (uint32_t)dp_json_int(v, 0);
+        struct dp_span s = dp_span_str(key);
+        if (r->names.name[id].ptr) DP_FAIL(e, CORRUPT, "%s: '%.64s' has the id %u of another token", r->file, key, id);
+        r->names.name[id] = s;
+        size_t at = dp_word_hash(s.ptr, s.len) & r->names.mask;
+        while (r->names.slots[at] != DP_NO_ID) at = (at + 1) & r->names.mask;
+        r->names.slots[at] = id;
+        if (r->bytes[id].ptr) continue; /* an added token stands as it is */
+        bool bad;
+        r->bytes[id] = from_chars(&r->mem, s, &bad);
+        if (bad) DP_FAIL(e, CORRUPT, "%s: '%.64s' isn't written in byte-level characters; only byte-level BPE is supported", r->file, key);
+        if (!r->bytes[id].ptr) DP_FAIL(e, NOMEM, "%s: tokens", r->file);
+    }
+    r->parts.bytes = r->bytes;
+    return DP_OK;
+}
+
+static int read_merges(struct reader *r, const struct dp_json *list, struct dp_err *e)
+{
+    size_t n = dp_json_count(list);
+    r->merges = calloc(n + 1, sizeof *r->merges);
+    if (!r->merges) DP_FAIL(e, NOMEM, "%s: %zu merges", r->file, n);
+    for (size_t i = 0; i < n; i++) {
+        struct dp_json *m = dp_json_at(list, i);
+        struct dp_span left, right, line = dp_json_str(m);
+        if (line.ptr) {
+            const char *space = memchr(line.ptr, ' ', line.len);
+            if (!space) DP_FAIL(e, CORRUPT, "%s: merge %zu isn't two tokens", r->file, i);
+            left = dp_span(line.ptr, (size_t)(space - line.ptr));
+            right = dp_span(space + 1, line.len - left.len - 1);
+        } else {
+            if (dp_json_count(m) != 2) DP_FAIL(e, CORRUPT, "%s: merge %zu isn't two tokens", r->file, i);
+            left = dp_json_str(dp_json_at(m, 0));
+            right = dp_json_str(dp_json_at(m, 1));
+        }
+        if (!left.len || !right.len) DP_FAIL(e, CORRUPT, "%s: merge %zu isn't two tokens", r->file, i);
+        dp_buf_clear(&r->pair);
+        dp_buf_add_span(&r->pair, left);
+        dp_buf_add_span(&r->pair, right);
+        DP_TRY(dp_buf_check(&r->pair, r->file, e));
+        int64_t a = name_id(&r->names, left), b = name_id(&r->names, right), id = name_id(&r->names, dp_buf_span(&r->pair));
+        if (a < 0 || b < 0 || id < 0)
+            DP_FAIL(e, CORRUPT, "%s: merge %zu ('%.*s' '%.*s') names a token that isn't in the vocabulary", r->file, i, DP_SPAN_FMT(left),
+                    DP_SPAN_FMT(right));
+        r->merges[i] = (struct dp_merge){(uint32_t)a, (uint32_t)b, (uint32_t)id};
+    }
+    r->parts.merges = r->merges;
+    r->parts.merge_count = n;
+    return DP_OK;
+}
+
+static int read_root(struct reader *r, const struct dp_json *root, const char *split, struct dp_err *e)
+{
+    struct dp_json *model = dp_json_get(root, "model");
+    struct dp_span type = dp_json_str(dp_json_get(model, "type"));
+    if (is_null(model)) DP_FAIL(e, CORRUPT, "%s: no 'model': not a tokenizer.json", r->file);
+    if (type.ptr && !dp_span_is(type, "BPE")) DP_FAIL(e, CONFIG, "%s: a model of type %.*s; only BPE is supported", r->file, DP_SPAN_FMT(type));
+    if (!is_null(dp_json_get(root, "normalizer")))
+        DP_FAIL(e, CONFIG, "%s: it has a normalizer, which isn't supported: remove it and normalise the text before", r->file);
+    static const char *const off[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"};
+    for (size_t i = 0; i < sizeof off / sizeof *off; i++) DP_TRY(must_be_off(model, off[i], r->file, e));
+    r->parts.ignore_merges = dp_json_bool(dp_json_get(model, "ignore_merges"), false);
+    if (split) DP_TRY(dp_split_parse(dp_span_str(split), &r->parts.split, e));
+    else DP_TRY(read_pre_tokenizer(dp_json_get(root, "pre_tokenizer"), &r->parts.split, r->file, e));
+    DP_TRY(read_added(r, dp_json_get(root, "added_tokens"), e));
+    DP_TRY(read_vocab(r, dp_json_get(model, "vocab"), e));
+    return read_merges(r, dp_json_get(model, "merges"), e);
+}
+
+int dp_tokenizer_load_hf(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e)
+{
+    struct dp_json *root = NULL;
+    struct reader r = {.file = name};
+    *out = NULL;
+    DP_TRY(dp_json_parse(&root, content, name, e));
+    dp_arena_init(&r.mem, SIZE_MAX / 2);
+    dp_buf_init(&r.pair, DP_TOKENIZER_FILE_BYTES_MAX);
+    int rc = read_root(&r, root, split, e);
+    if (rc >= 0) rc = dp_tokenizer_build(out, &r.parts, name, e);
+    free(r.names.name);
+    free(r.names.slots);
+    free(r.bytes);
+    free(r.merges);
+    free(r.specials);
+    dp_buf_release(&r.pair);
+    dp_arena_release(&r.mem);
+    dp_json_free(root);
+    return rc;
+}
+
+/* ---- writing ---- */
+
+/* A string of ByteLevel characters; special tokens stand as they are. */
+static void write_token(struct dp_jsonw *w, const struct dp_tokenizer *t, uint32_t id, struct dp_buf *tmp, bool key)
+{
+    dp_buf_clear(tmp);
+    if (t->is_special[id]) dp_buf_add_span(tmp, t->bytes[id]);
+    else to_chars(tmp, t->bytes[id]);
+    if (key) dp_jsonw_key_span(w, dp_buf_span(tmp));
+    else dp_jsonw_str(w, dp_buf_span(tmp));
+}
+
+/* The two parts that merge last into a token of a rank vocabulary: least rank first, ranks below its own only.
+ * false when it doesn't come down to two. `ids` has room for the token's bytes. */
+static bool last_cut(const struct dp_tokenizer *t, uint32_t id, uint32_t *ids)
+{
+    struct dp_span b = t->bytes[id];
+    size_t n = b.len;
+    for (size_t i = 0; i < n; i++) ids[i] = t->byte_id[(uint8_t)b.ptr[i]];
+    while (n > 2) {
+        uint32_t best = id;
+        size_t at = 0;
+        for (size_t i = 0; i + 1 < n; i++) {
+            uint32_t rank = dp_pair_rank(t, ids[i], ids[i + 1]);
+            if (rank < best) best = rank, at = i;
+        }
+        if (best == id) return false;
+        ids[at] = best;
+        n--;
+        memmove(ids + at + 1, ids + at + 2, (n - at - 1) * sizeof *ids);
+    }
+    return n == 2;
+}
+
+/* Calls write for each merge in order. */
+static int each_merge(const struct dp_tokenizer *t, void (*write)(void *ctx, uint32_t left, uint32_t right), void *ctx, struct dp_err *e)
+{
+    if (!t->ranks) {
+        for (uint32_t i = 0; i < t->merge_count; i++) write(ctx, t->merges[i].left, t->merges[i].right);
+        return DP_OK;
+    }
+    size_t longest = 1;
+    for (uint32_t i = 0; i < t->size; i++)
+        if (t->bytes[i].ptr && t->bytes[i].len > longest) longest = t->bytes[i].len;
+    uint32_t *ids = malloc(longest * sizeof *ids);
+    if (!ids) DP_FAIL(e, NOMEM, "writing merges");
+    for (uint32_t i = 0; i < t->size; i++)
+        if (t->bytes[i].ptr && !t->is_special[i] && t->bytes[i].len > 1 && last_cut(t, i, ids)) write(ctx, ids[0], ids[1]);
+    free(ids);
+    return DP_OK;
+}
+
+struct merge_writer {
+    struct dp_jsonw *w;
+    const struct dp_tokenizer *t;
+    struct dp_buf *tmp, *out;
+};
+
+static void write_merge_json(void *ctx, uint32_t left, uint32_t right)
+{
+    struct merge_writer *m = ctx;
+    dp_jsonw_begin(m->w, '[');
+    write_token(m->w, m->t, left, m->tmp, false);
+    write_token(m->w, m->t, right, m->tmp, false);
+    dp_jsonw_end(m->w, ']');
+}
+
+static void write_merge_text(void *ctx, uint32_t left, uint32_t right)
+{
+    struct merge_writer *m = ctx;
+    to_chars(m->out, m->t->bytes[left]);
+    dp_buf_add_char(m->out, ' ');
+    to_chars(m->out, m->t->bytes[right]);
+    dp_buf_add_char(m->out, '\n');
+}
+
+static void write_bool(struct dp_jsonw *w, const char *key, bool v)
+{
+    dp_jsonw_key(w, key);
+    dp_jsonw_bool(w, v);
+}
+
+static void write_null(struct dp_jsonw *w, const char *key)
+{
+    dp_jsonw_key(w, key);
+    dp_jsonw_null(w);
+}
+
+static void write_string(struct dp_jsonw *w, const char *key, const char *v)
+{
+    dp_jsonw_key(w, key);
+    dp_jsonw_cstr(w, v);
+}
+
+static void write_byte_level(struct dp_jsonw *w, bool regex)
+{
+    dp_jsonw_begin(w, '{');
+    write_string(w, "type", "ByteLevel");
+    write_bool(w, "add_prefix_space", false);
+    write_bool(w, "trim_offsets", true);
+    write_bool(w, "use_regex", regex);
+    dp_jsonw_end(w, '}');
+}
+
+static void write_pre_tokenizer(struct dp_jsonw *w, enum dp_split split)
+{
+    dp_jsonw_key(w, "pre_tokenizer");
+    if (split == DP_SPLIT_GPT2) {
+        write_byte_level(w, true);
+        return;
+    }
+    dp_jsonw_begin(w, '{');
+    write_string(w, "type", "Sequence");
+    dp_jsonw_key(w, "pretokenizers");
+    dp_jsonw_begin(w, '[');
+    dp_jsonw_begin(w, '{');
+    write_string(w, "type", "Split");
+    dp_jsonw_key(w, "pattern");
+    dp_jsonw_begin(w, '{');
+    write_string(w, "Regex", dp_split_pattern(split));
+    dp_jsonw_end(w, '}');
+    write_string(w, "behavior", "Isolated");
+    write_bool(w, "invert", false);
+    dp_jsonw_end(w, '}');
+    write_byte_level(w, false);
+    dp_jsonw_end(w, ']');
+    dp_jsonw_end(w, '}');
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    uint32_t x = ((const struct dp_special *)a)->id, y = ((const struct dp_special *)b)->id;
+    return (x > y) - (x < y);
+}
+
+static int write_added(struct dp_jsonw *w, const struct dp_tokenizer *t, struct dp_err *e)
+{
+    struct dp_special *s = malloc((t->special_count + 1) * sizeof *s);
+    if (!s) DP_FAIL(e, NOMEM, "writing tokenizer.json");
+    if (t->special_count) {
+        memcpy(s, t->specials, t->special_count * sizeof *s);
+        qsort(s, t->special_count, sizeof *s, compare_ids);
+    }
+    dp_jsonw_key(w, "added_tokens");
+    dp_jsonw_begin(w, '[');
+    for (size_t i = 0; i < t->special_count; i++) {
+        dp_jsonw_begin(w, '{');
+        dp_jsonw_key(w, "id");
+        dp_jsonw_uint(w, s[i].id);
+        dp_jsonw_key(w, "content");
+        dp_jsonw_str(w, s[i].text);
+        write_bool(w, "single_word", false);
+        write_bool(w, "lstrip", false);
+        write_bool(w, "rstrip", false);
+        write_bool(w, "normalized", false);
+        write_bool(w, "special", true);
+        dp_jsonw_end(w, '}');
+    }
+    dp_jsonw_end(w, ']');
+    free(s);
+    return DP_OK;
+}
+
+static void write_vocab(struct dp_jsonw *w, const struct dp_tokenizer *t, struct dp_buf *tmp)
+{
+    dp_jsonw_begin(w, '{');
+    for (uint32_t i = 0; i < t->size; i++) {
+        if (!t->bytes[i].ptr) continue;
+        write_token(w, t, i, tmp, true);
+        dp_jsonw_uint(w, i);
+    }
+    dp_jsonw_end(w, '}');
+}
+
+static int write_model(struct dp_jsonw *w, const struct dp_tokenizer *t, struct dp_buf *tmp, struct dp_err *e)
+{
+    dp_jsonw_key(w, "model");
+    dp_jsonw_begin(w, '{');
+    write_string(w, "type", "BPE");
+    write_null(w, "dropout");
+    write_null(w, "unk_token");
+    write_null(w, "continuing_subword_prefix");
+    write_null(w, "end_of_word_suffix");
+    write_bool(w, "fuse_unk", false);
+    write_bool(w, "byte_fallback", false);
+    write_bool(w, "ignore_merges", t->ignore_merges);
+    dp_jsonw_key(w, "vocab");
+    write_vocab(w, t, tmp);
+    dp_jsonw_key(w, "merges");
+    dp_jsonw_begin(w, '[');
+    struct merge_writer m = {.w = w, .t = t, .tmp = tmp};
+    DP_TRY(each_merge(t, write_merge_json, &m, e));
+    dp_jsonw_end(w, ']');
+    dp_jsonw_end(w, '}');
+    return DP_OK;
+}
+
+int dp_tokenizer_save_hf(const struct dp_tokenizer *t, struct dp_buf *out, struct dp_err *e)
+{
+    struct dp_jsonw w;
+    struct dp_buf tmp;
+    if (!t->specials_plain)
+        DP_FAIL(e, CONFIG, "a special token asks for lstrip, rstrip or single_word, which wouldn't be written: keep the original file");
+    dp_buf_init(&tmp, DP_TOKENIZER_FILE_BYTES_MAX);
+    dp_jsonw_init(&w, out, 0);
+    dp_jsonw_begin(&w, '{');
+    write_string(&w, "version", "1.0");
+    write_null(&w, "truncation");
+    write_null(&w, "padding");
+    int rc;
+    DP_TRY_OUT(write_added(&w, t, e));
+    write_null(&w, "normalizer");
+    write_pre_tokenizer(&w, t->split);
+    write_null(&w, "post_processor");
+    dp_jsonw_key(&w, "decoder");
+    write_byte_level(&w, true);
+    DP_TRY_OUT(write_model(&w, t, &tmp, e));
+    dp_jsonw_end(&w, '}');
+    DP_TRY_OUT(dp_buf_check(&tmp, "a token", e));
+    rc = dp_buf_check(out, "tokenizer.json", e);
+out:
+    dp_buf_release(&tmp);
+    return rc;
+}
+
+int dp_tokenizer_save_vocab(const struct dp_tokenizer *t, struct dp_buf *out, struct dp_err *e)
+{
+    struct dp_jsonw w;
+    struct dp_buf tmp;
+    dp_buf_init(&tmp, DP_TOKENIZER_FILE_BYTES_MAX);
+    dp_jsonw_init(&w, out, 0);
+    write_vocab(&w, t, &tmp);
+    int rc = dp_buf_check(&tmp, "a token", e);
+    dp_buf_release(&tmp);
+    return rc < 0 ? rc : dp_buf_check(out, "vocab.json", e);
+}
+
+int dp_tokenizer_save_merges(const struct dp_tokenizer *t, struct dp_buf *out, struct dp_err *e)
+{
+    struct merge_writer m = {.t = t, .out = out};
+    dp_buf_add_str(out, "#version: 0.2\n");
+    DP_TRY(each_merge(t, write_merge_text, &m, e));
+    return dp_buf_check(out, "merges.txt", e);
+}

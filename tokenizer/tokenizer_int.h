@@ -1,0 +1,91 @@
+/* tokenizer/tokenizer_int.h - the inside of struct dp_tokenizer, for tokenizer/ only.
+ *
+ * Pair table: one u64 a slot, left << 42 | right << 21 | rank, open addressing, at most half full; PAIR_EMPTY where none.
+ * rank is the place in the list of merges (kind merges), or the id itself (kind ranks, several pairs may share it);
+ * merge_id[] gives what a rank becomes, NULL where rank is id. */
+#ifndef DP_TOKENIZER_TOKENIZER_INT_H
+#define DP_TOKENIZER_TOKENIZER_INT_H
+
+#include "base/span.h"
+#include "tokenizer/tokenizer.h"
+#include "tokenizer/word_hash.h"
+
+#include <stdint.h>
+
+#define DP_PAIR_EMPTY UINT64_MAX
+#define DP_NO_ID UINT32_MAX
+
+struct dp_merge {
+    uint32_t left, right, id;
+};
+
+struct dp_tokenizer {
+    enum dp_split split;
+    bool ignore_merges, ranks;
+    uint32_t size, tokens;
+    uint32_t byte_id[256];
+    struct dp_span *bytes; /* by id, into text */
+    uint8_t *is_special;   /* by id */
+    char *text;
+    uint32_t *by_bytes; /* open addressing of ids; DP_NO_ID where empty */
+    size_t by_bytes_mask;
+    struct dp_merge *merges;
+    uint32_t merge_count;
+    uint32_t *merge_id;
+    uint64_t *pairs;
+    size_t pair_mask;
+    struct dp_special *specials; /* sorted by text */
+    size_t special_count;
+    size_t special_bytes_max;
+    bool specials_plain;
+    struct dp_hash128 digest;
+};
+
+static inline size_t dp_pair_slot(uint64_t key, size_t mask)
+{
+    uint64_t h = key * UINT64_C(0x9e3779b97f4a7c15);
+    return (h ^ h >> 32) & mask;
+}
+
+/* DP_NO_ID when the two don't merge. */
+static inline uint32_t dp_pair_rank(const struct dp_tokenizer *t, uint32_t left, uint32_t right)
+{
+    uint64_t key = (uint64_t)left << 21 | right;
+    for (size_t at = dp_pair_slot(key, t->pair_mask);; at = (at + 1) & t->pair_mask) {
+        uint64_t s = t->pairs[at];
+        if (s >> 21 == key) return (uint32_t)s & (DP_TOKENIZER_IDS_MAX - 1);
+        if (s == DP_PAIR_EMPTY) return DP_NO_ID;
+    }
+}
+
+static inline uint32_t dp_rank_id(const struct dp_tokenizer *t, uint32_t rank)
+{
+    return t->merge_id ? t->merge_id[rank] : rank;
+}
+
+/* What a reader or the trainer hands to dp_tokenizer_build, which copies all of it. */
+struct dp_tokenizer_parts {
+    enum dp_split split;
+    bool ignore_merges;
+    bool ranks;                      /* merges are derived: any two tokens whose bytes are a token */
+    uint32_t size;
+    const struct dp_span *bytes;     /* by id, size of them; ptr NULL where there is none */
+    const struct dp_merge *merges;   /* in order of rank; not for ranks */
+    size_t merge_count;
+    const struct dp_special *specials; /* their bytes are taken from here; bytes[id] may be NULL or the same */
+    size_t special_count;
+};
+/* DP_CORRUPT, with `name`, for: a byte that is no token, two ids of the same bytes, a pair listed twice, ids out of range. */
+int dp_tokenizer_build(struct dp_tokenizer **out, const struct dp_tokenizer_parts *p, const char *name, struct dp_err *e);
+
+/* The code point that ByteLevel writes for a byte, and back (-1: not one of them). */
+uint32_t dp_byte_level_char(unsigned byte);
+int dp_byte_level_byte(uint32_t cp);
+/* The byte that is the i-th in the order of the ByteLevel characters. */
+unsigned dp_byte_level_order(unsigned i);
+
+int dp_tokenizer_load_hf(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e);
+int dp_tokenizer_load_tiktoken(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split,
+                               struct dp_err *e);
+
+#endif

@@ -1,0 +1,31 @@
+/* trainer/attention.h - causal softmax attention with grouped keys and values, forward and backward.
+ *
+ * Rows of `qkv` are tokens: heads*head_dim of q, then kv_heads*head_dim of k, then of v; query head h uses kv head h / (heads/kv_heads).
+ * No T x T storage: scores exist for DP_ATTENTION_ROWS query rows at a time, and the backward pass computes them again from
+ * the log-sum-exp of each row (FlashAttention's bookkeeping, Dao et al. 2022, without its tiling over keys).
+ * Memory: dp_attention_scratch() floats a worker, the caller's. Bits: as gemm.h promises. */
+#ifndef DP_TRAINER_ATTENTION_H
+#define DP_TRAINER_ATTENTION_H
+
+#include "base/thread.h"
+#include "trainer/gemm.h"
+#include "trainer/tensor_kernels.h"
+
+enum { DP_ATTENTION_ROWS = 64 };
+
+struct dp_attention {
+    int64_t batch, seq, heads, kv_heads, head_dim;
+    const struct dp_gemm_level *gemm;
+    const struct dp_tensor_level *ops;
+    struct dp_pool *pool;
+    float *scratch; /* workers * dp_attention_scratch(seq), 64-byte aligned */
+};
+
+uint64_t dp_attention_scratch(int64_t seq);
+/* out [batch*seq][heads*head_dim], lse [batch][heads][seq]. */
+void dp_attention_forward(const struct dp_attention *a, const float *qkv, float *out, float *lse);
+/* dqkv is overwritten. */
+void dp_attention_backward(const struct dp_attention *a, const float *qkv, const float *out, const float *lse,
+                           const float *dout, float *dqkv);
+
+#endif

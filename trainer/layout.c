@@ -1,0 +1,163 @@
+/* Which parameters a configuration has, in the order of the reference implementation's named_parameters() (it fixes which random
+ * number a weight gets), and where they lie. A tensor begins at a multiple of 16 floats, except those that one product reads
+ * together (q|k|v, gate|up), which are joined. */
+#include "trainer/model.h"
+
+#include "base/hash.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const arch_names[] = {"gpt2", "llama"};
+
+const char *dp_arch_name(int arch)
+{
+    return arch_names[arch == DP_ARCH_LLAMA];
+}
+
+int dp_model_config_check(const struct dp_model_config *c, struct dp_err *e)
+{
+    const struct {
+        const char *name;
+        int64_t value, max;
+    } ranges[] = {
+        {"layers", c->layers, 1024},       {"dim", c->dim, 1 << 17}, {"heads", c->heads, 4096}, {"kv_heads", c->kv_heads, 4096},
+        {"ffn", c->ffn, 1 << 19},          {"seq_len", c->seq_len, 1 << 18}, {"vocab", c->vocab, 1 << 22},
+    };
+    if (c->arch != DP_ARCH_GPT2 && c->arch != DP_ARCH_LLAMA) DP_FAIL(e, CONFIG, "unknown architecture %d: use gpt2 or llama", c->arch);
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        if (ranges[i].value < 1 || ranges[i].value > ranges[i].max)
+            DP_FAIL(e, CONFIG, "%s is %lld: must be from 1 to %lld", ranges[i].name, (long long)ranges[i].value, (long long)ranges[i].max);
+    if (c->dim % c->heads)
+        DP_FAIL(e, CONFIG, "dim %lld is no multiple of heads %lld", (long long)c->dim, (long long)c->heads);
+    if (c->heads % c->kv_heads)
+        DP_FAIL(e, CONFIG, "heads %lld is no multiple of kv_heads %lld", (long long)c->heads, (long long)c->kv_heads);
+    if (c->arch == DP_ARCH_GPT2 && c->heads != c->kv_heads) DP_FAIL(e, CONFIG, "gpt2 has no grouped heads: set kv_heads to heads or 0");
+    if (c->arch == DP_ARCH_LLAMA && c->dim / c->heads % 2)
+        DP_FAIL(e, CONFIG, "dim/heads is %lld: rotary embedding needs an even number", (long long)(c->dim / c->heads));
+    return DP_OK;
+}
+
+enum { JOIN = 1, RESIDUAL = 2 };
+
+/* Append a tensor; its offset. The table was sized for all of them. */
+static uint64_t add(struct dp_layout *l, int64_t rows, int64_t cols, int how, const char *fmt, int64_t layer)
+{
+    DP_ASSERT(l->count < l->cap);
+    struct dp_param *p = &l->params[l->count++];
+    char number[24];
+    snprintf(number, sizeof number, "%lld", (long long)layer);
+    const char *hash = strchr(fmt, '#');
+    if (hash) snprintf(p->name, sizeof p->name, "%.*s%s%s", (int)(hash - fmt), fmt, number, hash + 1);
+    else snprintf(p->name, sizeof p->name, "%s", fmt);
+    p->rows = rows;
+    p->cols = cols;
+    p->residual = how & RESIDUAL;
+    if (!(how & JOIN)) l->floats = (l->floats + 15) / 16 * 16;
+    p->offset = l->floats;
+    l->floats += dp_param_count(p);
+    l->total += dp_param_count(p);
+    return p->offset;
+}
+
+static void add_gpt2(struct dp_layout *l, const struct dp_model_config *c)
+{
+    int64_t d = c->dim, f = c->ffn;
+    l->wte = add(l, c->vocab, d, 0, "transformer.wte.weight", 0);
+    l->wpe = add(l, c->seq_len, d, 0, "transformer.wpe.weight", 0);
+    for (int64_t i = 0; i < c->layers; i++) {
+        struct dp_layer_params *p = &l->layer[i];
+        p->norm1_w = add(l, d, 0, 0, "transformer.h.#.ln_1.weight", i);
+        p->norm1_b = add(l, d, 0, 0, "transformer.h.#.ln_1.bias", i);
+        p->norm2_w = add(l, d, 0, 0, "transformer.h.#.ln_2.weight", i);
+        p->norm2_b = add(l, d, 0, 0, "transformer.h.#.ln_2.bias", i);
+        p->qkv_w = add(l, 3 * d, d, 0, "transformer.h.#.attn.c_attn.weight", i);
+        p->qkv_b = add(l, 3 * d, 0, 0, "transformer.h.#.attn.c_attn.bias", i);
+        p->proj_w = add(l, d, d, RESIDUAL, "transformer.h.#.attn.c_proj.weight", i);
+        p->proj_b = add(l, d, 0, 0, "transformer.h.#.attn.c_proj.bias", i);
+        p->in_w = add(l, f, d, 0, "transformer.h.#.mlp.c_fc.weight", i);
+        p->in_b = add(l, f, 0, 0, "transformer.h.#.mlp.c_fc.bias", i);
+        p->out_w = add(l, d, f, RESIDUAL, "transformer.h.#.mlp.c_proj.weight", i);
+        p->out_b = add(l, d, 0, 0, "transformer.h.#.mlp.c_proj.bias", i);
+    }
+    l->normf_w = add(l, d, 0, 0, "transformer.ln_f.weight", 0);
+    l->normf_b = add(l, d, 0, 0, "transformer.ln_f.bias", 0);
+}
+
+static void add_llama(struct dp_layout *l, const struct dp_model_config *c)
+{
+    int64_t d = c->dim, f = c->ffn, kv = c->dim / c->heads * c->kv_heads;
+    l->wte = add(l, c->vocab, d, 0, "model.embed_tokens.weight", 0);
+    l->wpe = DP_NO_PARAM;
+    for (int64_t i = 0; i < c->layers; i++) {
+        struct dp_layer_params *p = &l->layer[i];
+        p->norm1_b = p->norm2_b = p->qkv_b = p->proj_b = p->in_b = p->out_b = DP_NO_PARAM;
+        p->norm1_w = add(l, d, 0, 0, "model.layers.#.input_layernorm.weight", i);
+        p->norm2_w = add(l, d, 0, 0, "model.layers.#.post_attention_layernorm.weight", i);
+        p->qkv_w = add(l, d, d, 0, "model.layers.#.self_attn.q_proj.weight", i);
+        add(l, kv, d, JOIN, "model.layers.#.self_attn.k_proj.weight", i);
+        add(l, kv, d, JOIN, "model.layers.#.self_attn.v_proj.weight", i);
+        p->proj_w = add(l, d, d, RESIDUAL, "model.layers.#.self_attn.o_proj.weight", i);
+        p->in_w = add(l, f, d, 0, "model.layers.#.mlp.gate_proj.weight", i);
+        add(l, f, d, JOIN, "model.layers.#.mlp.up_proj.weight", i);
+        p->out_w = add(l, d, f, RESIDUAL, "model.layers.#.mlp.down_proj.weight", i);
+    }
+    l->normf_w = add(l, d, 0, 0, "model.norm.weight", 0);
+    l->normf_b = DP_NO_PARAM;
+}
+
+int dp_layout_init(struct dp_layout *l, const struct dp_model_config *c, struct dp_err *e)
+{
+    *l = (struct dp_layout){0};
+    DP_TRY(dp_model_config_check(c, e));
+    l->cap = (size_t)c->layers * 12 + 8;
+    l->params = calloc(l->cap, sizeof *l->params);
+    l->layer = calloc((size_t)c->layers, sizeof *l->layer);
+    if (!l->params || !l->layer) {
+        dp_layout_release(l);
+        DP_FAIL(e, NOMEM, "parameter table of %lld layers", (long long)c->layers);
+    }
+    if (c->arch == DP_ARCH_GPT2) add_gpt2(l, c);
+    else add_llama(l, c);
+    l->head = c->tied ? l->wte : add(l, c->vocab, c->dim, 0, "lm_head.weight", 0);
+    l->floats = (l->floats + 15) / 16 * 16;
+    return DP_OK;
+}
+
+void dp_layout_release(struct dp_layout *l)
+{
+    free(l->params);
+    free(l->layer);
+    *l = (struct dp_layout){0};
+}
+
+const struct dp_param *dp_layout_find(const struct dp_layout *l, const char *name)
+{
+    for (size_t i = 0; i < l->count; i++)
+        if (strcmp(l->params[i].name, name) == 0) return &l->params[i];
+    return NULL;
+}
+
+void dp_layout_init_weights(const struct dp_layout *l, const struct dp_model_config *c, uint64_t seed, float *p)
+{
+    uint64_t next = dp_mix64(seed);
+    double residual_std = 0.02 / sqrt(2.0 * (double)c->layers);
+    for (size_t i = 0; i < l->count; i++) {
+        const struct dp_param *t = &l->params[i];
+        uint64_t n = dp_param_count(t);
+        if (!t->cols) {
+            size_t len = strlen(t->name);
+            float fill = len > 5 && strcmp(t->name + len - 5, ".bias") == 0 ? 0.0f : 1.0f;
+            for (uint64_t j = 0; j < n; j++) p[t->offset + j] = fill;
+            continue;
+        }
+        double range = (t->residual ? residual_std : 0.02) * sqrt(3.0); /* uniform on [-r, r) has deviation r/sqrt 3 */
+        for (uint64_t j = 0; j < n; j++) {
+            uint64_t state = next++;
+            double u = (double)(dp_splitmix64(&state) >> 11) * 0x1p-53;
+            p[t->offset + j] = (float)((2 * u - 1) * range);
+        }
+    }
+}

@@ -1,0 +1,431 @@
+/* The forward and backward pass, written out.
+ *
+ * Products are dp_gemm_run over the whole batch; what is not a product runs over tiles of rows, or of columns where a sum goes over
+ * tokens (bias, norm and embedding gradients), so that each sum belongs to one task and has one order. The classifier
+ * goes through `chunk` rows of logits at a time, a multiple of DP_GEMM_KC: its weight gradient then adds the same blocks
+ * whatever the chunk. Activations are kept for the backward pass except the attention scores.
+ *
+ * Must agree with PyTorch on ../data/trainer's vectors (dp_trainer_verify) and with the double-precision model in
+ * tests/unit/test_model.c, which shares no code with this one. */
+#include "trainer/model.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS_A_TASK = 8, COLS_A_TASK = 64, CHUNK_FLOATS = 4 << 20 };
+static const float norm_eps = 1e-5f;
+
+/* One elementwise or reducing job over rows or columns; each function reads the members it knows. */
+struct job {
+    struct dp_model *m;
+    int64_t rows, width, ld, ld2;
+    const float *x, *w, *b, *stat, *dout;
+    float *out, *stat_out, *dx, *dw, *db;
+    float scale;
+};
+
+static void run_rows(struct job *j, dp_pool_fn fn)
+{
+    dp_pool_run(j->m->pool, (size_t)((j->rows + ROWS_A_TASK - 1) / ROWS_A_TASK), fn, j);
+}
+
+static void run_cols(struct job *j, dp_pool_fn fn)
+{
+    dp_pool_run(j->m->pool, (size_t)((j->width + COLS_A_TASK - 1) / COLS_A_TASK), fn, j);
+}
+
+#define EACH_ROW(r)                                                                                \
+    for (int64_t r = (int64_t)task * ROWS_A_TASK, end_ = r + ROWS_A_TASK < j->rows ? r + ROWS_A_TASK : j->rows; r < end_; r++)
+#define TASK                                                                                       \
+    struct job *j = ctx;                                                                           \
+    const struct dp_tensor_level *ops = j->m->ops;                                                 \
+    (void)worker;                                                                                  \
+    (void)ops
+#define TASK_COLS                                                                                  \
+    int64_t c0 = (int64_t)task * COLS_A_TASK, n = j->width - c0 < COLS_A_TASK ? j->width - c0 : COLS_A_TASK
+
+static void norm_task(void *ctx, size_t task, int worker)
+{
+    TASK;
+    EACH_ROW(r) ops->norm_fwd(j->width, j->x + r * j->width, j->w, j->b, norm_eps, j->out + r * j->width, j->stat_out + 2 * r);
+}
+
+static void norm_bwd_task(void *ctx, size_t task, int worker)
+{
+    TASK;
+    EACH_ROW(r) ops->norm_bwd(j->width, j->x + r * j->width, j->w, !j->b, j->stat + 2 * r, j->dout + r * j->width,
+                              j->dx + r * j->width);
+}
+
+static void norm_weights_task(void *ctx, size_t task, int worker)
+{
+    TASK;
+    TASK_COLS;
+    ops->norm_bwd_weights(j->rows, c0, n, j->width, j->x, j->stat, j->dout, j->dw, j->db);
+}
+
+static void col_sum_task(void *ctx, size_t task, int worker)
+{
+    TASK;
+    TASK_COLS;
+    ops->col_sum(j->rows, c0, n, j->width, j->x, j->dw);
+}
+
+static void act_task(void *ctx, size_t task, int worker)
+{
+    TASK;
+    int64_t f = j->width;
+    EACH_ROW(r)
+    {
+        if (j->m->c.arch == DP_ARCH_GPT2) ops->gelu_fwd(f, j->x + r * f, j->out + r * f);
+        else ops->swiglu_fwd(f, j->x + 2 * r * f, j->x + 2 * r * f + f, j->out + r * f);
+    }
+}
+
+static void act_bwd_task(void *ctx, size_t task, int worker)
+{
+    TASK;
+    int64_t f = j->width;
+    EACH_ROW(r)
+    {
+        const float *d = j->dout + r * f, *x = j->x + r * f;
+        if (j->m->c.arch == DP_ARCH_GPT2) ops->gelu_bwd(f, x, d, j->dx + r * f);
+        else ops->swiglu_bwd(f, x + r * f, x + r * f + f, d, j->dx + 2 * r * f, j->dx + 2 * r * f + f);
+    }
+}
+
+/* Rotate q and k of each row; scale is the sign. */
+static void rope_task(void *ctx, size_t task, int worker)
+{
+    TASK;
+    const struct dp_model_config *c = &j->m->c;
+    int64_t hd = c->dim / c->heads, half = hd / 2;
+    EACH_ROW(r)
+    {
+        const float *cosv = j->m->rope_cos + r % c->seq_len * half, *sinv = j->m->rope_sin + r % c->seq_len * half;
+        for (int64_t h = 0; h < c->heads + c->kv_heads; h++) ops->rope(half, cosv, sinv, j->scale, j->out + r * j->width + h * hd);
+    }
+}
+
+static void embed_task(void *ctx, size_t task, int worker)
+{
+    TASK;
+    int64_t d = j->width;
+    EACH_ROW(r)
+    {
+        memcpy(j->out + r * d, j->x + j->m->tokens[r] * d, (size_t)d * sizeof(float));
+        if (j->w) ops->axpy(d, 1.0f, j->w + r % j->m->c.seq_len * d, j->out + r * d);
+    }
+}
+
+/* A task owns columns of both tables and goes through all tokens, so that equal tokens add in order. */
+static void embed_bwd_task(void *ctx, size_t task, int worker)
+{
+    TASK;
+    TASK_COLS;
+    int64_t d = j->width;
+    for (int64_t r = 0; r < j->rows; r++) {
+        const float *dx = j->x + r * d + c0;
+        ops->axpy(n, 1.0f, dx, j->dw + j->m->tokens[r] * d + c0);
+        if (j->db) ops->axpy(n, 1.0f, dx, j->db + r % j->m->c.seq_len * d + c0);
+    }
+}
+
+/* Rows of a chunk of logits: width = vocab, ld = index of the chunk's first row. */
+static void loss_task(void *ctx, size_t task, int worker)
+{
+    TASK;
+    EACH_ROW(r)
+    {
+        int32_t target = j->m->targets[j->ld + r];
+        float *row = j->out + r * j->width;
+        if (target >= 0) j->m->losses[j->ld + r] = ops->cross_entropy(j->width, row, target, j->scale);
+        else {
+            j->m->losses[j->ld + r] = 0;
+            memset(row, 0, (size_t)j->width * sizeof *row);
+        }
+    }
+}
+
+static const float *param(const struct dp_model *m, uint64_t offset)
+{
+    return offset == DP_NO_PARAM ? NULL : m->p + offset;
+}
+
+static float *grad(const struct dp_model *m, uint64_t offset)
+{
+    return offset == DP_NO_PARAM ? NULL : m->g + offset;
+}
+
+/* y[rows,out] = x[rows,in] W^T + b (+ residual) */
+static void linear(struct dp_model *m, const float *x, int64_t in, uint64_t w, uint64_t b, const float *residual, float *y, int64_t out)
+{
+    dp_gemm_run(&m->gemm, &(struct dp_gemm_args){.m = m->rows, .n = out, .k = in, .a = x, .lda = in, .b = m->p + w, .ldb = in,
+                                                 .tb = 1, .c = y, .ldc = out, .base = residual, .ldbase = out, .bias = param(m, b)});
+}
+
+/* dx = dy W; dW += dy^T x; db += column sums of dy */
+static void linear_bwd(struct dp_model *m, const float *x, int64_t in, uint64_t w, uint64_t b, const float *dy, int64_t out, float *dx)
+{
+    float *dw = m->g + w;
+    dp_gemm_run(&m->gemm, &(struct dp_gemm_args){.m = m->rows, .n = in, .k = out, .a = dy, .lda = out, .b = m->p + w, .ldb = in,
+                                                 .c = dx, .ldc = in});
+    dp_gemm_run(&m->gemm, &(struct dp_gemm_args){.m = out, .n = in, .k = m->rows, .a = dy, .lda = out, .ta = 1, .b = x, .ldb = in,
+                                                 .c = dw, .ldc = in, .base = dw, .ldbase = in});
+    struct job j = {.m = m, .rows = m->rows, .width = out, .x = dy, .dw = grad(m, b)};
+    if (j.dw) run_cols(&j, col_sum_task);
+}
+
+static void norm(struct dp_model *m, const float *x, uint64_t w, uint64_t b, float *out, float *stat)
+{
+    struct job j = {.m = m, .rows = m->rows, .width = m->c.dim, .x = x, .w = m->p + w, .b = param(m, b), .out = out, .stat_out = stat};
+    run_rows(&j, norm_task);
+}
+
+/* dx += gradient through the norm */
+static void norm_backward(struct dp_model *m, const float *x, uint64_t w, uint64_t b, const float *stat, const float *dout, float *dx)
+{
+    struct job j = {.m = m, .rows = m->rows, .width = m->c.dim, .x = x, .w = m->p + w, .b = param(m, b), .stat = stat,
+                    .dout = dout, .dx = dx, .dw = m->g + w, .db = grad(m, b)};
+    run_rows(&j, norm_bwd_task);
+    run_cols(&j, norm_weights_task);
+}
+
+static int64_t qkv_width(const struct dp_model_config *c)
+{
+    return c->dim / c->heads * (c->heads + 2 * c->kv_heads);
+}
+
+static int64_t in_width(const struct dp_model_config *c)
+{
+    return c->arch == DP_ARCH_LLAMA ? 2 * c->ffn : c->ffn;
+}
+
+static void rotate(struct dp_model *m, float *qkv, float sign)
+{
+    if (m->c.arch != DP_ARCH_LLAMA) return;
+    struct job j = {.m = m, .rows = m->rows, .width = qkv_width(&m->c), .out = qkv, .scale = sign};
+    run_rows(&j, rope_task);
+}
+
+static void forward_layer(struct dp_model *m, const struct dp_layer_params *p, const struct dp_layer_acts *a, float *out)
+{
+    int64_t d = m->c.dim, f = m->c.ffn;
+    norm(m, a->x, p->norm1_w, p->norm1_b, a->norm1, a->stat1);
+    linear(m, a->norm1, d, p->qkv_w, p->qkv_b, NULL, a->qkv, qkv_width(&m->c));
+    rotate(m, a->qkv, 1);
+    dp_attention_forward(&m->attention, a->qkv, a->att, a->lse);
+    linear(m, a->att, d, p->proj_w, p->proj_b, a->x, a->x2, d);
+    norm(m, a->x2, p->norm2_w, p->norm2_b, a->norm2, a->stat2);
+    linear(m, a->norm2, d, p->in_w, p->in_b, NULL, a->pre, in_width(&m->c));
+    struct job j = {.m = m, .rows = m->rows, .width = f, .x = a->pre, .out = a->act};
+    run_rows(&j, act_task);
+    linear(m, a->act, f, p->out_w, p->out_b, a->x2, out, d);
+}
+
+/* m->dx: gradient of the layer's output on entry, of its input on return. */
+static void backward_layer(struct dp_model *m, const struct dp_layer_params *p, const struct dp_layer_acts *a)
+{
+    int64_t d = m->c.dim, f = m->c.ffn;
+    float *dpre = m->c.arch == DP_ARCH_LLAMA ? m->dbig : m->dact;
+    linear_bwd(m, a->act, f, p->out_w, p->out_b, m->dx, d, m->dact);
+    struct job j = {.m = m, .rows = m->rows, .width = f, .x = a->pre, .dout = m->dact, .dx = dpre};
+    run_rows(&j, act_bwd_task);
+    linear_bwd(m, a->norm2, d, p->in_w, p->in_b, dpre, in_width(&m->c), m->dsmall);
+    norm_backward(m, a->x2, p->norm2_w, p->norm2_b, a->stat2, m->dsmall, m->dx);
+    linear_bwd(m, a->att, d, p->proj_w, p->proj_b, m->dx, d, m->dsmall);
+    dp_attention_backward(&m->attention, a->qkv, a->att, a->lse, m->dsmall, m->dbig);
+    rotate(m, m->dbig, -1);
+    linear_bwd(m, a->norm1, d, p->qkv_w, p->qkv_b, m->dbig, qkv_width(&m->c), m->dsmall);
+    norm_backward(m, a->x, p->norm1_w, p->norm1_b, a->stat1, m->dsmall, m->dx);
+}
+
+static void forward_body(struct dp_model *m, const int32_t *tokens, int64_t sequences)
+{
+    DP_ASSERT(sequences >= 0 && sequences <= m->batch);
+    m->tokens = tokens;
+    m->rows = sequences * m->c.seq_len;
+    m->attention.batch = sequences;
+    struct job j = {.m = m, .rows = m->rows, .width = m->c.dim, .x = m->p + m->layout.wte, .w = param(m, m->layout.wpe),
+                    .out = m->acts[0].x};
+    run_rows(&j, embed_task);
+    for (int64_t i = 0; i < m->c.layers; i++)
+        forward_layer(m, &m->layout.layer[i], &m->acts[i], i + 1 < m->c.layers ? m->acts[i + 1].x : m->xf);
+    norm(m, m->xf, m->layout.normf_w, m->layout.normf_b, m->normf, m->statf);
+}
+
+/* Logits of `rows` rows from row r0 of the normed output. */
+static void head(struct dp_model *m, int64_t r0, int64_t rows, float *logits)
+{
+    int64_t d = m->c.dim, v = m->c.vocab;
+    dp_gemm_run(&m->gemm, &(struct dp_gemm_args){.m = rows, .n = v, .k = d, .a = m->normf + r0 * d, .lda = d, .b = m->p + m->layout.head,
+                                                 .ldb = d, .tb = 1, .c = logits, .ldc = v});
+}
+
+/* Losses of all rows; with scale, also the head's gradient and dsmall = gradient of the normed output. */
+static void classify(struct dp_model *m, float scale)
+{
+    int64_t d = m->c.dim, v = m->c.vocab;
+    for (int64_t r0 = 0; r0 < m->rows; r0 += m->chunk) {
+        int64_t rows = m->rows - r0 < m->chunk ? m->rows - r0 : m->chunk;
+        head(m, r0, rows, m->logits);
+        struct job j = {.m = m, .rows = rows, .width = v, .ld = r0, .out = m->logits, .scale = scale};
+        run_rows(&j, loss_task);
+        if (scale == 0) continue;
+        float *dw = m->g + m->layout.head;
+        dp_gemm_run(&m->gemm, &(struct dp_gemm_args){.m = rows, .n = d, .k = v, .a = m->logits, .lda = v, .b = m->p + m->layout.head,
+                                                     .ldb = d, .c = m->dsmall + r0 * d, .ldc = d});
+        dp_gemm_run(&m->gemm, &(struct dp_gemm_args){.m = v, .n = d, .k = rows, .a = m->logits, .lda = v, .ta = 1,
+                                                     .b = m->normf + r0 * d, .ldb = d, .c = dw, .ldc = d, .base = dw, .ldbase = d});
+    }
+}
+
+static void backward_body(struct dp_model *m)
+{
+    memset(m->dx, 0, (size_t)(m->rows * m->c.dim) * sizeof *m->dx);
+    norm_backward(m, m->xf, m->layout.normf_w, m->layout.normf_b, m->statf, m->dsmall, m->dx);
+    for (int64_t i = m->c.layers - 1; i >= 0; i--) backward_layer(m, &m->layout.layer[i], &m->acts[i]);
+    struct job j = {.m = m, .rows = m->rows, .width = m->c.dim, .x = m->dx, .dw = m->g + m->layout.wte, .db = grad(m, m->layout.wpe)};
+    run_cols(&j, embed_bwd_task);
+}
+
+void dp_model_run(struct dp_model *m, const int32_t *tokens, const int32_t *targets, int64_t sequences, float scale,
+                  double *loss_sum, int64_t *count)
+{
+    DP_ASSERT(scale == 0 || m->g);
+    forward_body(m, tokens, sequences);
+    m->targets = targets;
+    classify(m, scale);
+    *loss_sum = 0;
+    *count = 0;
+    for (int64_t r = 0; r < m->rows; r++) {
+        *loss_sum += (double)m->losses[r];
+        *count += targets[r] >= 0;
+    }
+    if (scale != 0) backward_body(m);
+}
+
+void dp_model_logits(struct dp_model *m, const int32_t *tokens, int64_t sequences, float *logits)
+{
+    forward_body(m, tokens, sequences);
+    head(m, 0, m->rows, logits);
+}
+
+void dp_rope_tables(int64_t seq, int64_t head_dim, float *cosv, float *sinv)
+{
+    int64_t half = head_dim / 2;
+    for (int64_t t = 0; t < seq; t++) {
+        for (int64_t i = 0; i < half; i++) {
+            double angle = (double)t * pow(10000.0, -(double)i / (double)half);
+            cosv[t * half + i] = (float)cos(angle);
+            sinv[t * half + i] = (float)sin(angle);
+        }
+    }
+}
+
+/* Hands out 64-byte aligned pieces of the arena; the first pass, without a base, only counts. */
+struct carver {
+    float *base;
+    uint64_t used;
+};
+
+static float *carve(struct carver *c, int64_t rows, int64_t cols)
+{
+    float *p = c->base ? c->base + c->used : NULL;
+    c->used += ((uint64_t)rows * (uint64_t)cols + 15) / 16 * 16;
+    return p;
+}
+
+/* Sizes are products of at most 2^18 * 2^16 * 2^20 * 2^10 checked values: no overflow of 64 bits. */
+static void carve_all(struct dp_model *m, struct carver *k, bool training)
+{
+    const struct dp_model_config *c = &m->c;
+    int64_t n = m->batch * c->seq_len, d = c->dim, f = c->ffn, w = qkv_width(c), in = in_width(c);
+    for (int64_t i = 0; i < c->layers; i++) {
+        struct dp_layer_acts *a = &m->acts[i];
+        if (i > 1 && !training) {
+            *a = m->acts[i % 2]; /* nothing is kept for a backward pass: two sets take turns */
+            continue;
+        }
+        *a = (struct dp_layer_acts){carve(k, n, d), carve(k, n, d), carve(k, n, 2), carve(k, n, w), carve(k, n, d),
+                                    carve(k, n, c->heads), carve(k, n, d), carve(k, n, d), carve(k, n, 2), carve(k, n, in),
+                                    carve(k, n, f)};
+    }
+    m->xf = carve(k, n, d);
+    m->normf = carve(k, n, d);
+    m->statf = carve(k, n, 2);
+    m->losses = carve(k, n, 1);
+    m->logits = carve(k, m->chunk, c->vocab);
+    m->rope_cos = carve(k, c->seq_len, d / c->heads);
+    m->rope_sin = carve(k, c->seq_len, d / c->heads);
+    m->scratch = carve(k, dp_pool_threads(m->pool), (int64_t)dp_attention_scratch(c->seq_len));
+    if (!training) return;
+    m->dx = carve(k, n, d);
+    m->dsmall = carve(k, n, d);
+    m->dact = carve(k, n, f);
+    m->dbig = carve(k, n, w > in ? w : in);
+}
+
+static int64_t chunk_rows(const struct dp_model_config *c, int64_t rows)
+{
+    int64_t chunk = CHUNK_FLOATS / c->vocab / DP_GEMM_KC * DP_GEMM_KC;
+    if (chunk < DP_GEMM_KC) chunk = DP_GEMM_KC;
+    if (chunk > 4 * DP_GEMM_KC) chunk = 4 * DP_GEMM_KC;
+    return chunk < rows ? chunk : rows;
+}
+
+static int model_alloc(struct dp_model *m, bool training, struct dp_err *e)
+{
+    struct carver k = {NULL, 0};
+    m->acts = calloc((size_t)m->c.layers, sizeof *m->acts);
+    if (!m->acts) DP_FAIL(e, NOMEM, "activation table of %lld layers", (long long)m->c.layers);
+    carve_all(m, &k, training);
+    k.base = m->arena = dp_floats_alloc(k.used);
+    m->p = dp_floats_alloc(m->layout.floats);
+    if (training) m->g = dp_floats_alloc(m->layout.floats);
+    if (!m->arena || !m->p || (training && !m->g))
+        DP_FAIL(e, NOMEM, "model of %llu parameters needs %llu MiB for activations: lower batch, seq_len or dim",
+                (unsigned long long)m->layout.total, (unsigned long long)(k.used >> 18));
+    k.used = 0;
+    carve_all(m, &k, training);
+    return dp_gemm_open(&m->gemm, m->pool, e);
+}
+
+int dp_model_open(struct dp_model **out, const struct dp_model_config *c, int64_t batch, bool training, struct dp_pool *pool,
+                  struct dp_err *e)
+{
+    *out = NULL;
+    if (batch < 1 || batch > 65536) DP_FAIL(e, CONFIG, "batch is %lld: must be from 1 to 65536", (long long)batch);
+    struct dp_model *m = calloc(1, sizeof *m);
+    if (!m) DP_FAIL(e, NOMEM, "model");
+    m->c = *c;
+    m->batch = batch;
+    m->pool = pool;
+    m->ops = dp_tensor_level();
+    int rc = dp_layout_init(&m->layout, c, e);
+    if (rc >= 0) {
+        m->chunk = chunk_rows(c, batch * c->seq_len);
+        rc = model_alloc(m, training, e);
+    }
+    if (rc < 0) {
+        dp_model_close(m);
+        return rc;
+    }
+    m->attention = (struct dp_attention){batch, c->seq_len, c->heads, c->kv_heads, c->dim / c->heads, m->gemm.level, m->ops, pool, m->scratch};
+    if (c->arch == DP_ARCH_LLAMA) dp_rope_tables(c->seq_len, c->dim / c->heads, m->rope_cos, m->rope_sin);
+    *out = m;
+    return DP_OK;
+}
+
+void dp_model_close(struct dp_model *m)
+{
+    if (!m) return;
+    dp_gemm_close(&m->gemm);
+    dp_layout_release(&m->layout);
+    free(m->acts);
+    free(m->arena);
+    free(m->p);
+    free(m->g);
+    free(m);
+}

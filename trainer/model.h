@@ -1,0 +1,103 @@
+/* trainer/model.h - GPT-2 and Llama as one block structure: parameters, forward and backward pass.
+ *
+ * Both are  x += proj(attention(qkv(norm1 x)));  x += out(act(in(norm2 x)))  and differ in the norm (LayerNorm with bias,
+ * RMSNorm), biases, position (learned table, RoPE in the rotate_half convention), activation (tanh GELU, SwiGLU) and names
+ * (nanoGPT's; Hugging Face's LlamaForCausalLM). Weights are [out, in]. q, k, v (and gate, up) of Llama lie next to each other, so
+ * they are one product like GPT-2's c_attn.
+ *
+ * Memory: parameters and gradients in one block of floats each, activations in one arena sized at open: about
+ * batch*seq*(5 dim + qkv + 2..3 ffn) floats a layer, plus one chunk of logits (never batch*seq*vocab).
+ * Thread-safety: one caller; work is spread over the pool. Bits: as gemm.h promises. */
+#ifndef DP_TRAINER_MODEL_H
+#define DP_TRAINER_MODEL_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/thread.h"
+#include "trainer/attention.h"
+#include "trainer/gemm.h"
+#include "trainer/tensor_kernels.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum dp_arch { DP_ARCH_GPT2, DP_ARCH_LLAMA };
+enum { DP_MODEL_NAME_MAX = 80 };
+
+struct dp_model_config {
+    int arch; /* enum dp_arch */
+    int64_t layers, dim, heads, kv_heads, ffn, seq_len, vocab;
+    bool tied; /* the head shares the token embedding */
+};
+/* Checks ranges and divisibility; DP_CONFIG names the option. GPT-2 wants kv_heads = heads. */
+int dp_model_config_check(const struct dp_model_config *c, struct dp_err *e);
+const char *dp_arch_name(int arch);
+
+struct dp_param {
+    char name[DP_MODEL_NAME_MAX];
+    int64_t rows, cols; /* cols 0: one dimension */
+    uint64_t offset;    /* in floats */
+    bool residual;      /* projects into the residual stream: initialised smaller */
+};
+static inline uint64_t dp_param_count(const struct dp_param *p)
+{
+    return (uint64_t)p->rows * (uint64_t)(p->cols ? p->cols : 1);
+}
+
+/* Offsets of a layer's tensors; what an architecture lacks is DP_NO_PARAM. */
+#define DP_NO_PARAM UINT64_MAX
+struct dp_layer_params {
+    uint64_t norm1_w, norm1_b, norm2_w, norm2_b, qkv_w, qkv_b, proj_w, proj_b, in_w, in_b, out_w, out_b;
+};
+/* Where every parameter lies; owned, released with dp_layout_release. */
+struct dp_layout {
+    struct dp_param *params;
+    size_t count, cap;
+    struct dp_layer_params *layer;
+    uint64_t wte, wpe, normf_w, normf_b, head;
+    uint64_t floats; /* with padding, a multiple of 16 */
+    uint64_t total;  /* parameters proper */
+};
+int dp_layout_init(struct dp_layout *l, const struct dp_model_config *c, struct dp_err *e);
+void dp_layout_release(struct dp_layout *l);
+/* NULL when there is none. */
+const struct dp_param *dp_layout_find(const struct dp_layout *l, const char *name);
+/* Uniform weights of standard deviation 0.02 (0.02/sqrt(2 layers) for residual projections), norms 1, biases 0.
+ * The i-th number, counted over matrices in parameter order, is splitmix64's first output from state mix(seed) + i: seed 0 gives
+ * the weights of the reference curve in ../data/trainer. */
+void dp_layout_init_weights(const struct dp_layout *l, const struct dp_model_config *c, uint64_t seed, float *p);
+
+struct dp_layer_acts {
+    float *x, *norm1, *stat1, *qkv, *att, *lse, *x2, *norm2, *stat2, *pre, *act;
+};
+struct dp_model {
+    struct dp_model_config c;
+    struct dp_layout layout;
+    int64_t batch;
+    float *p, *g; /* parameters, gradients (NULL when opened without training) */
+    struct dp_gemm gemm;
+    struct dp_attention attention;
+    const struct dp_tensor_level *ops;
+    struct dp_pool *pool;
+    float *arena;
+    struct dp_layer_acts *acts;
+    float *xf, *normf, *statf, *logits, *losses, *dx, *dsmall, *dact, *dbig, *rope_cos, *rope_sin, *scratch;
+    int64_t chunk; /* rows of logits held */
+    const int32_t *tokens, *targets; /* of the call that runs */
+    int64_t rows;                    /* tokens of the call that runs */
+};
+
+/* Room for `batch` sequences of seq_len. Parameters are zero until set. The pool is not owned. */
+int dp_model_open(struct dp_model **out, const struct dp_model_config *c, int64_t batch, bool training, struct dp_pool *pool,
+                  struct dp_err *e);
+void dp_model_close(struct dp_model *m);
+/* Mean-free loss of `sequences` <= batch rows of seq_len tokens; target -1 is ignored. Adds nothing to gradients when scale = 0, else
+ * the gradient of scale * (sum of losses). *loss_sum and *count are set. Tokens must be in [0, vocab), targets in [-1, vocab). */
+void dp_model_run(struct dp_model *m, const int32_t *tokens, const int32_t *targets, int64_t sequences, float scale,
+                  double *loss_sum, int64_t *count);
+/* logits [sequences*seq_len][vocab]; for tests and export. */
+void dp_model_logits(struct dp_model *m, const int32_t *tokens, int64_t sequences, float *logits);
+/* Fill cos/sin [seq_len][head_dim/2] of RoPE with theta 10,000. */
+void dp_rope_tables(int64_t seq, int64_t head_dim, float *cosv, float *sinv);
+
+#endif
