@@ -1,21 +1,22 @@
 /* Design. Every sorted lane is a stream of buckets: documents with the same key, best first. A bucket of two is the rule, one of a
- * million happens; so a bucket is walked, never held, with at most 64 leaders: documents that are similar to no leader before.
- * A document similar to a leader gives an edge to it. All edges, sorted by the worse document's rank, are then
- * walked once, best document first: one with an edge to a kept document is dropped for the most similar such; one without an edge
- * is kept.
+ * million happens; so a bucket is walked, never held, with at most 64 leaders (documents similar to no leader before) and the
+ * 32 latest of the others. A document gives an edge to each leader that it is similar to; one that has none becomes a leader, and
+ * gives edges to the similar ones of the latest others. All edges, sorted by the worse document's rank, are then walked
+ * once, best document first: one with an edge to a kept document is dropped for the most similar such.
  *
- * A leader may turn out to be a duplicate itself, of something in another bucket; documents that had edges only to such are
- * pending, and the next round walks the buckets again without the dropped ones, with the kept ones as leaders from the
- * start. Each round settles at least its best open document; two to four rounds are usual, ROUNDS_MAX the limit.
- * Comparing all pairs of a bucket instead is quadratic; comparing with the first member only (star edges) loses
- * every family in a bucket but the first.
+ * The leader of many may be dropped itself, for something in another bucket that the many aren't similar to. So who has edges to dropped
+ * documents only is compared with their representatives and heirs; when none is similar, it is kept, and becomes
+ * an heir of them: the next of the many finds it. Not taken: all pairs of a bucket (quadratic); the first member only (loses
+ * every family of a bucket but one); rounds over the buckets without the dropped (chains of drifting documents settle
+ * only some links a round).
  *
- * Within a round states are read by all lanes and written by none, so lanes run in parallel. */
+ * Walking runs on all lanes in parallel and writes edges only; deciding is one sequential pass over the edges. */
 #include "dedup/dedup_impl.h"
+#include "dedup/heirs.h"
 
 #include <stdlib.h>
 
-enum { LEADERS_FIRST = 32, LEADERS = 64, HASHES_MAX = 8, ROUNDS_MAX = 12 };
+enum { LEADERS_FIRST = 32, LEADERS = 64, OTHERS = 32, HASHES_MAX = 8, HEIR_OF_MAX = 4 };
 
 static uint32_t doc_of(uint64_t rank)
 {
@@ -81,18 +82,18 @@ int dp_cluster_exact(struct dp_dedup_state *s, struct dp_err *e)
     return dp_lanes_run(s, exact_lane, e);
 }
 
-/* ---- near: the buckets of a round ---- */
+/* ---- near: the buckets ---- */
 
 struct bucket {
     struct dp_dedup_state *s;
     struct dp_dedup_lane *lane;
-    bool remember;      /* write live buckets to lane->again */
     uint64_t key, held; /* the first live document's rank: its sketch is needed only when a second comes */
     size_t live;
-    size_t n;           /* leaders; from LEADERS_FIRST on a ring of the latest */
-    size_t ring;
-    uint32_t doc[LEADERS];
-    char *sketch; /* LEADERS + 1 of them; the last is the candidate's */
+    size_t leaders; /* from LEADERS_FIRST on a ring of the latest */
+    size_t others;  /* a ring */
+    uint64_t leader_ring, other_ring;
+    uint32_t doc[LEADERS + OTHERS];
+    char *sketch; /* LEADERS + OTHERS + 1 of them; the last is the candidate's */
 };
 
 static struct dp_sketch *slot(struct bucket *b, size_t i)
@@ -100,14 +101,14 @@ static struct dp_sketch *slot(struct bucket *b, size_t i)
     return (struct dp_sketch *)(void *)(b->sketch + i * b->s->sketch_bytes);
 }
 
-static void add_leader(struct bucket *b, uint32_t doc, const struct dp_sketch *k)
+static void remember(struct bucket *b, uint32_t doc, const struct dp_sketch *k, bool leader)
 {
-    size_t at = b->n;
-    if (b->n < LEADERS) b->n++;
-    else {
-        at = LEADERS_FIRST + b->ring;
-        b->ring = (b->ring + 1) % (LEADERS - LEADERS_FIRST);
-    }
+    size_t at;
+    if (!leader) {
+        at = LEADERS + b->other_ring++ % OTHERS;
+        if (b->others < OTHERS) b->others++;
+    } else if (b->leaders < LEADERS) at = b->leaders++;
+    else at = LEADERS_FIRST + b->leader_ring++ % (LEADERS - LEADERS_FIRST);
     b->doc[at] = doc;
     memcpy(slot(b, at), k, b->s->sketch_bytes);
 }
@@ -118,87 +119,70 @@ static int edge(struct bucket *b, uint32_t from, uint32_t to, uint32_t agree, st
     return dp_extsort_add(b->lane->edges, dp_rank(b->s, from), (uint64_t)to << 32 | agree, e);
 }
 
-static int compare(struct bucket *b, uint32_t doc, struct dp_err *e)
+/* Edges from doc to the similar ones of [from, end); *any: there was one. */
+static int edges_to(struct bucket *b, uint32_t doc, const struct dp_sketch *k, size_t from, size_t end, bool *any, struct dp_err *e)
 {
-    struct dp_dedup_state *s = b->s;
-    const struct dp_sketch *k = dp_sketch_get(s, doc, slot(b, LEADERS), e);
-    if (!k) return e ? (int)e->code : DP_IO;
-    bool kept = s->state[doc] == DP_ST_KEPT, similar = false;
-    for (size_t i = 0; i < b->n; i++) {
-        uint32_t leader = b->doc[i];
-        bool leader_kept = s->state[leader] == DP_ST_KEPT;
-        if (kept && leader_kept) continue;
+    const struct dp_dedup_state *s = b->s;
+    for (size_t i = from; i < end; i++) {
         uint32_t agree = s->dsp.agree(k->slots, slot(b, i)->slots, s->slots);
         if (agree < s->agree_min) continue;
-        if (kept) DP_TRY(edge(b, leader, doc, agree, e)); /* decided in an earlier round, though the leader ranks better */
-        else {
-            similar = true;
-            DP_TRY(edge(b, doc, leader, agree, e));
-        }
+        *any = true;
+        DP_TRY(edge(b, doc, b->doc[i], agree, e));
     }
-    if (kept || !similar) add_leader(b, doc, k);
     return DP_OK;
 }
 
-static int again(struct bucket *b, uint64_t rank, struct dp_err *e)
+static int compare(struct bucket *b, uint32_t doc, struct dp_err *e)
 {
-    return b->remember ? dp_extsort_add(b->lane->again, b->key, rank, e) : DP_OK;
+    const struct dp_sketch *k = dp_sketch_get(b->s, doc, slot(b, LEADERS + OTHERS), e);
+    bool follows = false, any = false;
+    if (!k) return e ? (int)e->code : DP_IO;
+    DP_TRY(edges_to(b, doc, k, 0, b->leaders, &follows, e));
+    if (!follows) DP_TRY(edges_to(b, doc, k, LEADERS, LEADERS + b->others, &any, e));
+    remember(b, doc, k, !follows);
+    return DP_OK;
 }
 
 static int member(struct bucket *b, const struct dp_rec *r, struct dp_err *e)
 {
     struct dp_dedup_state *s = b->s;
     uint32_t doc = doc_of(r->val);
-    if (s->state[doc] == DP_ST_EXACT || s->state[doc] == DP_ST_NEAR) return DP_OK;
+    if (s->state[doc] == DP_ST_EXACT) return DP_OK;
     if (!b->live || r->key != b->key) {
         b->key = r->key;
         b->held = r->val;
         b->live = 1;
-        b->n = b->ring = 0;
+        b->leaders = b->others = 0;
+        b->leader_ring = b->other_ring = 0;
         return DP_OK;
     }
-    if (r->val == b->held) return DP_OK; /* two equal bands of one document */
-    if (b->live++ == 1) {
-        DP_TRY(again(b, b->held, e));
-        if (!s->o->closure) DP_TRY(compare(b, doc_of(b->held), e));
-    }
-    DP_TRY(again(b, r->val, e));
-    return s->o->closure ? edge(b, doc, doc_of(b->held), 0, e) : compare(b, doc, e);
+    if (r->val == b->held) return DP_OK; /* two equal keys of one document: a 64-bit accident */
+    b->live++;
+    if (s->o->closure) return edge(b, doc, doc_of(b->held), 0, e);
+    if (b->live == 2) DP_TRY(compare(b, doc_of(b->held), e));
+    return compare(b, doc, e);
 }
 
-static int walk(struct dp_dedup_state *s, size_t lane, bool first_round, struct dp_err *e)
+static int walk(struct dp_dedup_state *s, size_t lane, struct dp_err *e)
 {
     struct dp_dedup_lane *l = &s->lane[lane];
-    struct bucket b = {.s = s, .lane = l, .remember = first_round && !s->o->closure};
-    struct dp_extsort *x = first_round ? l->bands : l->again;
+    struct bucket b = {.s = s, .lane = l};
     struct dp_rec r;
     int rc = DP_OK;
-    b.sketch = malloc((size_t)(LEADERS + 1) * s->sketch_bytes);
-    if (!b.sketch) DP_FAIL(e, NOMEM, "dedup: %d sketches", LEADERS + 1);
-    dp_extsort_close(l->edges);
+    b.sketch = malloc((size_t)(LEADERS + OTHERS + 1) * s->sketch_bytes);
+    if (!b.sketch) DP_FAIL(e, NOMEM, "dedup: %d sketches", LEADERS + OTHERS + 1);
     DP_TRY_OUT(dp_extsort_open(&l->edges, s->tmp_dir, "similar pairs", s->o->memory_bytes / 8 / DP_LANES, e));
-    if (first_round) DP_TRY_OUT(dp_extsort_finish(x, e));
-    DP_TRY_OUT(dp_extsort_rewind(x, e));
-    while ((rc = dp_extsort_next(x, &r, e)) == DP_OK) DP_TRY_OUT(member(&b, &r, e));
+    DP_TRY_OUT(dp_extsort_finish(l->bands, e));
+    DP_TRY_OUT(dp_extsort_rewind(l->bands, e));
+    while ((rc = dp_extsort_next(l->bands, &r, e)) == DP_OK) DP_TRY_OUT(member(&b, &r, e));
     if (rc < 0) goto out;
-    if (first_round) {
-        DP_TRY_OUT(dp_extsort_finish(l->again, e));
-        dp_extsort_close(l->bands);
-        l->bands = NULL;
-    }
+    dp_extsort_close(l->bands);
+    l->bands = NULL;
     DP_TRY_OUT(dp_extsort_finish(l->edges, e));
     DP_TRY_OUT(dp_extsort_rewind(l->edges, e));
 out:
     free(b.sketch);
     return rc;
-}
-static int walk_first(struct dp_dedup_state *s, size_t lane, struct dp_err *e)
-{
-    return walk(s, lane, true, e);
-}
-static int walk_again(struct dp_dedup_state *s, size_t lane, struct dp_err *e)
-{
-    return walk(s, lane, false, e);
 }
 
 /* ---- near: deciding ---- */
@@ -238,67 +222,98 @@ static int edges_next(struct edges *m, struct dp_rec *r, struct dp_err *e)
     return DP_OK;
 }
 
-struct best {
-    uint32_t doc, agree;
-    bool any;
+/* One document's edges, gathered and judged when the next one's begin. */
+struct judge {
+    struct dp_dedup_state *s;
+    struct dp_heirs heirs;
+    uint32_t doc, best, agree;
+    bool any_doc, any_kept;
+    uint32_t fallen[HEIR_OF_MAX]; /* dropped documents that doc is similar to: the first few */
+    size_t n_fallen;
+    char *sketch; /* two */
 };
 
-/* All edges of `doc` were seen. */
-static void settle(struct dp_dedup_state *s, uint32_t doc, const struct best *b)
+static void consider(struct judge *j, uint32_t to, uint32_t agree)
 {
-    if (!b->any) {
-        s->state[doc] = DP_ST_PENDING;
-        return;
-    }
-    s->state[doc] = DP_ST_NEAR;
-    s->rep[doc] = b->doc;
-    s->sim[doc] = (float)b->agree / (float)s->slots;
+    const struct dp_dedup_state *s = j->s;
+    if (j->any_kept && (agree < j->agree || (agree == j->agree && dp_rank(s, to) >= dp_rank(s, j->best)))) return;
+    j->any_kept = true;
+    j->best = to;
+    j->agree = agree;
 }
 
-static void consider(const struct dp_dedup_state *s, struct best *b, uint64_t val)
+static void take_edge(struct judge *j, uint64_t val)
 {
-    uint32_t to = (uint32_t)(val >> 32), agree = (uint32_t)val;
-    /* Better ones without edges are open still: they will be kept. */
-    if (s->state[to] != DP_ST_KEPT && s->state[to] != DP_ST_OPEN) return;
-    if (b->any && (agree < b->agree || (agree == b->agree && dp_rank(s, to) >= dp_rank(s, b->doc)))) return;
-    *b = (struct best){to, agree, true};
+    uint32_t to = (uint32_t)(val >> 32);
+    if (j->s->state[to] != DP_ST_NEAR) { /* better ones are judged already */
+        consider(j, to, (uint32_t)val);
+        return;
+    }
+    for (size_t i = 0; i < j->n_fallen; i++)
+        if (j->fallen[i] == to) return;
+    if (j->n_fallen < HEIR_OF_MAX) j->fallen[j->n_fallen++] = to;
+}
+
+/* Compare with what stands in for the fallen. */
+static int ask_heirs(struct judge *j, struct dp_err *e)
+{
+    struct dp_dedup_state *s = j->s;
+    const struct dp_sketch *own = dp_sketch_get(s, j->doc, j->sketch, e);
+    if (!own) return e ? (int)e->code : DP_IO;
+    for (size_t i = 0; i < j->n_fallen; i++) {
+        uint32_t who[DP_HEIRS_MAX + 1];
+        size_t n = dp_heirs_get(&j->heirs, j->fallen[i], who);
+        who[n++] = s->rep[j->fallen[i]];
+        for (size_t k = 0; k < n; k++) {
+            const struct dp_sketch *other = dp_sketch_get(s, who[k], j->sketch + s->sketch_bytes, e);
+            if (!other) return e ? (int)e->code : DP_IO;
+            uint32_t agree = s->dsp.agree(own->slots, other->slots, s->slots);
+            if (agree >= s->agree_min) consider(j, who[k], agree);
+        }
+    }
+    return DP_OK;
+}
+
+/* All edges of j->doc were taken. */
+static int settle(struct judge *j, struct dp_err *e)
+{
+    struct dp_dedup_state *s = j->s;
+    if (!j->any_kept && j->n_fallen) DP_TRY(ask_heirs(j, e));
+    if (j->any_kept) {
+        s->state[j->doc] = DP_ST_NEAR;
+        s->rep[j->doc] = j->best;
+        s->sim[j->doc] = (float)j->agree / (float)s->slots;
+    } else
+        for (size_t i = 0; i < j->n_fallen; i++) DP_TRY(dp_heirs_add(&j->heirs, j->fallen[i], j->doc, e));
+    return DP_OK;
 }
 
 static int decide(struct dp_dedup_state *s, struct dp_err *e)
 {
+    struct judge j = {.s = s};
     struct edges m;
     struct dp_rec r;
-    struct best b = {0};
-    uint64_t doc = UINT64_MAX;
-    int rc;
-    DP_TRY(edges_open(&m, s, e));
-    while ((rc = edges_next(&m, &r, e)) == DP_OK) {
-        if (doc_of(r.key) != doc) {
-            if (doc != UINT64_MAX) settle(s, (uint32_t)doc, &b);
-            doc = doc_of(r.key);
-            b.any = false;
+    int rc = DP_OK, more;
+    j.sketch = malloc(2 * (size_t)s->sketch_bytes);
+    if (!j.sketch) DP_FAIL(e, NOMEM, "dedup: sketches");
+    DP_TRY_OUT(edges_open(&m, s, e));
+    do {
+        DP_TRY_OUT(more = edges_next(&m, &r, e));
+        if (j.any_doc && (more == DP_EOF || doc_of(r.key) != j.doc)) DP_TRY_OUT(settle(&j, e));
+        if (more == DP_EOF) break;
+        if (!j.any_doc || doc_of(r.key) != j.doc) {
+            j.any_doc = true;
+            j.doc = doc_of(r.key);
+            j.any_kept = false;
+            j.n_fallen = 0;
         }
-        consider(s, &b, r.val);
-    }
-    if (doc != UINT64_MAX) settle(s, (uint32_t)doc, &b);
+        take_edge(&j, r.val);
+    } while (true);
+    rc = DP_OK;
+out:
+    dp_heirs_release(&j.heirs);
+    free(j.sketch);
     return rc;
-}
-
-static int near_rounds(struct dp_dedup_state *s, struct dp_err *e)
-{
-    for (int round = 1;; round++) {
-        DP_TRY(dp_lanes_run(s, round == 1 ? walk_first : walk_again, e));
-        DP_TRY(decide(s, e));
-        uint32_t pending = 0;
-        for (uint32_t d = 0; d < s->docs; d++) {
-            if (s->state[d] == DP_ST_OPEN || (s->state[d] == DP_ST_PENDING && round == ROUNDS_MAX)) s->state[d] = DP_ST_KEPT;
-            else if (s->state[d] == DP_ST_PENDING) {
-                s->state[d] = DP_ST_OPEN;
-                pending++;
-            }
-        }
-        if (!pending) return DP_OK;
-    }
 }
 
 /* ---- closure ---- */
@@ -336,9 +351,9 @@ out:
  * exact duplicates have no edges. */
 static int closure(struct dp_dedup_state *s, struct dp_err *e)
 {
-    DP_TRY(dp_lanes_run(s, walk_first, e));
+    DP_TRY(dp_lanes_run(s, walk, e));
     for (uint32_t d = 0; d < s->docs; d++)
-        if (s->state[d] == DP_ST_OPEN) s->rep[d] = d;
+        if (s->state[d] == DP_ST_KEPT) s->rep[d] = d;
     for (size_t i = 0; i < DP_LANES; i++) {
         struct dp_rec r;
         int rc;
@@ -351,7 +366,7 @@ static int closure(struct dp_dedup_state *s, struct dp_err *e)
         DP_TRY(rc);
     }
     for (uint32_t d = 0; d < s->docs; d++) {
-        if (s->state[d] != DP_ST_OPEN) continue;
+        if (s->state[d] != DP_ST_KEPT) continue;
         uint32_t root = root_of(s->rep, d);
         s->rep[d] = root;
         if (root != d) s->state[d] = DP_ST_NEAR;
@@ -361,5 +376,7 @@ static int closure(struct dp_dedup_state *s, struct dp_err *e)
 
 int dp_cluster_near(struct dp_dedup_state *s, struct dp_err *e)
 {
-    return s->o->closure ? closure(s, e) : near_rounds(s, e);
+    if (s->o->closure) return closure(s, e);
+    DP_TRY(dp_lanes_run(s, walk, e));
+    return decide(s, e);
 }

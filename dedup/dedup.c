@@ -3,7 +3,7 @@
  * must be at hand for every document is 13 bytes; sketches for comparing are in RAM while they fit a quarter of the
  * budget, else in a temporary file read with pread (a map would count as memory that grows with the corpus).
  *
- * Shares of memory_bytes: sketches 1/4, band sorters 1/4, later rounds 1/8, edges 1/8, exact 1/16, reading 1/16. */
+ * Shares of memory_bytes: sketches 1/4, band sorters 3/8, edges 1/8, exact 1/16, reading 1/16. */
 #include "dedup/dedup.h"
 
 #include "base/fs.h"
@@ -266,8 +266,7 @@ static int set_up(struct dp_dedup_state *s, const char *const *sig_paths, struct
     for (size_t i = 0; i < DP_LANES; i++) {
         struct dp_dedup_lane *l = &s->lane[i];
         DP_TRY(dp_extsort_open(&l->exact, s->tmp_dir, "content hashes", m / 16 / DP_LANES, e));
-        DP_TRY(dp_extsort_open(&l->bands, s->tmp_dir, "band keys", m / 4 / DP_LANES, e));
-        DP_TRY(dp_extsort_open(&l->again, s->tmp_dir, "band buckets", m / 8 / DP_LANES, e));
+        DP_TRY(dp_extsort_open(&l->bands, s->tmp_dir, "band keys", m / 8 * 3 / DP_LANES, e));
     }
     return DP_OK;
 }
@@ -277,7 +276,6 @@ static void release(struct dp_dedup_state *s)
     for (size_t i = 0; i < DP_LANES; i++) {
         dp_extsort_close(s->lane[i].exact);
         dp_extsort_close(s->lane[i].bands);
-        dp_extsort_close(s->lane[i].again);
         dp_extsort_close(s->lane[i].edges);
     }
     if (s->sketch_fd >= 0) close(s->sketch_fd);
@@ -306,7 +304,7 @@ int dp_dedup_run(const struct dp_dedup_options *o, size_t n, const char *const *
         s.rep[d] = s.rep[r];
     }
     for (uint32_t d = 0; d < s.docs; d++) {
-        if (s.state[d] == DP_ST_EXACT || s.state[d] == DP_ST_NEAR) DP_ASSERT(s.state[s.rep[d]] <= DP_ST_KEPT);
+        if (s.state[d] == DP_ST_EXACT || s.state[d] == DP_ST_NEAR) DP_ASSERT(s.state[s.rep[d]] == DP_ST_KEPT);
         t->exact_dups += s.state[d] == DP_ST_EXACT;
         t->near_dups += s.state[d] == DP_ST_NEAR;
     }

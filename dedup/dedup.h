@@ -8,15 +8,17 @@
  *    With `closure` (the FineWeb behaviour): documents that share a band, and what they share bands with, are one cluster; the best stays.
  * Documents without signature (no words) are only ever exact duplicates.
  *
- * Limits of step 2, which keep it near-linear on hostile input: within one band bucket a document is compared with 64
- * documents that are not similar to each other, the 32 best and the 32 latest; more only matters in buckets with over 64 mutually
- * dissimilar documents, where a pair can be missed unless another band joins it. After 12 rounds (see cluster.c) what is
- * still undecided is kept.
+ * Limits of step 2, which keep it near-linear on hostile input: within one band bucket a document is compared with at most 96
+ * others: 64 that aren't similar to each other (the 32 best and the 32 latest), and when it is similar to none, the 32 latest of the
+ * rest. So in a bucket with more mutually dissimilar documents a pair can be missed, unless another band joins it. Documents similar
+ * to dropped ones only are compared with what stands for those (cluster.c), also without a shared band.
  *
  * Output is the same whatever the threads and the memory. With keep=longest or best the order of the inputs
  * matters only between documents that the policy holds for equal.
- * Memory: memory_bytes, and 13 bytes a document (a mapped temporary file where that is over a sixteenth of memory_bytes).
- * Disk in tmp_dir: at most (32 * bands + 16 * bands + 2 * bands * rows + 100) bytes a document, typically half of it, unlinked at birth.
+ * Memory: memory_bytes, and 13 bytes a document (a mapped temporary file where that is over a sixteenth of memory_bytes), and up to
+ * 100 bytes for each kept document that is similar to dropped ones only (few).
+ * Disk in tmp_dir: 16 * bands + 2 * bands * rows + 50 bytes a document and 16 bytes a similar pair (twice when memory is short: further merge passes),
+ * unlinked at birth.
  * Limits: 2^32 - 2 documents a run. */
 #ifndef DP_DEDUP_DEDUP_H
 #define DP_DEDUP_DEDUP_H

@@ -14,11 +14,9 @@ enum { DP_LANES = 16, DP_LANE_SHIFT = 60 };
 
 /* What is decided of a document; one byte each. */
 enum dp_state {
-    DP_ST_OPEN = 0,    /* not decided yet */
-    DP_ST_KEPT = 1,
-    DP_ST_PENDING = 2, /* within a round: similar only to documents that are not kept */
-    DP_ST_EXACT = 3,
-    DP_ST_NEAR = 4,
+    DP_ST_KEPT = 0, /* so far */
+    DP_ST_EXACT = 1,
+    DP_ST_NEAR = 2,
 };
 
 /* A document's sketch: content hash, then the low 16 bits of each slot (two unequal slots agree there once in 65,536). */
@@ -30,7 +28,6 @@ struct dp_sketch {
 struct dp_dedup_lane {
     struct dp_extsort *exact; /* hash key -> prio:doc */
     struct dp_extsort *bands; /* band key -> prio:doc */
-    struct dp_extsort *again; /* the records of buckets with two live documents and more, for later rounds */
     struct dp_extsort *edges; /* prio:doc of the worse -> the better:agreeing slots */
     int rc;
     struct dp_err err;

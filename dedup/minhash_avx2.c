@@ -8,6 +8,7 @@ static inline __attribute__((always_inline)) void group(uint32_t *slots, const u
                                                         const uint32_t *x, size_t n)
 {
     __m256i m[4], va[4], vb[4];
+#pragma GCC unroll 8
     for (int v = 0; v < vectors; v++) {
         m[v] = _mm256_loadu_si256((const __m256i *)(const void *)(slots + 8 * v));
         va[v] = _mm256_loadu_si256((const __m256i *)(const void *)(a + 8 * v));
@@ -15,9 +16,11 @@ static inline __attribute__((always_inline)) void group(uint32_t *slots, const u
     }
     for (size_t i = 0; i < n; i++) {
         __m256i vx = _mm256_set1_epi32((int)x[2 * i]);
+#pragma GCC unroll 8
         for (int v = 0; v < vectors; v++)
             m[v] = _mm256_min_epu32(m[v], _mm256_add_epi32(_mm256_mullo_epi32(va[v], vx), vb[v]));
     }
+#pragma GCC unroll 8
     for (int v = 0; v < vectors; v++) _mm256_storeu_si256((__m256i *)(void *)(slots + 8 * v), m[v]);
 }
 

@@ -7,6 +7,7 @@ static inline __attribute__((always_inline)) void group(uint32_t *slots, const u
                                                         const uint32_t *x, size_t n)
 {
     __m512i m[8], va[8], vb[8];
+#pragma GCC unroll 8
     for (int v = 0; v < vectors; v++) {
         m[v] = _mm512_loadu_si512(slots + 16 * v);
         va[v] = _mm512_loadu_si512(a + 16 * v);
@@ -14,9 +15,11 @@ static inline __attribute__((always_inline)) void group(uint32_t *slots, const u
     }
     for (size_t i = 0; i < n; i++) {
         __m512i vx = _mm512_set1_epi32((int)x[2 * i]);
+#pragma GCC unroll 8
         for (int v = 0; v < vectors; v++)
             m[v] = _mm512_min_epu32(m[v], _mm512_add_epi32(_mm512_mullo_epi32(va[v], vx), vb[v]));
     }
+#pragma GCC unroll 8
     for (int v = 0; v < vectors; v++) _mm512_storeu_si512(slots + 16 * v, m[v]);
 }
 

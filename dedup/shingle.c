@@ -1,15 +1,18 @@
-/* Design. The tokeniser is the limit of the signature stage, MinHash is a tenth of it (AVX2: 3 ns a shingle of ~6 bytes of text).
- * So a word is read in one walk that classifies, folds and gathers 8 bytes a step into a register; nothing
- * is copied. A word that meets a byte >= 0x80 goes on, with the same state, on the code point path; so "naïve" and
- * "NAÏVE" agree and ASCII text never pays for Unicode. The alternative, folding into a buffer first and hashing
- * that, costs a write and a read of every byte.
+/* Design. The tokeniser is the limit of the signature stage, so ASCII is taken in spans of up to 4 KB: a kernel gives one bit a
+ * byte (word or not) and the folded bytes, the edges between ones and zeros are the words, and a word of up to 8 bytes is one load and one mask:
+ * no branch depends on where words end. What the kernel doesn't take (bytes >= 0x80, the last 63 bytes) goes byte by byte through a
+ * table, and from there code points through the Unicode table. All three carry one `struct word` on, so that "naïve"
+ * and "NAÏVE" agree wherever the paths change.
  *
  * Word hash: 8-byte chunks of the folded UTF-8, each h = f(h ^ chunk) with f bijective, then the length. Two words of one
  * chunk can't collide before the last mix. Not against an adversary: who crafts collisions only makes his own pages duplicates. */
 #include "dedup/shingle.h"
 
 #include "base/hash.h"
+#include "dedup/word_mask.h"
 #include "dedup/word_table.h"
+
+#include <string.h>
 
 static const uint64_t mult = UINT64_C(0x9FB21C651E98DF25); /* odd, from the PractRand-tested rrmxmx family */
 static const uint64_t poly = UINT64_C(0xD6E8FEB86659FD93); /* odd */
@@ -83,7 +86,8 @@ static inline void put(struct dp_shingler *s, uint64_t hash)
 
 static inline void word_end(struct dp_shingler *s, struct word *w)
 {
-    if (w->len) put(s, absorb(absorb(w->h, w->acc), w->len));
+    if (!w->len) return;
+    put(s, absorb(w->shift ? absorb(w->h, w->acc) : w->h, w->len));
     *w = (struct word){0};
 }
 
@@ -151,27 +155,82 @@ static const uint8_t *slow(struct dp_shingler *s, struct word *w, const uint8_t 
     return p;
 }
 
-static void words(struct dp_shingler *s, const uint8_t *p, const uint8_t *end, const struct ascii *t, bool fold)
+/* [p, stop) byte by byte, and on to the end of a word or of the text; returns where it stands. */
+static const uint8_t *table_words(struct dp_shingler *s, struct word *w, const uint8_t *p, const uint8_t *stop, const uint8_t *end,
+                                  const struct ascii *t, bool fold)
 {
-    struct word w = {0};
-    while (p < end) {
+    while (p < stop || (w->len && p < end)) {
         uint8_t c = t->to[*p];
         if (c == SEP) {
-            word_end(s, &w);
-            while (++p < end && t->to[*p] == SEP) {
-            }
-            continue;
+            word_end(s, w);
+            p++;
+        } else if (c == NOT_ASCII) p = slow(s, w, p, end, t, fold);
+        else {
+            w->digit = false;
+            word_byte(w, c);
+            p++;
         }
-        if (c == NOT_ASCII) {
-            p = slow(s, &w, p, end, t, fold);
-            continue;
-        }
-        w.digit = false;
-        do {
-            word_byte(&w, c);
-            if (++p == end) break;
-            c = t->to[*p];
-        } while (c != SEP && c != NOT_ASCII);
+    }
+    return p;
+}
+
+enum { SPAN = 4096 };
+struct span_words {
+    uint8_t fold[SPAN + 8]; /* words are loaded 8 bytes at once */
+    uint64_t mask[SPAN / 64];
+    uint16_t edge[SPAN + 8]; /* where a word begins, ends, the next begins...; written 4 at once */
+};
+
+/* The places where mask changes, in order; a word that is open at the end gets no end. */
+static size_t edges(struct span_words *x, size_t n)
+{
+    size_t count = 0;
+    uint64_t before = 0;
+    for (size_t i = 0; i < n / 64; i++) {
+        uint64_t m = x->mask[i], change = m ^ (m << 1 | before);
+        size_t k = count;
+        before = m >> 63;
+        count += (size_t)__builtin_popcountll(change);
+        for (; change; change &= change - 1) x->edge[k++] = (uint16_t)(64 * i + (size_t)__builtin_ctzll(change));
+    }
+    return count;
+}
+
+static inline uint64_t load8(const uint8_t *p)
+{
+    uint64_t v;
+    memcpy(&v, p, 8);
+    return v;
+}
+
+/* n ASCII bytes whose masks are in x, no word open before; leaves the last one open when it touches the end. */
+static void span_words(struct dp_shingler *s, struct word *w, struct span_words *x, size_t n)
+{
+    size_t count = edges(x, n), i = 0;
+    for (; i + 1 < count; i += 2) {
+        const uint8_t *p = x->fold + x->edge[i];
+        size_t len = (size_t)(x->edge[i + 1] - x->edge[i]), left = len;
+        uint64_t h = 0;
+        for (; left > 8; left -= 8, p += 8) h = absorb(h, load8(p));
+        put(s, absorb(absorb(h, load8(p) & UINT64_MAX >> (64 - 8 * left)), len));
+    }
+    if (i < count)
+        for (size_t k = x->edge[i]; k < n; k++) word_byte(w, x->fold[k]);
+}
+
+static void words(struct dp_shingler *s, const uint8_t *p, const uint8_t *end, const struct ascii *t, bool fold)
+{
+    struct span_words x;
+    struct word w = {0};
+    dp_word_mask_fn mask = dp_word_mask();
+    memset(x.fold + SPAN, 0, 8);
+    while (p < end) {
+        size_t left = (size_t)(end - p), n = 0;
+        if (!fold && !w.len) n = mask(p, left < SPAN ? left : SPAN, x.fold, x.mask);
+        if (n) span_words(s, &w, &x, n);
+        p += n;
+        left -= n;
+        if (n < SPAN || w.len) p = table_words(s, &w, p, left > 64 ? p + 64 : end, end, t, fold);
     }
     word_end(s, &w);
 }

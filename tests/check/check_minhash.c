@@ -2,6 +2,7 @@
 #include "base/cpu.h"
 #include "base/hash.h"
 #include "dedup/minhash.h"
+#include "dedup/word_mask.h"
 #include "tests/test.h"
 
 #include <sys/mman.h>
@@ -95,6 +96,25 @@ TEST(agree_agrees)
             }
     }
     if (!ran) SKIP("this machine has the scalar level only");
+}
+
+TEST(word_masks_agree)
+{
+    static uint8_t out[2][320];
+    uint64_t mask[2][5], rng = 21;
+    if (dp_cpu_detected() < DP_CPU_AVX2) SKIP("this machine has the scalar level only");
+    for (size_t n = 0; n <= 257; n++)
+        for (int mode = 0; mode < 4; mode++) {
+            uint8_t *p = guarded(n ? n : 1);
+            for (size_t i = 0; i < n; i++) p[i] = (uint8_t)(dp_splitmix64(&rng) & (mode ? 0x7f : 0xff));
+            if (mode == 2) memset(p, 'z', n);
+            if (mode == 3 && n) p[dp_splitmix64(&rng) % n] = 0x80;
+            memset(mask, 0, sizeof mask);
+            size_t a = dp_word_mask_scalar(p, n, out[0], mask[0]), b = dp_word_mask_avx2(p, n, out[1], mask[1]);
+            if (a != b || memcmp(out[0], out[1], a) != 0 || memcmp(mask[0], mask[1], sizeof mask[0]) != 0)
+                DP_TEST_FAIL("length %zu, mode %d: %zu and %zu bytes", n, mode, a, b);
+            unguarded(p, n ? n : 1);
+        }
 }
 
 TEST(signatures_are_the_same_bytes_at_every_level)

@@ -29,7 +29,8 @@ __attribute__((unused)) static struct fixture *fixture_new(void)
     struct dp_err err = {0};
     struct fixture *f = calloc(1, sizeof *f);
     if (!f) abort();
-    f->dir = dp_test_tmpdir();
+    f->dir = strdup(dp_test_tmpdir());
+    if (!f->dir) abort();
     f->tmp = dp_fs_join(f->dir, "tmp");
     f->report = dp_fs_join(f->dir, "report.jsonl");
     for (int i = 0; i < 8; i++) {

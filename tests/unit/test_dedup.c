@@ -58,7 +58,7 @@ static void add_pairs(struct fixture *f, size_t pairs, double j)
 
 TEST(s_curve_of_14_by_8)
 {
-    enum { PAIRS = 1000 };
+    enum { PAIRS = 2000 };
     static const double js[] = {0.5, 0.6, 0.7, 0.75, 0.8, 0.9};
     struct dp_err err;
     struct fixture *f = fixture_new();
@@ -83,7 +83,8 @@ TEST(s_curve_of_14_by_8)
             found++;
             sum += (double)r[2 * i + 1].similarity;
         }
-        double p = 1 - pow(1 - pow(js[k], 8), 14), sd = sqrt(p * (1 - p) * PAIRS);
+        double j = lround(800 * js[k] / (1 + js[k])) / (800.0 - (double)lround(800 * js[k] / (1 + js[k]))); /* as built */
+        double p = 1 - pow(1 - pow(j, 8), 14), sd = sqrt(p * (1 - p) * PAIRS);
         CHECK_NEAR((double)found, p * PAIRS, 3 * sd + 1);
         if (js[k] >= 0.9) CHECK_NEAR(sum / (double)found, js[k], 0.01); /* below, found ones are a biased sample */
         free(r);
@@ -174,7 +175,7 @@ TEST(small_and_odd_documents)
     fixture_free(f);
 }
 
-/* 40,000 documents of two words: with 32-bit shingles, 0.2 accidental pairs expected in each; with the two halves none. */
+/* One shingle each: 32-bit shingles alone would make 4.7 accidental pairs of these; a 64-bit hash makes none. */
 TEST(many_tiny_documents_stay)
 {
     enum { N = 200000 };
@@ -260,7 +261,7 @@ static void add_families(struct fixture *f, uint32_t n, uint32_t family, uint32_
     }
 }
 
-static uint32_t (*load_slots(struct fixture *f, uint64_t *n))[112]
+static uint32_t (*load_slots(struct fixture *f, uint64_t *n, uint32_t *lengths))[112]
 {
     struct dp_err err;
     struct dp_sigfile *s;
@@ -274,14 +275,20 @@ static uint32_t (*load_slots(struct fixture *f, uint64_t *n))[112]
         if (dp_sigfile_read(s, i, 1, raw, &err) < 0) abort();
         dp_sigfile_decode(s, raw, &r);
         memcpy(all[i], r.slots, sizeof *all);
+        lengths[i] = r.length;
     }
     free(raw);
     dp_sigfile_close(s);
     return all;
 }
 
+static bool better(const uint32_t *lengths, uint64_t a, uint64_t b)
+{
+    return lengths[a] != lengths[b] ? lengths[a] > lengths[b] : a < b;
+}
+
 /* The definition, by brute force: no two kept documents share a band and are similar; who is dropped is similar to its
- * representative, which is kept, shares a band, and is the most similar kept one that does. */
+ * representative, which is kept, and nearly always the most similar better one that shares a band. */
 TEST(the_definition_holds)
 {
     struct dp_err err;
@@ -292,7 +299,8 @@ TEST(the_definition_holds)
     REQUIRE_OK(fixture_run(f, 2, &err));
     uint64_t n;
     struct dp_keep_record *r = fixture_all(f, 0, &n);
-    uint32_t(*slots)[112] = load_slots(f, &n);
+    static uint32_t lengths[1500];
+    uint32_t(*slots)[112] = load_slots(f, &n, lengths);
     size_t dropped = 0, second_best = 0;
     for (uint64_t a = 0; a < n; a++) {
         uint32_t own = 0, best = 0;
@@ -302,9 +310,9 @@ TEST(the_definition_holds)
             bool band = false;
             for (int j = 0; j < 112; j++) agree += slots[a][j] == slots[b][j];
             for (int j = 0; j < 14; j++) band = band || memcmp(slots[a] + 8 * j, slots[b] + 8 * j, 32) == 0;
+            if (r[a].representative == b && agree >= 84) own = agree; /* an heir may share no band */
             if (!band || agree < 84) continue;
-            if (agree > best) best = agree;
-            if (r[a].representative == b) own = agree;
+            if (r[a].decision == DP_KEEP_KEPT || better(lengths, b, a)) best = agree > best ? agree : best;
         }
         if (r[a].decision == DP_KEEP_KEPT) {
             if (best) DP_TEST_FAIL("%" PRIu64 " is kept beside a similar one", a);
@@ -312,11 +320,11 @@ TEST(the_definition_holds)
         }
         dropped++;
         if (!own) DP_TEST_FAIL("%" PRIu64 " is dropped for one that isn't similar or isn't kept", a);
-        CHECK_NEAR((double)r[a].similarity, own / 112.0, 1e-6);
-        second_best += own < best; /* a better one that was kept in a later round only */
+        CHECK_NEAR((double)r[a].similarity, own / 112.0, 1.01 / 112); /* sketches have 16 bits a slot */
+        second_best += own < best; /* the best one stood outside of the leaders */
     }
     CHECK(dropped > 300);
-    CHECK(second_best * 20 <= dropped);
+    CHECK(second_best * 50 <= dropped);
     free(slots);
     free(r);
     fixture_free(f);

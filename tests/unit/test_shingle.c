@@ -98,6 +98,32 @@ TEST(rolling_equals_windows)
     }
 }
 
+/* Mask path, table path and code point path hand words over to one another at any place. */
+TEST(paths_agree_wherever_they_change)
+{
+    static char text[6000], other[24000];
+    struct sums want, got;
+    uint64_t rng = 6;
+    for (int round = 0; round < 300; round++) {
+        size_t n = 0, m = 0;
+        for (int pad = round % 71; pad--;) other[m++] = ' ';
+        while (n < 5900) {
+            size_t len = 1 + dp_splitmix64(&rng) % (round % 3 ? 9 : 40);
+            for (size_t i = 0; i < len && n < 5990; i++) {
+                char c = "abcdefghijklmnopqrstuvwxyz0123456789"[dp_splitmix64(&rng) % 36];
+                text[n++] = c;
+                other[m++] = c >= 'a' && dp_splitmix64(&rng) % 2 ? (char)(c - 32) : c;
+                if (dp_splitmix64(&rng) % 50 == 0) m += (size_t)snprintf(other + m, 4, "\u00ad"); /* a soft hyphen is not there */
+            }
+            text[n++] = ' ';
+            if (dp_splitmix64(&rng) % 20) other[m++] = "\n-_,"[dp_splitmix64(&rng) % 4];
+            else m += (size_t)snprintf(other + m, 5, "\u2003");
+        }
+        uint64_t words = run(dp_span(text, n), 5, false, &want);
+        if (run(dp_span(other, m), 5, false, &got) != words || got.sum != want.sum) DP_TEST_FAIL("round %d: %" PRIu64 " words", round, words);
+    }
+}
+
 TEST(a_word_of_megabytes_is_one_word)
 {
     size_t n = 4 << 20;

@@ -154,5 +154,4 @@ TEST(external_sort_sorts)
     }
     free(want);
     CHECK_INT(rmdir(dir), 0);
-    free(dir);
 }
