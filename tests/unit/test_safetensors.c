@@ -7,6 +7,15 @@
 #include <unistd.h>
 
 /* Header text and the number of data bytes -> a parsed file or an error. */
+static char *exact; /* freed by done() */
+
+static void done(struct dp_safetensors *s)
+{
+    dp_safetensors_close(s);
+    free(exact);
+    exact = NULL;
+}
+
 static int parse(struct dp_safetensors **s, const char *header, size_t data, struct dp_err *err)
 {
     static char file[1 << 16];
@@ -16,8 +25,6 @@ static int parse(struct dp_safetensors **s, const char *header, size_t data, str
     memcpy(file + 8, header, n);
     for (size_t i = 0; i < data; i++) file[8 + n + i] = (char)i;
     /* An exact copy, so that a sanitizer sees the first byte read past the end. */
-    static char *exact;
-    free(exact);
     exact = malloc(8 + n + data);
     memcpy(exact, file, 8 + n + data);
     int rc = dp_safetensors_parse(s, dp_span(exact, 8 + n + data), "test", err);
@@ -52,10 +59,10 @@ TEST(good_headers)
     CHECK_INT(b->data[0], 4);
     CHECK_INT(z->elements, 0);
     CHECK(dp_safetensors_at(s, 0) == a);
-    dp_safetensors_close(s);
+    done(s);
     REQUIRE_OK(parse(&s, "{}", 0, &err));
     CHECK_INT(dp_safetensors_count(s), 0);
-    dp_safetensors_close(s);
+    done(s);
 }
 
 TEST(bad_headers)
@@ -101,7 +108,7 @@ TEST(bad_headers)
         int rc = parse(&s, cases[i].header, cases[i].data, &err);
         if (rc != DP_CORRUPT || !strstr(err.msg, cases[i].says))
             DP_TEST_FAIL("case %zu: %d \"%s\"", i, rc, err.msg);
-        if (rc >= 0) dp_safetensors_close(s);
+        if (rc >= 0) done(s);
     }
 }
 
@@ -141,7 +148,7 @@ TEST(writes_what_it_reads)
     CHECK(memcmp(b->data, k, sizeof k) == 0);
     CHECK_INT(w->shape[1], 3);
     CHECK_SPAN(dp_safetensors_meta(s, "a"), "\xc3\xa9");
-    dp_safetensors_close(s);
+    done(s);
     CHECK(dp_safetensors_write(path, items, 3, meta, 2, &err) < 0); /* it never overwrites */
     dp_buf_release(&bytes);
     free(path);
