@@ -1,0 +1,139 @@
+#include "base/catalog.h"
+#include "base/fs.h"
+#include "base/workspace.h"
+#include "tests/test.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <unistd.h>
+
+static struct dp_err err;
+
+static struct dp_catalog *fresh(char **path)
+{
+    struct dp_catalog *c = NULL;
+    *path = dp_fs_join(dp_test_tmpdir(), "catalog.db");
+    if (dp_catalog_open(&c, *path, &err) < 0) DP_TEST_FAIL("%s", err.msg);
+    return c;
+}
+
+static int seen_name(void *ctx, const struct dp_artifact *a)
+{
+    snprintf(ctx, 64, "%s %s %lld", a->kind, a->name, (long long)a->docs);
+    return 0;
+}
+
+TEST(a_unit_is_claimed_done_and_found)
+{
+    char *path, got[64] = "";
+    struct dp_catalog *c = fresh(&path);
+    int64_t unit, epoch;
+    REQUIRE_OK(dp_catalog_claim(c, "clean", "k1", "a.deb", "me:1", 60, &unit, &epoch, &err));
+    CHECK_INT(epoch, 1);
+    struct dp_artifact a = {"docs", "docs-k1", "digest", 10, 3, 9};
+    struct dp_stage_counts n = {.docs_in = 5, .docs_out = 3};
+    n.drop[DP_DROP_EMPTY] = 2;
+    struct dp_unit_count counts[] = {{"extract", &n}};
+    const char *parents[] = {"p"};
+    REQUIRE_OK(dp_catalog_done(c, unit, epoch, "r", &a, 1, parents, 1, counts, 1, &err));
+    CHECK(dp_catalog_is_done(c, "clean", "k1"));
+    CHECK(!dp_catalog_is_done(c, "clean", "k2"));
+    CHECK_OK(dp_catalog_artifacts(c, "clean", "k1", seen_name, got, &err));
+    CHECK_STR(got, "docs docs-k1 3");
+    CHECK_INT(dp_catalog_claim(c, "clean", "k1", "a.deb", "me:1", 60, &unit, &epoch, &err), DP_EMPTY);
+    dp_catalog_close(c);
+    REQUIRE_OK(dp_catalog_open(&c, path, &err)); /* and after a restart */
+    CHECK(dp_catalog_is_done(c, "clean", "k1"));
+    dp_catalog_close(c);
+    free(path);
+}
+
+TEST(a_lost_lease_cannot_publish)
+{
+    char *path;
+    struct dp_catalog *c = fresh(&path);
+    int64_t unit, epoch, unit2, epoch2;
+    REQUIRE_OK(dp_catalog_claim(c, "s", "k", "u", "old", 0, &unit, &epoch, &err)); /* a lease that ends at once */
+    REQUIRE_OK(dp_catalog_claim(c, "s", "k", "u", "new", 60, &unit2, &epoch2, &err));
+    CHECK_INT(unit2, unit);
+    CHECK_INT(epoch2, epoch + 1);
+    CHECK_INT(dp_catalog_claim(c, "s", "k", "u", "third", 60, &unit, &epoch, &err), DP_BUSY);
+    CHECK_INT(dp_catalog_done(c, unit2, epoch2 - 1, "r", NULL, 0, NULL, 0, NULL, 0, &err), DP_BUSY);
+    CHECK_OK(dp_catalog_done(c, unit2, epoch2, "r", NULL, 0, NULL, 0, NULL, 0, &err));
+    dp_catalog_close(c);
+    free(path);
+}
+
+TEST(counts_that_do_not_add_up_fail_the_unit)
+{
+    char *path;
+    struct dp_catalog *c = fresh(&path);
+    int64_t unit, epoch;
+    REQUIRE_OK(dp_catalog_claim(c, "s", "k", "u", "me", 60, &unit, &epoch, &err));
+    struct dp_stage_counts n = {.docs_in = 5, .docs_out = 3};
+    struct dp_unit_count counts[] = {{"extract", &n}};
+    struct dp_artifact a = {"docs", "docs-k", "d", 1, 1, 1};
+    CHECK_INT(dp_catalog_done(c, unit, epoch, "r", &a, 1, NULL, 0, counts, 1, &err), DP_BROKEN);
+    CHECK(!dp_catalog_is_done(c, "s", "k"));
+    n.drop[DP_DROP_EMPTY] = 2; /* nothing of the refused transaction is left: the same name goes in */
+    CHECK_OK(dp_catalog_done(c, unit, epoch, "r", &a, 1, NULL, 0, counts, 1, &err));
+    dp_catalog_close(c);
+    free(path);
+}
+
+static void *many_units(void *v)
+{
+    struct dp_err e;
+    for (int i = 0; i < 50; i++) {
+        char key[32];
+        int64_t unit, epoch;
+        snprintf(key, sizeof key, "%p-%d", (void *)&key, i);
+        if (dp_catalog_claim(v, "s", key, "u", "me", 60, &unit, &epoch, &e) != DP_OK) return &many_units;
+        if (dp_catalog_done(v, unit, epoch, "r", NULL, 0, NULL, 0, NULL, 0, &e) != DP_OK) return &many_units;
+    }
+    return NULL;
+}
+
+static int count_unit(void *ctx, const struct dp_unit_row *u)
+{
+    *(int *)ctx += strcmp(u->state, "done") == 0;
+    return 0;
+}
+
+TEST(threads_share_one_writer)
+{
+    char *path;
+    struct dp_catalog *c = fresh(&path);
+    pthread_t t[4];
+    for (int i = 0; i < 4; i++) REQUIRE(pthread_create(&t[i], NULL, many_units, c) == 0);
+    for (int i = 0; i < 4; i++) {
+        void *bad;
+        pthread_join(t[i], &bad);
+        CHECK(!bad);
+    }
+    int done = 0;
+    CHECK_OK(dp_catalog_units(c, count_unit, &done, &err));
+    CHECK_INT(done, 200);
+    dp_catalog_close(c);
+    free(path);
+}
+
+TEST(a_writer_sweeps_what_the_catalog_does_not_know)
+{
+    char *dir = dp_test_tmpdir(), *orphan, *rest;
+    struct dp_workspace w, second;
+    REQUIRE_OK(dp_workspace_init(dir, dp_span_str("sources:\n"), &err));
+    orphan = dp_fs_join(dir, "store/docs-orphan");
+    rest = dp_fs_join(dir, "tmp/half");
+    close(open(orphan, O_CREAT | O_WRONLY, 0666));
+    close(open(rest, O_CREAT | O_WRONLY, 0666));
+    REQUIRE_OK(dp_workspace_open(&w, dir, false, &err)); /* a reader changes nothing */
+    dp_workspace_close(&w);
+    CHECK(dp_fs_exists(orphan) && dp_fs_exists(rest));
+    REQUIRE_OK(dp_workspace_open(&w, dir, true, &err));
+    CHECK(!dp_fs_exists(orphan) && !dp_fs_exists(rest));
+    CHECK_INT(dp_workspace_open(&second, dir, true, &err), DP_BUSY);
+    dp_workspace_close(&w);
+    free(orphan);
+    free(rest);
+}
