@@ -51,13 +51,22 @@ static char fold(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c | 32) : c;
 }
 
+/* Whether one of the words (lower case) stands anywhere in s. Asked for every element's class and id: so a set of first letters,
+ * not a search for each word. */
 static bool any_part(struct dp_span s, const char *const *list, size_t n)
 {
-    char low[256];
-    size_t len = s.len < sizeof low ? s.len : sizeof low;
+    char low[256 + 1];
+    size_t len = s.len < 256 ? s.len : 256;
+    uint32_t first = 0; /* bit c & 31 for each word's first letter */
+    if (!len) return false;
+    for (size_t i = 0; i < n; i++) first |= UINT32_C(1) << (list[i][0] & 31);
     for (size_t i = 0; i < len; i++) low[i] = fold(s.ptr[i]);
-    for (size_t i = 0; i < n; i++)
-        if (memmem(low, len, list[i], strlen(list[i]))) return true;
+    low[len] = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (!(first >> (low[i] & 31) & 1)) continue;
+        for (size_t k = 0; k < n; k++)
+            if (list[k][0] == low[i] && strncmp(low + i, list[k], strlen(list[k])) == 0) return true;
+    }
     return false;
 }
 #define ANY(s, list) any_part((s), (list), sizeof(list) / sizeof *(list))
