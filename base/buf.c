@@ -28,7 +28,7 @@ char *dp_buf_reserve(struct dp_buf *b, size_t n)
     if (cap > b->bytes_max) cap = b->bytes_max;
     char *p = realloc(b->ptr, cap + 1);
     if (!p) {
-        b->full = true;
+        b->full = b->no_memory = true;
         return NULL;
     }
     b->ptr = p;
@@ -80,6 +80,6 @@ void dp_buf_printf(struct dp_buf *b, const char *fmt, ...)
 int dp_buf_check(const struct dp_buf *b, const char *what, struct dp_err *e)
 {
     if (!b->full) return DP_OK;
-    if (b->len + 1 >= b->bytes_max) DP_FAIL(e, LIMIT, "%s is larger than its limit of %zu bytes", what, b->bytes_max);
-    DP_FAIL(e, NOMEM, "%s: an append was refused at %zu bytes (limit %zu)", what, b->len, b->bytes_max);
+    if (b->no_memory) DP_FAIL(e, NOMEM, "%s: no memory for more than %zu bytes", what, b->len);
+    DP_FAIL(e, LIMIT, "%s is larger than its limit of %zu bytes", what, b->bytes_max);
 }

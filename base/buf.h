@@ -15,15 +15,16 @@
 struct dp_buf {
     char *ptr;
     size_t len, cap, bytes_max;
-    bool full;
+    bool full, no_memory; /* an append was refused: for its maximum, or for want of memory */
 };
 
 void dp_buf_init(struct dp_buf *b, size_t bytes_max);
 void dp_buf_release(struct dp_buf *b);
+/* Empty, and forget a refused append: check before clearing. */
 static inline void dp_buf_clear(struct dp_buf *b)
 {
     b->len = 0;
-    b->full = false;
+    b->full = b->no_memory = false;
 }
 /* Room for n more bytes; the place to write them, or NULL (and `full`). Then add to len what was written. */
 char *dp_buf_reserve(struct dp_buf *b, size_t n);

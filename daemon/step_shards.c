@@ -252,8 +252,6 @@ static int encode_all(struct dp_road *r, struct dp_err *e)
     if (rc >= 0 && !c.encoder) rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "encoders");
     for (int i = 0; rc >= 0 && i < n; i++) rc = dp_encoder_open(&c.encoder[i], tok, 0, DP_SPECIAL_NONE, e);
     if (rc >= 0) {
-        uint64_t bytes = 0;
-        for (size_t i = 0; i < r->groups; i++) bytes += r->group[i].bytes;
         dp_progress_begin("tokenize", "B", 0);
         dp_pool_run(r->pool, r->groups, encode_task, &c);
         dp_progress_end();
