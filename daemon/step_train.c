@@ -25,7 +25,7 @@ struct training {
     struct dp_feed *feed, *val;
     int32_t *ids;
     struct dp_buf log;
-    int64_t step, saved; /* steps done; step of the newest published checkpoint, 0 for none */
+    int64_t step; /* steps done */
     double val_loss;
 };
 
@@ -47,46 +47,54 @@ static void ckpt_key(const struct dp_road *r, int64_t step, char out[64])
     snprintf(out, 64, "%s-%08lld", r->train.hex, (long long)step);
 }
 
-struct newest {
+/* Steps of the published checkpoints of one run. */
+struct checkpoints {
     const char *prefix;
-    int64_t step;
+    int64_t step[64], newest;
+    size_t n;
 };
 
-static int newest_row(void *ctx, const struct dp_unit_row *u)
+static int checkpoint_row(void *ctx, const struct dp_unit_row *u)
 {
-    struct newest *n = ctx;
-    size_t len = strlen(n->prefix);
-    if (strcmp(u->stage, "train-ckpt") != 0 || strcmp(u->state, "done") != 0 || strncmp(u->key, n->prefix, len) != 0 || u->key[len] != '-') return DP_OK;
+    struct checkpoints *c = ctx;
+    size_t len = strlen(c->prefix);
+    if (strcmp(u->stage, "train-ckpt") != 0 || strcmp(u->state, "done") != 0 || strncmp(u->key, c->prefix, len) != 0 || u->key[len] != '-') return DP_OK;
     long long s = atoll(u->key + len + 1);
-    if (s > n->step) n->step = s;
+    if (s > c->newest) c->newest = s;
+    if (c->n < sizeof c->step / sizeof *c->step) c->step[c->n++] = s;
     return DP_OK;
 }
 
-static void forget_checkpoint(struct training *t, int64_t step)
+/* Forget every checkpoint but that of step `keep` (0: all). A kill may have left more than the one before, so all are looked for. */
+static void forget_checkpoints(struct dp_road *r, int64_t keep)
 {
-    char key[64];
-    struct dp_err err;
-    if (!step) return;
-    ckpt_key(t->road, step, key);
-    if (dp_catalog_forget(t->road->ws.catalog, "train-ckpt", key, dp_workspace_unlink, &t->road->ws, &err) < 0)
-        dp_log(WARN, "train", "an old checkpoint stays: %s", err.msg);
+    struct checkpoints c = {.prefix = r->train.hex};
+    struct dp_err err = {0};
+    int rc = dp_catalog_units(r->ws.catalog, checkpoint_row, &c, &err);
+    for (size_t i = 0; rc >= 0 && i < c.n; i++) {
+        char key[64];
+        if (c.step[i] == keep) continue;
+        ckpt_key(r, c.step[i], key);
+        rc = dp_catalog_forget(r->ws.catalog, "train-ckpt", key, dp_workspace_unlink, &r->ws, &err);
+    }
+    if (rc < 0) dp_log(WARN, "train", "an old checkpoint stays: %s", err.msg);
 }
 
 static int resume(struct training *t, struct dp_err *e)
 {
-    struct newest n = {t->road->train.hex, 0};
+    struct checkpoints c = {.prefix = t->road->train.hex};
     char key[64];
-    DP_TRY(dp_catalog_units(t->road->ws.catalog, newest_row, &n, e));
-    if (!n.step) return DP_OK;
-    ckpt_key(t->road, n.step, key);
+    DP_TRY(dp_catalog_units(t->road->ws.catalog, checkpoint_row, &c, e));
+    if (!c.newest) return DP_OK;
+    ckpt_key(t->road, c.newest, key);
     char *state = dp_road_path(t->road, "train-ckpt", key, "checkpoint", 0, e), *log = state ? dp_road_path(t->road, "train-ckpt", key, "loss", 0, e) : NULL;
     int rc = state && log ? dp_trainer_load(t->trainer, state, e) : DP_NOTFOUND;
     if (rc >= 0) rc = dp_fs_read(log, &t->log, e);
     free(state);
     free(log);
     if (rc < 0) return rc;
-    t->step = t->saved = n.step;
-    dp_log(INFO, "train", "going on behind step %lld", (long long)n.step);
+    t->step = c.newest;
+    dp_log(INFO, "train", "going on behind step %lld", (long long)c.newest);
     return DP_OK;
 }
 
@@ -128,10 +136,7 @@ static int checkpoint(struct training *t, struct dp_err *e)
         if (rc >= 0) rc = dp_publish_commit(p, NULL, 0, NULL, 0, e);
         if (rc < 0) dp_publish_abort(p, e);
     }
-    if (rc >= 0 && t->saved != t->step) {
-        forget_checkpoint(t, t->saved);
-        t->saved = t->step;
-    }
+    if (rc >= 0) forget_checkpoints(t->road, t->step);
     free(p);
     return rc < 0 ? rc : DP_OK;
 }
@@ -269,7 +274,10 @@ int dp_road_train(struct dp_road *r, struct dp_err *e)
     dp_buf_init(&t.log, (size_t)1 << 30);
     int rc = dp_publish_claim(p, r, "train", &r->train, "model", e);
     bool claimed = rc == DP_OK;
-    if (rc == DP_EMPTY) r->found++;
+    if (rc == DP_EMPTY) {
+        r->found++;
+        forget_checkpoints(r, 0); /* of a run that was killed right behind its last commit */
+    }
     if (claimed) {
         rc = open_training(&t, e);
         if (rc >= 0) {
@@ -281,7 +289,7 @@ int dp_road_train(struct dp_road *r, struct dp_err *e)
         if (rc < 0) dp_publish_abort(p, e);
         else {
             r->made++;
-            forget_checkpoint(&t, t.saved);
+            forget_checkpoints(r, 0);
         }
     }
     dp_trainer_close(t.trainer);
