@@ -130,6 +130,18 @@ static int load_section(struct load *l, const char *name, const yaml_node_t *v, 
     return DP_OK;
 }
 
+int dp_recipe_environ(const struct dp_section *sections, size_t n, struct dp_err *e)
+{
+    for (size_t i = 0; i < n; i++) {
+        char env[128];
+        snprintf(env, sizeof env, "%s", sections[i].name);
+        for (char *c = env; *c; c++)
+            if (*c == '.') *c = '_';
+        DP_TRY(dp_opt_environ(sections[i].rows, sections[i].base, env, e));
+    }
+    return DP_OK;
+}
+
 int dp_recipe_load(const char *path, const struct dp_section *sections, size_t n, struct dp_strings *sources, struct dp_err *e)
 {
     yaml_parser_t parser;
@@ -153,13 +165,7 @@ int dp_recipe_load(const char *path, const struct dp_section *sections, size_t n
     }
     yaml_parser_delete(&parser);
     fclose(f);
-    for (size_t i = 0; rc >= 0 && i < n; i++) {
-        char env[128];
-        snprintf(env, sizeof env, "%s", sections[i].name);
-        for (char *c = env; *c; c++)
-            if (*c == '.') *c = '_';
-        rc = dp_opt_environ(sections[i].rows, sections[i].base, env, e);
-    }
+    if (rc >= 0) rc = dp_recipe_environ(sections, n, e);
     return rc;
 }
 

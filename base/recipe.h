@@ -29,6 +29,8 @@ void dp_strings_release(struct dp_strings *s);
 /* Read `path` into the sections' structs; `sources` gets the list, as written. DP_CONFIG names line and key. Then the environment
  * (DPIPE_<SECTION>_<KEY>) is applied over it. */
 int dp_recipe_load(const char *path, const struct dp_section *sections, size_t n, struct dp_strings *sources, struct dp_err *e);
+/* The environment alone, where there is no recipe. */
+int dp_recipe_environ(const struct dp_section *sections, size_t n, struct dp_err *e);
 /* A commented recipe with every option at its default, commented out. */
 void dp_recipe_template(const struct dp_section *sections, size_t n, struct dp_buf *out);
 

@@ -58,9 +58,13 @@ int dp_cli_road(struct dp_cli *c, bool write, struct dp_err *e);
 int dp_cli_options(struct dp_cli *c, struct dp_err *e);
 /* Make everything up to `step`, then print a line that says so (or JSON). */
 int dp_cli_run_until(struct dp_cli *c, enum dp_step step, struct dp_err *e);
+/* Open the workspace for reading; the path of its manifest, malloc'ed. DP_NOTFOUND when there is none yet. */
+int dp_cli_manifest(struct dp_cli *c, char **path, struct dp_err *e);
 /* A JSON document on stdout, with a newline. */
 int dp_cli_print(const struct dp_buf *b, struct dp_err *e);
 
+/* Whether options of the recipe section are flags of the command. */
+bool dp_command_takes(const struct dp_command *cmd, const char *section);
 /* --help of one command, or of all. */
 void dp_help_command(const struct dp_command *cmd, struct dp_buf *out);
 void dp_help_all(struct dp_buf *out);

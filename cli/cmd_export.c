@@ -22,18 +22,12 @@ static int run(struct dp_cli *c, struct dp_err *e)
     struct own *o = c->own;
     enum dp_export_format format;
     char *manifest = NULL, *prefix = NULL;
-    int rc = DP_OK;
+    int rc;
     if (!o->output) DP_FAIL(e, USAGE, "export: where to? add -o DIR");
     DP_TRY(dp_export_format_parse(o->format, &format, e));
     DP_TRY(dp_opt_defaults(dp_export_opts, &o->export, e));
     if (o->manifest) manifest = strdup(o->manifest);
-    else {
-        DP_TRY(dp_cli_road(c, false, e));
-        rc = dp_road_survey(&c->road, e);
-        if (rc >= 0 && rc <= DP_STEP_SHARD) DP_FAIL(e, NOTFOUND, "no manifest yet: make it with `dpipe run --until shard`");
-        DP_TRY(rc);
-        manifest = dp_road_path(&c->road, "shard", c->road.shard.hex, "manifest", 0, e);
-    }
+    else DP_TRY(dp_cli_manifest(c, &manifest, e));
     prefix = dp_fs_join(o->output, "tokens");
     rc = manifest && prefix ? dp_fs_mkdirs(o->output, e) : DP_NOMEM;
     if (rc >= 0) rc = dp_export(format, manifest, prefix, &o->export, e);

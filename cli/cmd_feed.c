@@ -46,13 +46,7 @@ static int run(struct dp_cli *c, struct dp_err *e)
     if (o->manifest) {
         DP_TRY(dp_cli_options(c, e));
         manifest = strdup(o->manifest);
-    } else {
-        DP_TRY(dp_cli_road(c, false, e));
-        rc = dp_road_survey(&c->road, e);
-        if (rc >= 0 && rc <= DP_STEP_SHARD) DP_FAIL(e, NOTFOUND, "no shards yet: make them with `dpipe run --until shard`");
-        DP_TRY(rc);
-        manifest = dp_road_path(&c->road, "shard", c->road.shard.hex, "manifest", 0, e);
-    }
+    } else DP_TRY(dp_cli_manifest(c, &manifest, e));
     rc = manifest ? dp_feed_open(&f, manifest, &c->options.feed, e) : DP_NOMEM;
     if (rc >= 0) rc = draw(c, f, e);
     if (rc >= 0 && !(o->dump && strcmp(o->dump, "-") == 0)) {

@@ -49,13 +49,7 @@ static int run(struct dp_cli *c, struct dp_err *e)
     dp_buf_init(&b, 256 << 20);
     struct problems ctx = {&b, c->global.json};
     if (c->nargs) path = strdup(c->args[0]);
-    else {
-        DP_TRY_OUT(dp_cli_road(c, false, e));
-        rc = dp_road_survey(&c->road, e);
-        if (rc >= 0 && rc <= DP_STEP_SHARD) DP_GOTO(e, NOTFOUND, "no manifest yet: make it with `dpipe run --until shard`");
-        if (rc >= 0) path = dp_road_path(&c->road, "shard", c->road.shard.hex, "manifest", 0, e);
-        if (rc < 0) goto out;
-    }
+    else DP_TRY_OUT(dp_cli_manifest(c, &path, e));
     if (!path) DP_GOTO(e, NOMEM, "verify");
     DP_TRY_OUT(dp_pool_open(&pool, (int)c->global.threads, e));
     rc = dp_verify_manifest(path, pool, o->sha256, problem, &ctx, &t, e);

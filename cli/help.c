@@ -24,17 +24,6 @@ static void option_line(const struct dp_opt *r, struct dp_buf *out)
     dp_buf_add_char(out, '\n');
 }
 
-static bool in_sections(const char *list, const char *section)
-{
-    for (const char *s = list; s && *s;) {
-        size_t n = strcspn(s, " ");
-        if (n && (s[n - 1] == '.' ? strncmp(section, s, n) == 0 : strlen(section) == n && strncmp(section, s, n) == 0)) return true;
-        s += n;
-        while (*s == ' ') s++;
-    }
-    return false;
-}
-
 /* Every option table of a command, with a heading: fn(ctx, heading, rows). */
 static void each_table(const struct dp_command *cmd, void (*fn)(void *ctx, const char *heading, const struct dp_opt *rows), void *ctx)
 {
@@ -45,7 +34,7 @@ static void each_table(const struct dp_command *cmd, void (*fn)(void *ctx, const
         for (size_t i = 0; i < o.sections; i++) {
             char heading[96];
             snprintf(heading, sizeof heading, "recipe section %s", o.section[i].name);
-            if (in_sections(cmd->sections, o.section[i].name)) fn(ctx, heading, o.section[i].rows);
+            if (dp_command_takes(cmd, o.section[i].name)) fn(ctx, heading, o.section[i].rows);
         }
         dp_options_release(&o);
     }

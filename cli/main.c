@@ -43,7 +43,7 @@ const struct dp_opt dp_global_opts[] = {
     DP_OPT_END,
 };
 
-static bool takes_section(const struct dp_command *cmd, const char *section)
+bool dp_command_takes(const struct dp_command *cmd, const char *section)
 {
     for (const char *s = cmd->sections; s && *s;) {
         size_t n = strcspn(s, " ");
@@ -68,7 +68,7 @@ static struct target find_flag(struct dp_cli *c, struct dp_span name)
     if ((r = dp_opt_find(dp_global_opts, name))) return (struct target){r, &c->global, NULL};
     for (size_t i = 0; c->command && i < c->options.sections; i++) {
         const struct dp_section *s = &c->options.section[i];
-        if (!takes_section(c->command, s->name)) continue;
+        if (!dp_command_takes(c->command, s->name)) continue;
         size_t n = strlen(s->name);
         struct dp_span rest = name;
         if (name.len > n + 1 && strncmp(name.ptr, s->name, n) == 0 && name.ptr[n] == '.') rest = dp_span(name.ptr + n + 1, name.len - n - 1);
@@ -85,7 +85,7 @@ static int unknown_flag(struct dp_cli *c, const char *arg, struct dp_span name, 
     for (int t = 0; t < 2; t++)
         for (const struct dp_opt *r = tables[t]; r && r->name && n < 512; r++) words[n++] = r->name;
     for (size_t i = 0; c->command && i < c->options.sections; i++)
-        if (takes_section(c->command, c->options.section[i].name))
+        if (dp_command_takes(c->command, c->options.section[i].name))
             for (const struct dp_opt *r = c->options.section[i].rows; r && r->name && n < 512; r++) words[n++] = r->name;
     const char *near = dp_opt_nearest(name, words, n);
     char flag[64] = "";
@@ -179,7 +179,7 @@ static int apply_flags(void *ctx, struct dp_options *o, struct dp_err *e)
         char text[24];
         snprintf(text, sizeof text, "%lld", (long long)c->global.seed);
         for (size_t i = 0; i < o->sections; i++) {
-            const struct dp_opt *r = takes_section(c->command, o->section[i].name) ? dp_opt_find(o->section[i].rows, dp_span_str("seed")) : NULL;
+            const struct dp_opt *r = dp_command_takes(c->command, o->section[i].name) ? dp_opt_find(o->section[i].rows, dp_span_str("seed")) : NULL;
             if (r) DP_TRY(dp_opt_set(r, o->section[i].base, dp_span_str(text), "--seed", e));
         }
     }
@@ -196,14 +196,18 @@ int dp_cli_road(struct dp_cli *c, bool write, struct dp_err *e)
 
 int dp_cli_options(struct dp_cli *c, struct dp_err *e)
 {
-    for (size_t i = 0; i < c->options.sections; i++) {
-        char env[64];
-        snprintf(env, sizeof env, "%s", c->options.section[i].name);
-        for (char *k = env; *k; k++)
-            if (*k == '.') *k = '_';
-        DP_TRY(dp_opt_environ(c->options.section[i].rows, c->options.section[i].base, env, e));
-    }
+    DP_TRY(dp_recipe_environ(c->options.section, c->options.sections, e));
     return apply_flags(c, &c->options, e);
+}
+
+int dp_cli_manifest(struct dp_cli *c, char **path, struct dp_err *e)
+{
+    DP_TRY(dp_cli_road(c, false, e));
+    int done = dp_road_survey(&c->road, e);
+    if (done < 0) return done;
+    if (done <= DP_STEP_SHARD) DP_FAIL(e, NOTFOUND, "no manifest yet: make it with `dpipe run --until shard`");
+    *path = dp_road_path(&c->road, "shard", c->road.shard.hex, "manifest", 0, e);
+    return *path ? DP_OK : DP_NOTFOUND;
 }
 
 int dp_cli_print(const struct dp_buf *b, struct dp_err *e)
