@@ -2,7 +2,7 @@
  *
  * Every TEST is one case. A failed CHECK prints file, line and values and fails the case; REQUIRE also leaves it.
  * The last line is "N passed, N failed" (", N skipped" when there are any), which tests/run.sh adds up.
- * Arguments: part of a case's name to run only those. DP_TEST_DATA is the folder tests/data. */
+ * Arguments: part of a case's name to run only those. Run from the root of the tree: data is in tests/data. */
 #ifndef DP_TESTS_TEST_H
 #define DP_TESTS_TEST_H
 
