@@ -61,15 +61,10 @@ static struct dp_span collapse(struct dp_arena *mem, struct dp_span s)
 
 static int html_text(const struct ctx *c, struct worker *w, struct dp_batch *b, uint32_t i, struct dp_span s, struct dp_span *out, struct dp_err *e)
 {
-    /* `scratch` is free again: it held the sample of the charset guess. */
-    dp_buf_clear(&w->scratch);
-    struct dp_html_limit l = dp_html_check(s, &w->scratch);
-    if (l.what) return dp_batch_drop(b, i, DP_DROP_HTML_LIMIT, l.value, l.limit), DP_OK;
-    DP_TRY(dp_buf_check(&w->scratch, "extract: a page", e));
-    if (dp_html_parse(&w->html, dp_buf_span(&w->scratch)) < 0) {
-        dp_batch_drop(b, i, DP_DROP_HTML_LIMIT, (double)s.len, (double)w->html.mem.bytes_max);
-        return DP_OK;
-    }
+    struct dp_html_limit l;
+    int rc = dp_html_parse(&w->html, s, &l);
+    if (rc == DP_LIMIT) return dp_batch_drop(b, i, DP_DROP_HTML_LIMIT, l.value, l.limit), DP_OK;
+    if (rc < 0) DP_FAIL(e, NOMEM, "extract: the tree of a page of %zu bytes", s.len);
     dp_buf_clear(&w->text);
     if (dp_main_text(&w->main, &w->html, c->content == 1, &w->text) < 0) DP_FAIL(e, NOMEM, "extract: a tree of %u nodes", w->html.count);
     DP_TRY(dp_buf_check(&w->text, "extract: the text of a page", e));
@@ -139,7 +134,7 @@ static void worker_close(const void *ctx, void *worker)
 const struct dp_stage_type dp_stage_extract = {
     .name = "extract",
     .summary = "bytes to UTF-8, HTML to text",
-    .version = 1,
+    .version = 2,
     .needs = DP_COL_BYTES,
     .fills = DP_COL_TEXT,
     .opts = opts,

@@ -1,27 +1,27 @@
 /* clean/html_tree.h - an HTML page as a flat array of nodes.
  *
  * Nodes stand in document order, a node's subtree is [i, node[i].end): every pass over the tree is a loop, no recursion, whatever
- * the depth. The parser behind it (clean/html_gumbo.c) can be exchanged without touching those who read the tree.
- * Limits come first, in one linear pass over the bytes (clean/html_limits.c): tree builders are quadratic in attributes and depth.
- * Memory: nodes and texts belong to the dp_html and hold until its next parse. One owner at a time. */
+ * the depth. What nobody who reads the tree asks for has no node: scripts, styles, comments, forms' choices, pictures, formatting (b, i, font), inline
+ * elements without the attributes below.
+ * Memory: nodes and attributes belong to the dp_html and hold until its next parse; texts may point into the page. About 2 bytes for a byte of
+ * page as pages are, 32 at most. One owner at a time. Linear in time but for the depth, which is limited. */
 #ifndef DP_CLEAN_HTML_TREE_H
 #define DP_CLEAN_HTML_TREE_H
 
 #include "base/arena.h"
-#include "base/buf.h"
-#include "base/err.h"
 #include "base/span.h"
+#include "clean/html_tokenizer.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 /* Tags that matter to somebody; all others are OTHER (inline). */
 #define DP_HTML_TAGS(X)                                                                            \
-    X(A) X(ADDRESS) X(ARTICLE) X(ASIDE) X(AUDIO) X(B) X(BLOCKQUOTE) X(BODY) X(BR) X(BUTTON) X(CANVAS) X(CAPTION) X(CENTER) \
-    X(CODE) X(DD) X(DETAILS) X(DIV) X(DL) X(DT) X(FIELDSET) X(FIGCAPTION) X(FIGURE) X(FOOTER) X(FORM) X(FRAMESET) X(H1) X(H2) \
-    X(H3) X(H4) X(H5) X(H6) X(HEAD) X(HEADER) X(HGROUP) X(HR) X(HTML) X(IFRAME) X(INPUT) X(LABEL) X(LEGEND) X(LI) X(MAIN) X(MATH) X(MENU) \
-    X(NAV) X(NOFRAMES) X(NOSCRIPT) X(OBJECT) X(OL) X(OPTION) X(P) X(PRE) X(SCRIPT) X(SECTION) X(SELECT) X(STYLE) X(SUMMARY) X(SVG) X(TABLE) \
-    X(TBODY) X(TD) X(TEMPLATE) X(TEXTAREA) X(TFOOT) X(TH) X(THEAD) X(TITLE) X(TR) X(UL) X(VIDEO)
+    X(A) X(ADDRESS) X(ARTICLE) X(ASIDE) X(AUDIO) X(BLOCKQUOTE) X(BODY) X(BR) X(BUTTON) X(CANVAS) X(CAPTION) X(CENTER) \
+    X(DD) X(DETAILS) X(DIV) X(DL) X(DT) X(FIELDSET) X(FIGCAPTION) X(FIGURE) X(FOOTER) X(FORM) X(H1) X(H2) \
+    X(H3) X(H4) X(H5) X(H6) X(HEAD) X(HEADER) X(HGROUP) X(HR) X(HTML) X(LEGEND) X(LI) X(MAIN) X(MENU) \
+    X(NAV) X(OBJECT) X(OL) X(OPTION) X(P) X(PRE) X(SECTION) X(SUMMARY) X(TABLE) \
+    X(TBODY) X(TD) X(TEMPLATE) X(TFOOT) X(TH) X(THEAD) X(TR) X(UL) X(VIDEO)
 enum dp_html_tag {
     DP_HTML_TEXT, /* a text node */
     DP_HTML_OTHER,
@@ -30,18 +30,26 @@ enum dp_html_tag {
 #undef X
     DP_HTML_TAG_COUNT
 };
+/* Attributes of an element that somebody reads, references decoded. */
+struct dp_html_attrs {
+    struct dp_span cls, id, role; /* role also holds itemprop after no role */
+    bool hidden;                  /* hidden, aria-hidden=true, display:none */
+};
 struct dp_html_node {
     uint8_t tag;
-    bool hidden;           /* hidden, aria-hidden=true, display:none */
-    uint32_t parent, end;  /* parent of node 0 is 0 */
-    struct dp_span text;   /* of a text node: characters, references decoded */
-    struct dp_span cls, id, role; /* attributes of an element; role also holds itemprop after no role */
+    uint32_t parent, end; /* parent of node 0 is 0 */
+    uint32_t attrs;       /* of an element: index into attrs[]; 0 has none */
+    struct dp_span text;  /* of a text node: characters, references decoded */
 };
 struct dp_html {
-    struct dp_arena mem;
     struct dp_html_node *node;
-    uint32_t count;
-    struct dp_span title, lang;
+    struct dp_html_attrs *attrs;
+    uint32_t count, attrs_count;
+    struct dp_span title, lang; /* white space as it stands */
+    /* Private. */
+    uint32_t node_cap, attrs_cap;
+    struct dp_arena mem;
+    struct dp_html_tokens tokens;
 };
 /* Why a page isn't parsed; value and limit say by how much. */
 struct dp_html_limit {
@@ -51,10 +59,8 @@ struct dp_html_limit {
 
 void dp_html_init(struct dp_html *h);
 void dp_html_release(struct dp_html *h);
-/* The linear look at the bytes; appends to `out` the page without what the tree isn't asked for (scripts, comments,
- * most attributes): parse that. When it returns a limit, out is incomplete. The caller checks out->full. */
-struct dp_html_limit dp_html_check(struct dp_span html, struct dp_buf *out);
-/* Parse valid UTF-8. DP_OK; DP_LIMIT when the tree would pass its memory limit (a bad page, nothing in `e`). */
-int dp_html_parse(struct dp_html *h, struct dp_span html);
+/* Parse valid UTF-8, which must live as long as the tree is read. DP_OK; DP_LIMIT with *limit for a page past the limits of depth, attributes or
+ * nodes (a bad page, not an error); DP_NOMEM. */
+int dp_html_parse(struct dp_html *h, struct dp_span page, struct dp_html_limit *limit);
 
 #endif

@@ -7,16 +7,16 @@
  * Not a classifier over blocks: that needs a model to ship, and page furniture is named by its makers in nine of ten pages. */
 #include "clean/main_text.h"
 
-#include "clean/utf8.h"
+#include "clean/class_words.h"
 
 #include <stdlib.h>
-#include <strings.h>
 
 struct dp_page_stat {
-    uint32_t chars, link_chars, para_chars; /* below the node, what is marked left out */
-    uint32_t commas, links;
+    uint32_t own;                                  /* characters of a text node */
+    uint32_t chars, link_chars, para_chars, links; /* below the node, what is marked left out */
     float points;
-    bool cut; /* not content, with all below */
+    uint8_t words; /* enum dp_class_word of class and id */
+    bool cut;      /* not content, with all below */
 };
 
 #define FURNITURE_SHARE 0.35
@@ -32,44 +32,9 @@ static const uint8_t kind[DP_HTML_TAG_COUNT] = {
     [DP_HTML_TD] = CELL | PARA, [DP_HTML_TH] = CELL,
 };
 static const bool never[DP_HTML_TAG_COUNT] = {
-    [DP_HTML_SCRIPT] = 1, [DP_HTML_STYLE] = 1, [DP_HTML_NOSCRIPT] = 1, [DP_HTML_TEMPLATE] = 1, [DP_HTML_IFRAME] = 1, [DP_HTML_HEAD] = 1,
-    [DP_HTML_SELECT] = 1, [DP_HTML_OPTION] = 1, [DP_HTML_BUTTON] = 1, [DP_HTML_TEXTAREA] = 1, [DP_HTML_INPUT] = 1, [DP_HTML_SVG] = 1,
-    [DP_HTML_CANVAS] = 1, [DP_HTML_OBJECT] = 1, [DP_HTML_VIDEO] = 1, [DP_HTML_AUDIO] = 1, [DP_HTML_NOFRAMES] = 1,
+    [DP_HTML_TEMPLATE] = 1, [DP_HTML_HEAD] = 1, [DP_HTML_OPTION] = 1, [DP_HTML_BUTTON] = 1,
+    [DP_HTML_CANVAS] = 1, [DP_HTML_OBJECT] = 1, [DP_HTML_VIDEO] = 1, [DP_HTML_AUDIO] = 1,
 };
-
-/* Words in class and id, matched as parts, lower case. */
-static const char *const furniture[] = {"comment", "sidebar", "side-bar", "footer", "masthead", "breadcrumb", "social", "share", "sharing",
-    "related", "recommend", "navbar", "navigation", "menu", "cookie", "newsletter", "subscribe", "advert", "promo", "sponsor", "widget",
-    "popup", "modal", "pagination", "pager", "disqus", "respond", "rss", "tags", "byline", "toolbar", "tooltip", "login", "banner",
-    "teaser", "skip-link", "copyright", "author-box", "authorbox", "nav-", "topnav", "subnav", "nextprev", "next-post", "prev-post",
-    "jp-relatedposts", "outbrain", "taboola", "most-read", "mostread", "popular", "trending", "print-only", "caption", "credit", "copyright", "download", "feedback", "contact", "date", "meta", "author", "more-", "readmore", "read-more", "see-also", "infobox", "donat", "abo-", "paywall", "anzeige", "category", "cat-links", "hinweis", "gallery", "signup", "sign-up", "editsection"};
-static const char *const content[] = {"article", "entry-content", "post-content", "content", "main", "story", "post-body", "entry", "text",
-    "body", "blog", "post"};
-
-static char fold(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c | 32) : c;
-}
-
-/* Whether one of the words (lower case) stands anywhere in s. Asked for every element's class and id: so a set of first letters,
- * not a search for each word. */
-static bool any_part(struct dp_span s, const char *const *list, size_t n)
-{
-    char low[256 + 1];
-    size_t len = s.len < 256 ? s.len : 256;
-    uint32_t first = 0; /* bit c & 31 for each word's first letter */
-    if (!len) return false;
-    for (size_t i = 0; i < n; i++) first |= UINT32_C(1) << (list[i][0] & 31);
-    for (size_t i = 0; i < len; i++) low[i] = fold(s.ptr[i]);
-    low[len] = 0;
-    for (size_t i = 0; i < len; i++) {
-        if (!(first >> (low[i] & 31) & 1)) continue;
-        for (size_t k = 0; k < n; k++)
-            if (list[k][0] == low[i] && strncmp(low + i, list[k], strlen(list[k])) == 0) return true;
-    }
-    return false;
-}
-#define ANY(s, list) any_part((s), (list), sizeof(list) / sizeof *(list))
 
 static bool furniture_role(struct dp_span r)
 {
@@ -86,43 +51,39 @@ static bool never_content(const struct dp_html_node *n, bool all)
 }
 
 /* Furniture by its name; the caller checks that it isn't half the page. */
-static bool named_furniture(const struct dp_html_node *n)
+static bool named_furniture(const struct dp_html *h, const struct dp_html_node *n, unsigned words)
 {
     if (n->tag == DP_HTML_BODY || n->tag == DP_HTML_HTML || n->tag == DP_HTML_ARTICLE || n->tag == DP_HTML_MAIN) return false;
-    if (kind[n->tag] & CUT || n->hidden || furniture_role(n->role)) return true;
+    if (kind[n->tag] & CUT) return true;
+    if (!n->attrs) return false;
+    if (h->attrs[n->attrs].hidden || furniture_role(h->attrs[n->attrs].role)) return true;
     if (!(kind[n->tag] & (BLOCK | CELL)) && n->tag != DP_HTML_OTHER && n->tag != DP_HTML_A) return false;
-    return ANY(n->cls, furniture) || ANY(n->id, furniture);
+    return words & DP_CLASS_FURNITURE;
 }
 
-static void count_text(struct dp_span t, struct dp_page_stat *s)
+/* Characters, a run of white space as one. A character of Chinese or Japanese says as much as three letters. */
+static uint32_t count_text(struct dp_span t)
 {
     uint32_t n = 0;
     bool gap = true;
     for (size_t i = 0; i < t.len; i++) {
         unsigned char c = (unsigned char)t.ptr[i];
-        if (c <= ' ') {
-            n += !gap;
-            gap = true;
-            continue;
-        }
-        gap = false;
-        n += (c & 0xC0) != 0x80;
-        /* One character of Chinese or Japanese says as much as three letters. */
-        if (c >= 0xE3 && c <= 0xED) n += 2;
-        s->commas += c == ',' || (c == 0xEF && i + 2 < t.len && t.ptr[i + 1] == '\xBC' && t.ptr[i + 2] == '\x8C') ||
-                     (c == 0xE3 && i + 2 < t.len && t.ptr[i + 1] == '\x80' && t.ptr[i + 2] == '\x81');
+        bool white = c <= ' ';
+        n += white ? !gap : (uint32_t)((c & 0xC0) != 0x80) + (c >= 0xE3 && c <= 0xED) * 2u;
+        gap = white;
     }
-    s->chars = n;
+    return n;
 }
 
 /* Sums below every node: children stand after their parent, so that going backwards meets them first. */
 static void sum_up(const struct dp_html *h, struct dp_page_stat *st)
 {
+    for (uint32_t i = 0; i < h->count; i++) st[i].chars = st[i].link_chars = st[i].para_chars = st[i].links = 0;
     for (uint32_t i = h->count; i-- > 0;) {
         const struct dp_html_node *n = &h->node[i];
         struct dp_page_stat *s = &st[i];
         if (s->cut) continue;
-        if (n->tag == DP_HTML_TEXT) count_text(n->text, s);
+        if (n->tag == DP_HTML_TEXT) s->chars = s->own;
         else if (n->tag == DP_HTML_A) s->link_chars = s->chars, s->links = 1;
         else if (kind[n->tag] & PARA && s->para_chars == 0 && s->chars - s->link_chars >= 25) s->para_chars = s->chars - s->link_chars;
         if (i == 0) break;
@@ -130,7 +91,6 @@ static void sum_up(const struct dp_html *h, struct dp_page_stat *st)
         p->chars += s->chars;
         p->link_chars += s->link_chars;
         p->para_chars += s->para_chars;
-        p->commas += s->commas;
         p->links += s->links;
     }
 }
@@ -163,9 +123,6 @@ static void give_points(const struct dp_html *h, struct dp_page_stat *st)
 /* A node that its makers call the article's text, when it holds a good part of what the points chose; else 0. */
 static uint32_t strong_hint(const struct dp_html *h, const struct dp_page_stat *st, uint32_t chosen)
 {
-    static const char *const names[] = {"entry-content", "post-content", "article-body", "articlebody", "article-content", "articlecontent",
-        "post-body", "post_body", "story-body", "storybody", "article__body", "article__content", "post__content", "td-post-content", "content-body",
-        "article-text", "articletext", "article_body", "article_text", "entry-text", "blog-content", "post-text", "single-content", "story-content", "article_content", "page-content", "news-content", "newstext"};
     uint32_t best = 0;
     for (uint32_t i = 0; i < h->count; i++) {
         if (st[i].cut) {
@@ -173,7 +130,7 @@ static uint32_t strong_hint(const struct dp_html *h, const struct dp_page_stat *
             continue;
         }
         if (!(kind[h->node[i].tag] & BLOCK) || (float)st[i].para_chars < (float)chosen * 0.5f || st[i].para_chars < 150) continue;
-        if (!ANY(h->node[i].cls, names) && !ANY(h->node[i].id, names)) continue;
+        if (!(st[i].words & DP_CLASS_ARTICLE)) continue;
         if (!best || i >= h->node[best].end || (float)st[i].para_chars > (float)st[best].para_chars * 0.9f) best = best && i >= h->node[best].end && st[i].para_chars < st[best].para_chars ? best : i;
     }
     return best;
@@ -190,10 +147,10 @@ static uint32_t choose(const struct dp_html *h, struct dp_page_stat *st)
             continue;
         }
         if (n->tag == DP_HTML_BODY) total = (float)st[i].para_chars;
-        if (dp_span_is(n->role, "articleBody") && st[i].para_chars > 200 && (!article || st[i].para_chars > st[article].para_chars)) article = i;
+        if (dp_span_is(h->attrs[n->attrs].role, "articleBody") && st[i].para_chars > 200 && (!article || st[i].para_chars > st[article].para_chars)) article = i;
         if (st[i].points <= 0 || n->tag == DP_HTML_HTML) continue;
         float x = st[i].points * (1.0f - (float)st[i].link_chars / (float)(st[i].chars + 1));
-        if (n->tag == DP_HTML_ARTICLE || n->tag == DP_HTML_MAIN || ANY(n->cls, content) || ANY(n->id, content) || dp_span_is(n->role, "main")) x *= 1.4f;
+        if (n->tag == DP_HTML_ARTICLE || n->tag == DP_HTML_MAIN || st[i].words & DP_CLASS_CONTENT || dp_span_is(h->attrs[n->attrs].role, "main")) x *= 1.4f;
         if (x > top) top = x, best = i;
     }
     if (article && (float)st[article].para_chars > total * 0.4f) return article;
@@ -333,26 +290,38 @@ static void cut(const struct dp_html *h, struct dp_page_stat *st, uint32_t i)
     for (uint32_t k = i; k < h->node[i].end; k++) st[k].cut = true;
 }
 
-static void mark(const struct dp_html *h, struct dp_page_stat *st, bool all)
+/* Look at every node once: what its text counts, what its name says. */
+static void look(const struct dp_html *h, struct dp_page_stat *st)
 {
-    memset(st, 0, h->count * sizeof *st);
+    for (uint32_t i = 0; i < h->count; i++) {
+        const struct dp_html_node *n = &h->node[i];
+        st[i] = (struct dp_page_stat){0};
+        if (n->tag == DP_HTML_TEXT) st[i].own = count_text(n->text);
+        else if (n->attrs) st[i].words = (uint8_t)(dp_class_words(h->attrs[n->attrs].cls) | dp_class_words(h->attrs[n->attrs].id));
+    }
+}
+
+static void cut_never(const struct dp_html *h, struct dp_page_stat *st, bool all)
+{
     for (uint32_t i = 0; i < h->count; i++) {
         if (!never_content(&h->node[i], all)) continue;
         cut(h, st, i);
         i = h->node[i].end - 1;
     }
-    if (all) return;
-    /* Themes name whole pages "has-sidebar" or "menu-open": what holds a good part of the paragraphs isn't furniture. */
+}
+
+/* Themes name whole pages "has-sidebar" or "menu-open": what holds a good part of the paragraphs isn't furniture. */
+static void cut_furniture(const struct dp_html *h, struct dp_page_stat *st)
+{
     sum_up(h, st);
     uint32_t total = st[0].para_chars;
     for (uint32_t i = 0; i < h->count; i++) {
         if (!st[i].cut) {
-            if ((double)st[i].para_chars > (double)total * FURNITURE_SHARE || !named_furniture(&h->node[i])) continue;
+            if ((double)st[i].para_chars > (double)total * FURNITURE_SHARE || !named_furniture(h, &h->node[i], st[i].words)) continue;
             cut(h, st, i);
         }
         i = h->node[i].end - 1;
     }
-    for (uint32_t i = 0; i < h->count; i++) st[i] = (struct dp_page_stat){.cut = st[i].cut};
 }
 
 int dp_main_text(struct dp_main_text *m, const struct dp_html *h, bool all, struct dp_buf *out)
@@ -367,8 +336,10 @@ int dp_main_text(struct dp_main_text *m, const struct dp_html *h, bool all, stru
     }
     struct writer w = {.out = out, .start = out->len};
     uint32_t body = body_of(h);
-    mark(h, m->stat, all);
+    look(h, m->stat);
+    cut_never(h, m->stat, all);
     if (!all) {
+        cut_furniture(h, m->stat);
         sum_up(h, m->stat);
         give_points(h, m->stat);
         uint32_t best = choose(h, m->stat);
@@ -382,7 +353,8 @@ int dp_main_text(struct dp_main_text *m, const struct dp_html *h, bool all, stru
         if (out->len - w.start >= 100 || out->len - w.start > had * 2) return DP_OK;
         out->len = w.start;
         w = (struct writer){.out = out, .start = out->len};
-        mark(h, m->stat, true);
+        for (uint32_t i = 0; i < h->count; i++) m->stat[i].cut = false;
+        cut_never(h, m->stat, true);
     }
     write_tree(&w, h, m->stat, body, true);
     return DP_OK;

@@ -1,14 +1,32 @@
-/* HTML through extract, both kinds of content: never crashes, always valid UTF-8. */
+/* HTML through extract, both kinds of content: never crashes, always valid UTF-8. The tree of valid UTF-8: nodes nest, texts are valid. */
+#include "clean/html_tree.h"
 #include "clean/stages.h"
 #include "clean/utf8.h"
 
 #include <stdlib.h>
+
+static void check_tree(struct dp_span page)
+{
+    struct dp_html h;
+    struct dp_html_limit limit;
+    dp_html_init(&h);
+    int rc = dp_html_parse(&h, page, &limit);
+    if (rc < 0 && (rc != DP_LIMIT || !limit.what)) abort();
+    for (uint32_t i = 0; rc >= 0 && i < h.count; i++) {
+        const struct dp_html_node *n = &h.node[i], *parent = &h.node[n->parent];
+        if (n->end <= i || n->end > parent->end || (i && n->parent >= i) || n->attrs >= h.attrs_count || n->tag >= DP_HTML_TAG_COUNT) abort();
+        if (i && (parent->tag == DP_HTML_TEXT || i >= parent->end)) abort();
+        if (n->tag == DP_HTML_TEXT && (n->end != i + 1 || !n->text.len || !dp_utf8_valid(n->text))) abort();
+    }
+    dp_html_release(&h);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct dp_err e;
     struct dp_batch b;
+    if (dp_utf8_valid(dp_span(data, size))) check_tree(dp_span(data, size));
     for (int content = 0; content < 2; content++) {
         void *ctx = calloc(1, dp_stage_extract.ctx_size), *w = calloc(1, dp_stage_extract.worker_size);
         if (!ctx || !w || dp_batch_init(&b, 1, 1 << 26, &e) < 0 || dp_opt_defaults(dp_stage_extract.opts, ctx, &e) < 0) abort();

@@ -52,12 +52,13 @@ TEST(plain_text_and_binary)
 TEST(hostile_pages_are_dropped_quickly)
 {
     static const struct {
-        const char *before, *bit;
+        const char *before, *bit, *after;
         int times;
         bool drops;
-    } t[] = {{"", "<div>", 40000, true}, {"<a ", "b=1 ", 40000, true}, {"", "<font>x", 40000, false}, {"<table>", "<b>x", 40000, false},
-             {"", "<a href=x><p>", 40000, true}, {"<!--", "<!--", 100000, false}, {"<script>", "</scrip", 100000, false}, {"", "<p>x", 200000, false}, {"", "</div>", 100000, false},
-             {"<select>", "<option>a", 50000, false}, {"", "<ul><li>", 40000, true}};
+    } t[] = {{"", "<div>", "", 40000, true}, {"<a ", "b=1 ", ">", 40000, true}, {"<a ", "b=1 ", "", 40000, false}, {"", "<font>x", "", 40000, false},
+             {"<table>", "<b>x", "", 40000, false}, {"", "<a href=x><p>", "", 40000, false}, {"<!--", "<!--", "", 100000, false}, {"<script>", "</scrip", "", 100000, false},
+             {"", "<p>x", "", 200000, false}, {"", "</div>", "", 100000, false}, {"<select>", "<option>a", "", 50000, false}, {"", "<ul><li>", "", 40000, true},
+             {"", "<a><div></a>", "", 100000, true}, {"", "<span a='", "", 100000, false}, {"<!--", "-", "", 200000, false}, {"<svg>", "<![CDATA[", "", 100000, false}};
     struct stage_run st = stage_open(&dp_stage_extract, NULL);
     struct dp_batch b = {0};
     struct dp_buf s;
@@ -66,6 +67,7 @@ TEST(hostile_pages_are_dropped_quickly)
         dp_buf_clear(&s);
         dp_buf_add_str(&s, t[i].before);
         for (int k = 0; k < t[i].times; k++) dp_buf_add_str(&s, t[i].bit);
+        dp_buf_add_str(&s, t[i].after);
         page(&b, &st, dp_buf_span(&s), DP_FORMAT_HTML);
         if ((b.drop[0] == DP_DROP_HTML_LIMIT) != t[i].drops) DP_TEST_FAIL("case %zu: %s %g %g", i, dp_drop_name(b.drop[0]), b.value[0], b.limit[0]);
     }
