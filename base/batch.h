@@ -25,6 +25,10 @@
     X(HTML_LIMIT, "html_limit", "count", "HTML past the limits of depth, attributes or time")          \
     X(HTTP_STATUS, "http_status", "status", "an HTTP answer other than 200")                           \
     X(LANGUAGE, "language", "probability", "not one of the languages asked for")                       \
+    X(PATTERN_URL, "pattern_url", "offset", "its URL matches clean.patterns.url_drop")                 \
+    X(PATTERN_TEXT, "pattern_text", "offset", "its text matches clean.patterns.text_drop")             \
+    X(PATTERN_MISSING, "pattern_missing", "", "its text doesn't match clean.patterns.text_keep")       \
+    X(PATTERN_COST, "pattern_cost", "bytes", "a pattern takes too many steps on it")                   \
     X(GOPHER_SHORT, "gopher_short_doc", "words", "Gopher: too few words")                              \
     X(GOPHER_LONG, "gopher_long_doc", "words", "Gopher: too many words")                               \
     X(GOPHER_WORD_SHORT, "gopher_below_avg_threshold", "characters", "Gopher: mean word length too low") \

@@ -3,6 +3,7 @@
  * extract:           BYTES -> TEXT  charset to UTF-8, HTML to text
  * normalise:         TEXT -> TEXT   line ends, controls, spaces, NFC
  * language:          TEXT -> LANG   CLD2 label and score; keeps the languages asked for
+ * patterns:          TEXT -> TEXT, drops   regular expressions of one's own
  * gopher_repetition, gopher_quality: TEXT -> drops   datatrove 0.10.1's rules
  * c4:                TEXT -> TEXT, drops
  * Each stage's options are its `opts`. A threshold of 0 switches its rule off, `enabled: false` the stage.
@@ -15,7 +16,7 @@
 
 enum { DP_DOC_BYTES_MAX = 16 << 20 };
 
-extern const struct dp_stage_type dp_stage_extract, dp_stage_normalise, dp_stage_language, dp_stage_gopher_quality,
+extern const struct dp_stage_type dp_stage_extract, dp_stage_normalise, dp_stage_language, dp_stage_patterns, dp_stage_gopher_quality,
     dp_stage_gopher_repetition, dp_stage_c4;
 
 #endif
