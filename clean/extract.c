@@ -84,15 +84,10 @@ static int one(const struct ctx *c, struct worker *w, struct dp_batch *b, uint32
     struct dp_charset_result r;
     bool html = is_html(b, i);
     DP_TRY(dp_charset_decode(&w->iconv, s, b->charset[i], html, &w->utf8, &w->scratch, &r, e));
-    size_t controls = 0, chars = 0;
-    for (size_t k = 0; k < r.text.len; k++) {
-        unsigned char ch = (unsigned char)r.text.ptr[k];
-        chars += (ch & 0xC0) != 0x80;
-        controls += ch < 0x20 && ch != '\n' && ch != '\t' && ch != '\r' && ch != '\f' && ch != 0x1B && ch != '\b';
-    }
-    double share = chars ? (double)controls / (double)chars : 0, lost = chars ? (double)r.replaced / (double)chars : 0;
+    struct dp_utf8_census n = dp_utf8_census(r.text.ptr, r.text.len);
+    double chars = (double)n.chars, share = n.chars ? (double)n.controls / chars : 0, lost = n.chars ? (double)r.replaced / chars : 0;
     if (c->controls_max > 0 && share > c->controls_max) return dp_batch_drop(b, i, DP_DROP_BINARY, share, c->controls_max), DP_OK;
-    if (c->replaced_max > 0 && lost > c->replaced_max) return dp_batch_drop(b, i, DP_DROP_CHARSET, (double)r.replaced, c->replaced_max * (double)chars), DP_OK;
+    if (c->replaced_max > 0 && lost > c->replaced_max) return dp_batch_drop(b, i, DP_DROP_CHARSET, (double)r.replaced, c->replaced_max * chars), DP_OK;
     struct dp_span out = r.text;
     if (html) DP_TRY(html_text(c, w, b, i, r.text, &out, e));
     if (b->drop[i] != DP_DROP_KEEP || out.ptr == s.ptr) return DP_OK;

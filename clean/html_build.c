@@ -11,100 +11,17 @@
  *  - <frameset> counts for nothing.
  * Cost: constant for a tag but for searches of the stack of open elements, which DEPTH_MAX bounds; a search for what isn't open costs
  * nothing (`opened`). */
+#include "clean/html_elements.h"
 #include "clean/html_refs.h"
 #include "clean/html_tree.h"
 
 #include "base/err.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <strings.h>
 
 enum { DEPTH_MAX = 512, NODES_FREE = 4096, KEEP_BYTES = 64 << 20 };
 #define NONE UINT32_MAX
-
-enum {
-    SPECIAL = 1 << 0,    /* ends the search of an end tag */
-    CLOSES_P = 1 << 1,   /* its start tag ends a paragraph */
-    BLOCK_END = 1 << 2,  /* its end tag closes it where it is in scope */
-    GONE = 1 << 3,       /* no node, not followed */
-    RAW = 1 << 4,        /* content is raw and nobody reads it */
-    IN_HEAD = 1 << 5,    /* doesn't begin the body */
-    MARKER = 1 << 6,     /* links don't reach into it */
-    SCOPE = 1 << 7,      /* the scopes of the standard: what ends each search */
-    LIST_SCOPE = 1 << 8,
-    BUTTON_SCOPE = 1 << 9,
-    TABLE_SCOPE = 1 << 10,
-    TABLE_PART = 1 << 11,
-    HEADING = 1 << 12,
-    LAYOUT = 1 << 13,    /* white space beside it is nothing */
-    BREAKOUT = 1 << 14,  /* its start tag ends SVG */
-    VOID = 1 << 15,      /* a node without content */
-    /* shorthands */
-    BLOCK = SPECIAL | CLOSES_P | BLOCK_END | LAYOUT,
-    CELLS = SPECIAL | MARKER | SCOPE | TABLE_PART | LAYOUT,
-    ROWS = SPECIAL | TABLE_PART | LAYOUT,
-    FRAME = SPECIAL | MARKER | SCOPE,
-};
-
-/* Elements by name: tag of the node, flags. */
-#define ELEMENTS(X)                                                                                                              \
-    X(html, HTML, SPECIAL | SCOPE | TABLE_SCOPE) X(head, HEAD, SPECIAL | BREAKOUT) X(body, BODY, SPECIAL | BREAKOUT)              \
-    X(base, OTHER, GONE | IN_HEAD) X(basefont, OTHER, GONE | IN_HEAD) X(bgsound, OTHER, GONE | IN_HEAD)                           \
-    X(link, OTHER, GONE | IN_HEAD) X(meta, OTHER, GONE | IN_HEAD | BREAKOUT) X(title, OTHER, IN_HEAD)                             \
-    X(script, OTHER, RAW | IN_HEAD) X(style, OTHER, RAW | IN_HEAD) X(noframes, OTHER, RAW | IN_HEAD)                              \
-    X(noscript, OTHER, RAW | IN_HEAD) X(iframe, OTHER, RAW) X(noembed, OTHER, RAW) X(textarea, OTHER, RAW)                        \
-    X(template, TEMPLATE, FRAME | TABLE_SCOPE) X(frameset, OTHER, GONE) X(frame, OTHER, GONE)      \
-    X(address, ADDRESS, BLOCK) X(article, ARTICLE, BLOCK) X(aside, ASIDE, BLOCK) X(blockquote, BLOCKQUOTE, BLOCK | BREAKOUT)      \
-    X(center, CENTER, BLOCK | BREAKOUT) X(details, DETAILS, BLOCK) X(dialog, OTHER, BLOCK) X(dir, OTHER, BLOCK)                   \
-    X(div, DIV, BLOCK | BREAKOUT) X(dl, DL, BLOCK | BREAKOUT) X(fieldset, FIELDSET, BLOCK) X(figcaption, FIGCAPTION, BLOCK)       \
-    X(figure, FIGURE, BLOCK) X(footer, FOOTER, BLOCK) X(header, HEADER, BLOCK) X(hgroup, HGROUP, BLOCK) X(main, MAIN, BLOCK)      \
-    X(menu, MENU, BLOCK | BREAKOUT) X(nav, NAV, BLOCK) X(ol, OL, BLOCK | LIST_SCOPE | BREAKOUT) X(search, OTHER, BLOCK)           \
-    X(section, SECTION, BLOCK) X(summary, SUMMARY, BLOCK) X(ul, UL, BLOCK | LIST_SCOPE | BREAKOUT)                                \
-    X(pre, PRE, BLOCK | BREAKOUT) X(listing, PRE, BLOCK | BREAKOUT) X(xmp, PRE, BLOCK) X(plaintext, PRE, BLOCK)                   \
-    X(p, P, SPECIAL | CLOSES_P | LAYOUT | BREAKOUT) X(form, FORM, SPECIAL | CLOSES_P | LAYOUT)                                    \
-    X(h1, H1, HEADING | SPECIAL | CLOSES_P | LAYOUT | BREAKOUT) X(h2, H2, HEADING | SPECIAL | CLOSES_P | LAYOUT | BREAKOUT)       \
-    X(h3, H3, HEADING | SPECIAL | CLOSES_P | LAYOUT | BREAKOUT) X(h4, H4, HEADING | SPECIAL | CLOSES_P | LAYOUT | BREAKOUT)       \
-    X(h5, H5, HEADING | SPECIAL | CLOSES_P | LAYOUT | BREAKOUT) X(h6, H6, HEADING | SPECIAL | CLOSES_P | LAYOUT | BREAKOUT)       \
-    X(li, LI, SPECIAL | LAYOUT | BREAKOUT) X(dd, DD, SPECIAL | LAYOUT | BREAKOUT) X(dt, DT, SPECIAL | LAYOUT | BREAKOUT)          \
-    X(hr, HR, CLOSES_P | LAYOUT | BREAKOUT | VOID) X(br, BR, LAYOUT | BREAKOUT | VOID) X(a, A, 0)                                 \
-    X(button, BUTTON, SPECIAL | BLOCK_END | BUTTON_SCOPE) X(object, OBJECT, FRAME | BLOCK_END)                                    \
-    X(applet, OTHER, FRAME | BLOCK_END) X(marquee, OTHER, FRAME | BLOCK_END)                                                      \
-    X(audio, AUDIO, 0) X(video, VIDEO, 0) X(canvas, CANVAS, 0) X(legend, LEGEND, LAYOUT)                                          \
-    X(select, OTHER, SPECIAL) X(option, OPTION, 0) X(optgroup, OPTION, 0) X(input, OTHER, GONE) X(keygen, OTHER, GONE)            \
-    X(table, TABLE, SPECIAL | SCOPE | TABLE_SCOPE | LAYOUT | BREAKOUT) X(caption, CAPTION, CELLS) X(td, TD, CELLS) X(th, TH, CELLS) \
-    X(tbody, TBODY, ROWS) X(thead, THEAD, ROWS) X(tfoot, TFOOT, ROWS) X(tr, TR, ROWS) X(col, OTHER, ROWS) X(colgroup, OTHER, ROWS) \
-    X(svg, OTHER, 0) X(math, OTHER, 0) X(foreignobject, OTHER, 0) X(desc, OTHER, 0)                                               \
-    X(b, OTHER, GONE | BREAKOUT) X(big, OTHER, GONE | BREAKOUT) X(code, OTHER, GONE | BREAKOUT) X(em, OTHER, GONE | BREAKOUT)     \
-    X(i, OTHER, GONE | BREAKOUT) X(nobr, OTHER, GONE | BREAKOUT) X(s, OTHER, GONE | BREAKOUT) X(small, OTHER, GONE | BREAKOUT)    \
-    X(strike, OTHER, GONE | BREAKOUT) X(strong, OTHER, GONE | BREAKOUT) X(tt, OTHER, GONE | BREAKOUT) X(u, OTHER, GONE | BREAKOUT) \
-    X(embed, OTHER, GONE | BREAKOUT) X(img, OTHER, GONE | BREAKOUT) X(image, OTHER, GONE) X(font, OTHER, GONE)                    \
-    X(abbr, OTHER, GONE) X(acronym, OTHER, GONE) X(area, OTHER, GONE) X(wbr, OTHER, GONE) X(param, OTHER, GONE)                   \
-    X(source, OTHER, GONE) X(track, OTHER, GONE)                                                                                  \
-    X(span, OTHER, BREAKOUT) X(sub, OTHER, BREAKOUT) X(sup, OTHER, BREAKOUT) X(ruby, OTHER, BREAKOUT) X(var, OTHER, BREAKOUT)
-
-enum {
-    E_unknown, /* by its key */
-#define X(name, tag, flags) E_##name,
-    ELEMENTS(X)
-#undef X
-    E_COUNT
-};
-struct element {
-    const char *name;
-    uint64_t key;
-    uint8_t id, tag;
-    uint32_t flags;
-};
-static struct element elements[E_COUNT] = {
-    {"", 0, E_unknown, DP_HTML_OTHER, 0},
-#define X(n, t, f) {#n, 0, E_##n, DP_HTML_##t, (f)},
-    ELEMENTS(X)
-#undef X
-};
-enum { SLOTS = 512 };
-static uint8_t slots[SLOTS];
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 /* An open element. */
 struct open {
@@ -131,54 +48,6 @@ struct build {
     struct open open[DEPTH_MAX + 1];
     struct link link, saved[DEPTH_MAX + 1];
 };
-
-/* --- names --- */
-
-/* Lower case of up to eight bytes at p; e ends what may be read. Bytes that aren't letters fold too, so a match is compared again. */
-static uint64_t fold8(const char *p, size_t n, const char *e)
-{
-    uint64_t v = 0;
-    if (e - p >= 8) {
-        memcpy(&v, p, 8);
-        if (n < 8) v &= (UINT64_C(1) << 8 * n) - 1;
-    } else memcpy(&v, p, n < 8 ? n : 8);
-    return v | (UINT64_C(0x2020202020202020) & (n < 8 ? (UINT64_C(1) << 8 * n) - 1 : UINT64_MAX));
-}
-
-static uint64_t name_key(struct dp_span s, const char *e)
-{
-    uint64_t k = fold8(s.ptr, s.len, e);
-    if (s.len <= 8) return k;
-    for (size_t i = 8; i < s.len; i += 8) k = (k ^ fold8(s.ptr + i, s.len - i, e)) * UINT64_C(0x9e3779b97f4a7c15);
-    return k ^ s.len;
-}
-
-static unsigned slot_of(uint64_t key)
-{
-    return (unsigned)(key * UINT64_C(0x9e3779b97f4a7c15) >> 55);
-}
-
-static void index_elements(void)
-{
-    for (unsigned i = 1; i < E_COUNT; i++) {
-        struct dp_span s = dp_span_str(elements[i].name);
-        elements[i].key = name_key(s, s.ptr + s.len);
-        unsigned at = slot_of(elements[i].key);
-        while (slots[at]) at = (at + 1) % SLOTS;
-        slots[at] = (uint8_t)i;
-    }
-}
-
-static const struct element *element_of(const struct build *b, uint64_t *key)
-{
-    struct dp_span s = b->t->text;
-    *key = name_key(s, b->t->e);
-    for (unsigned at = slot_of(*key); slots[at]; at = (at + 1) % SLOTS) {
-        const struct element *x = &elements[slots[at]];
-        if (x->key == *key && strlen(x->name) == s.len && strncasecmp(x->name, s.ptr, s.len) == 0) return x;
-    }
-    return &elements[E_unknown];
-}
 
 /* --- nodes --- */
 
@@ -242,29 +111,14 @@ static bool has_word(struct dp_span s, const char *w)
     return false;
 }
 
-enum attr { ATTR_CLASS, ATTR_ID, ATTR_ROLE, ATTR_ITEMPROP, ATTR_STYLE, ATTR_HIDDEN, ATTR_ARIA_HIDDEN, ATTR_LANG, ATTR_OTHER };
-
-static enum attr attr_of(struct dp_span name)
-{
-    static const char *const names[ATTR_OTHER] = {"class", "id", "role", "itemprop", "style", "hidden", "aria-hidden", "lang"};
-    static const uint8_t by_len[12][2] = {[2] = {ATTR_ID, ATTR_ID}, [4] = {ATTR_ROLE, ATTR_LANG}, [5] = {ATTR_CLASS, ATTR_STYLE}, [6] = {ATTR_HIDDEN, ATTR_HIDDEN},
-                                          [8] = {ATTR_ITEMPROP, ATTR_ITEMPROP}, [11] = {ATTR_ARIA_HIDDEN, ATTR_ARIA_HIDDEN}};
-    if (name.len > 11) return ATTR_OTHER;
-    for (int k = 0; k < 2; k++) {
-        const char *want = names[by_len[name.len][k]];
-        if ((*name.ptr | 32) == *want && strlen(want) == name.len && strncasecmp(name.ptr, want, name.len) == 0) return (enum attr)by_len[name.len][k];
-    }
-    return ATTR_OTHER;
-}
-
 /* The attributes of the tag at hand that somebody reads; 0 when there are none. */
 static uint32_t attributes(struct build *b)
 {
     struct dp_html *h = b->h;
-    struct dp_span v[ATTR_OTHER + 1];
+    struct dp_span v[ATTR_KINDS];
     unsigned seen = 0;
     for (uint32_t i = 0; i < b->t->attrs && i < DP_HTML_ATTRS_MAX; i++) {
-        enum attr w = attr_of(b->t->attr[i].name);
+        enum dp_html_attr_kind w = dp_html_attr_of(b->t->attr[i].name, b->t->e);
         if (w == ATTR_OTHER || seen >> w & 1) continue;
         seen |= 1u << w;
         v[w] = decoded(b, b->t->attr[i].value, DP_HTML_DECODE_REFS | DP_HTML_DECODE_ATTRIBUTE);
@@ -286,7 +140,7 @@ static uint32_t attributes(struct build *b)
 static void page_language(struct build *b)
 {
     for (uint32_t i = 0; i < b->t->attrs && i < DP_HTML_ATTRS_MAX && !b->h->lang.len; i++)
-        if (attr_of(b->t->attr[i].name) == ATTR_LANG) b->h->lang = decoded(b, b->t->attr[i].value, DP_HTML_DECODE_REFS | DP_HTML_DECODE_ATTRIBUTE);
+        if (dp_html_attr_of(b->t->attr[i].name, b->t->e) == ATTR_LANG) b->h->lang = decoded(b, b->t->attr[i].value, DP_HTML_DECODE_REFS | DP_HTML_DECODE_ATTRIBUTE);
 }
 
 /* --- the stack of open elements --- */
@@ -303,7 +157,7 @@ static void push_open(struct build *b, struct open o)
     b->open[b->depth++] = o;
 }
 
-static void push(struct build *b, const struct element *x, uint32_t attrs)
+static void push(struct build *b, const struct dp_html_element *x, uint32_t attrs)
 {
     uint32_t node = add_node(b, x->tag, attrs, dp_span("", 0));
     push_open(b, (struct open){x->key, node, x->flags, x->id});
@@ -371,7 +225,7 @@ static void end_link(struct build *b)
 
 static void begin_link(struct build *b, uint32_t attrs)
 {
-    push(b, &elements[E_a], attrs);
+    push(b, &dp_html_elements[E_a], attrs);
     b->link = (struct link){true, b->depth - 1, attrs};
 }
 
@@ -385,7 +239,7 @@ static bool white(char c)
 static void begin_body(struct build *b, uint32_t attrs)
 {
     pop_to(b, 1);
-    push(b, &elements[E_body], attrs);
+    push(b, &dp_html_elements[E_body], attrs);
     b->body = b->layout = true;
 }
 
@@ -418,7 +272,7 @@ static struct dp_span raw_content(struct build *b, enum dp_html_mode mode)
     return s;
 }
 
-static void skip_raw(struct build *b, const struct element *x)
+static void skip_raw(struct build *b, const struct dp_html_element *x)
 {
     raw_content(b, x->id == E_script ? DP_HTML_SCRIPT_DATA : x->id == E_textarea ? DP_HTML_RCDATA : DP_HTML_RAWTEXT);
 }
@@ -456,7 +310,7 @@ static int part_above(const struct build *b, int floor, unsigned x, unsigned y, 
     return -1;
 }
 
-static void table_part(struct build *b, const struct element *x)
+static void table_part(struct build *b, const struct dp_html_element *x)
 {
     int t = innermost_table(b);
     if (t < 0) return;
@@ -471,8 +325,8 @@ static void table_part(struct build *b, const struct element *x)
     else if (cell || x->id == E_tr) {
         int rows = part_above(b, t, E_tbody, E_thead, E_tfoot);
         pop_to(b, (unsigned)(rows >= 0 ? rows : t) + 1);
-        if (rows < 0) push(b, &elements[E_tbody], 0);
-        if (cell) push(b, &elements[E_tr], 0);
+        if (rows < 0) push(b, &dp_html_elements[E_tbody], 0);
+        if (cell) push(b, &dp_html_elements[E_tr], 0);
     } else pop_to(b, (unsigned)t + 1);
     push(b, x, attrs);
 }
@@ -492,7 +346,7 @@ static void close_item(struct build *b, unsigned id, unsigned other)
 }
 
 /* Elements whose start is a matter of their own; false for all others. */
-static bool start_special(struct build *b, const struct element *x)
+static bool start_special(struct build *b, const struct dp_html_element *x)
 {
     switch (x->id) {
     case E_html: page_language(b); return true;
@@ -528,7 +382,7 @@ static bool start_special(struct build *b, const struct element *x)
     }
 }
 
-static void start_in_body(struct build *b, const struct element *x, uint64_t key)
+static void start_in_body(struct build *b, const struct dp_html_element *x, uint64_t key)
 {
     if (x->flags & LAYOUT) b->layout = true;
     if (x->flags & TABLE_PART) {
@@ -549,7 +403,7 @@ static void start_in_body(struct build *b, const struct element *x, uint64_t key
 }
 
 /* A start tag before the body; false when it begins the body. */
-static bool start_in_head(struct build *b, const struct element *x)
+static bool start_in_head(struct build *b, const struct dp_html_element *x)
 {
     if (x->id == E_html) page_language(b);
     else if (x->id == E_body) begin_body(b, attributes(b));
@@ -559,7 +413,7 @@ static bool start_in_head(struct build *b, const struct element *x)
 }
 
 /* A tag inside <svg>; false when it ends the SVG and counts. */
-static bool inside_svg(struct build *b, const struct element *x, bool end)
+static bool inside_svg(struct build *b, const struct dp_html_element *x, bool end)
 {
     bool html = x->id == E_foreignobject || x->id == E_desc || x->id == E_title;
     if (!end && x->flags & BREAKOUT && !b->svg_html) {
@@ -575,7 +429,7 @@ static bool inside_svg(struct build *b, const struct element *x, bool end)
 }
 
 /* A tag inside <select>; false when it ends the select and counts. */
-static bool inside_select(struct build *b, const struct element *x, bool end)
+static bool inside_select(struct build *b, const struct dp_html_element *x, bool end)
 {
     bool table = x->id == E_table || (x->flags & TABLE_PART && x->id != E_col && x->id != E_colgroup);
     bool counts = end ? table && find_open(b, x->id, TABLE_SCOPE) >= 0 : table ? b->opened[E_table] > 0 : x->id == E_input || x->id == E_keygen || x->id == E_textarea;
@@ -587,7 +441,7 @@ static bool inside_select(struct build *b, const struct element *x, bool end)
 static void start_tag(struct build *b)
 {
     uint64_t key;
-    const struct element *x = element_of(b, &key);
+    const struct dp_html_element *x = dp_html_element_of(b->t->text, b->t->e, &key);
     if (b->t->attrs > DP_HTML_ATTRS_MAX) refuse(b, "attributes on a tag", b->t->attrs, DP_HTML_ATTRS_MAX);
     if (b->svg && inside_svg(b, x, false)) return;
     if (b->select && inside_select(b, x, false)) return;
@@ -632,7 +486,7 @@ static void end_form(struct build *b)
     b->open[i] = (struct open){0, b->open[i].node, BLOCK_END, E_unknown};
 }
 
-static void end_other(struct build *b, const struct element *x, uint64_t key)
+static void end_other(struct build *b, const struct dp_html_element *x, uint64_t key)
 {
     if (!b->opened[x->id]) return;
     for (unsigned d = b->depth; d-- > 0;) {
@@ -648,7 +502,7 @@ static void end_other(struct build *b, const struct element *x, uint64_t key)
 static void end_tag(struct build *b)
 {
     uint64_t key;
-    const struct element *x = element_of(b, &key);
+    const struct dp_html_element *x = dp_html_element_of(b->t->text, b->t->e, &key);
     if (b->svg && inside_svg(b, x, true)) return;
     if (b->select && inside_select(b, x, true)) return;
     if (!b->body) {
@@ -703,7 +557,7 @@ void dp_html_release(struct dp_html *h)
 
 int dp_html_parse(struct dp_html *h, struct dp_span page, struct dp_html_limit *limit)
 {
-    pthread_once(&once, index_elements);
+    dp_html_elements_init();
     size_t held = h->node_cap * sizeof *h->node + h->attrs_cap * sizeof *h->attrs + h->mem.bytes_held;
     if (held > KEEP_BYTES) dp_html_release(h); /* one giant page isn't a reason to hold on to its memory */
     dp_arena_reset(&h->mem);
@@ -714,8 +568,8 @@ int dp_html_parse(struct dp_html *h, struct dp_span page, struct dp_html_limit *
     b.nodes_max = (uint32_t)(page.len / 2 > UINT32_MAX / 4 ? UINT32_MAX / 4 : page.len / 2) + NODES_FREE;
     if (grow(&b, (void **)&h->attrs, 0, &h->attrs_cap, sizeof *h->attrs)) h->attrs[0] = (struct dp_html_attrs){0};
     dp_html_tokens_init(b.t, page);
-    push(&b, &elements[E_html], 0);
-    push(&b, &elements[E_head], 0);
+    push(&b, &dp_html_elements[E_html], 0);
+    push(&b, &dp_html_elements[E_head], 0);
     for (enum dp_html_token k = DP_HTML_COMMENT; b.rc >= 0 && k != DP_HTML_END_OF_FILE;) {
         k = dp_html_token_next(b.t);
         if (k == DP_HTML_CHARACTERS) characters(&b);

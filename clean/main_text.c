@@ -208,17 +208,22 @@ static void write_text(struct writer *w, struct dp_span t, bool pre)
         dp_buf_add(w->out, p, (size_t)(e - p));
         return;
     }
+    while (p < e && white(*p)) p++;
+    if (p > t.ptr) w->space = true;
+    if (p == e) return;
+    before_text(w);
+    char *o = dp_buf_reserve(w->out, (size_t)(e - p)), *from = o;
+    if (!o) return;
     while (p < e) {
-        const char *q = p;
-        while (q < e && white(*q)) q++;
-        if (q > p) w->space = true;
-        p = q;
-        while (q < e && !white(*q)) q++;
-        if (q == p) break;
-        before_text(w);
-        dp_buf_add(w->out, p, (size_t)(q - p));
-        p = q;
+        if (!white(*p)) {
+            *o++ = *p++;
+            continue;
+        }
+        while (p < e && white(*p)) p++;
+        if (p == e) w->space = true;
+        else *o++ = ' ';
     }
+    w->out->len += (size_t)(o - from);
 }
 
 static int gap_of(uint8_t tag)

@@ -49,6 +49,17 @@ size_t dp_utf8_valid_len_scalar(const char *p, size_t n)
     return n;
 }
 
+struct dp_utf8_census dp_utf8_census_scalar(const char *p, size_t n)
+{
+    struct dp_utf8_census s = {0, 0};
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)p[i];
+        s.chars += (c & 0xC0) != 0x80;
+        s.controls += c < 0x20 && c != '\b' && c != '\t' && c != '\n' && c != '\f' && c != '\r' && c != 0x1B;
+    }
+    return s;
+}
+
 #if defined(__x86_64__)
 size_t dp_utf8_valid_len(const char *p, size_t n)
 {
@@ -58,6 +69,10 @@ size_t dp_utf8_ascii_len(const char *p, size_t n)
 {
     return n >= 32 && dp_cpu() >= DP_CPU_AVX2 ? dp_utf8_ascii_len_avx2(p, n) : dp_utf8_ascii_len_scalar(p, n);
 }
+struct dp_utf8_census dp_utf8_census(const char *p, size_t n)
+{
+    return n >= 32 && dp_cpu() >= DP_CPU_AVX2 ? dp_utf8_census_avx2(p, n) : dp_utf8_census_scalar(p, n);
+}
 #else
 size_t dp_utf8_valid_len(const char *p, size_t n)
 {
@@ -66,6 +81,10 @@ size_t dp_utf8_valid_len(const char *p, size_t n)
 size_t dp_utf8_ascii_len(const char *p, size_t n)
 {
     return dp_utf8_ascii_len_scalar(p, n);
+}
+struct dp_utf8_census dp_utf8_census(const char *p, size_t n)
+{
+    return dp_utf8_census_scalar(p, n);
 }
 #endif
 

@@ -17,6 +17,13 @@ size_t dp_utf8_valid_len_avx2(const char *p, size_t n);
 size_t dp_utf8_ascii_len(const char *p, size_t n);
 size_t dp_utf8_ascii_len_scalar(const char *p, size_t n);
 size_t dp_utf8_ascii_len_avx2(const char *p, size_t n);
+/* What is in valid UTF-8: characters, and among them control characters that text doesn't have (C0 but \b \t \n \f \r and ESC). */
+struct dp_utf8_census {
+    size_t chars, controls;
+};
+struct dp_utf8_census dp_utf8_census(const char *p, size_t n);
+struct dp_utf8_census dp_utf8_census_scalar(const char *p, size_t n);
+struct dp_utf8_census dp_utf8_census_avx2(const char *p, size_t n);
 static inline bool dp_utf8_valid(struct dp_span s)
 {
     return dp_utf8_valid_len(s.ptr, s.len) == s.len;

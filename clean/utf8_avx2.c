@@ -80,6 +80,33 @@ size_t dp_utf8_ascii_len_avx2(const char *p, size_t n)
     }
     return i + dp_utf8_ascii_len_scalar(p + i, n - i);
 }
+/* The sum of the four 64-bit lanes. */
+static size_t lanes(__m256i v)
+{
+    return (size_t)(_mm256_extract_epi64(v, 0) + _mm256_extract_epi64(v, 1) + _mm256_extract_epi64(v, 2) + _mm256_extract_epi64(v, 3));
+}
+
+struct dp_utf8_census dp_utf8_census_avx2(const char *p, size_t n)
+{
+    /* By low nibble: 1 where 0x is such a control, 2 where 1x is. */
+    static const uint8_t low[16] = {3, 3, 3, 3, 3, 3, 3, 3, 2, 2, 2, 1, 2, 2, 3, 3};
+    static const uint8_t high[16] = {1, 2};
+    const __m256i nibble = _mm256_set1_epi8(15), zero = _mm256_setzero_si256(), tl = twice(low), th = twice(high);
+    __m256i chars = zero, controls = zero;
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        __m256i v = _mm256_loadu_si256((const __m256i *)(p + i));
+        __m256i lead = _mm256_cmpgt_epi8(v, _mm256_set1_epi8((char)0xBF));
+        __m256i kind = _mm256_and_si256(_mm256_shuffle_epi8(tl, _mm256_and_si256(v, nibble)), _mm256_shuffle_epi8(th, _mm256_and_si256(_mm256_srli_epi16(v, 4), nibble)));
+        __m256i one = _mm256_set1_epi8(1);
+        chars = _mm256_add_epi64(chars, _mm256_sad_epu8(_mm256_and_si256(lead, one), zero));
+        controls = _mm256_add_epi64(controls, _mm256_sad_epu8(_mm256_min_epu8(kind, one), zero));
+    }
+    struct dp_utf8_census s = dp_utf8_census_scalar(p + i, n - i);
+    s.chars += lanes(chars);
+    s.controls += lanes(controls);
+    return s;
+}
 #else
 typedef int dp_utf8_avx2_unused; /* ISO C wants a declaration */
 #endif

@@ -146,3 +146,33 @@ TEST(nfc_of_many_marks)
     dp_buf_release(&in);
     dp_buf_release(&out);
 }
+
+TEST(census_scalar_and_avx2)
+{
+    enum { N = 1000 };
+    static const char *const pieces[] = {"a", "\xC3\xA9", "\xE2\x82\xAC", "\xF0\x9F\x98\x80", "\n", "\x01", "\x0B", "\x1B", "\x1F", "\x7F", "\t", "\x08", "\x0C", "\x0E", "\r", " "};
+    char text[N * 4];
+    uint32_t x = 1;
+    struct dp_utf8_census s = dp_utf8_census_scalar("a\x01\xC3\xA9\x1B\n\0", 7);
+    CHECK(s.chars == 6 && s.controls == 2);
+    for (int round = 0; round < 200; round++) {
+        size_t n = 0;
+        for (int i = 0; i < round * 5; i++) {
+            const char *p = pieces[(x = x * 1664525 + 1013904223) >> 28];
+            memcpy(text + n, p, strlen(p));
+            n += strlen(p);
+        }
+        char *copy = malloc(n + 1); /* of its own size, so that a read past the end is seen */
+        REQUIRE(copy);
+        memcpy(copy, text, n);
+        struct dp_utf8_census a = dp_utf8_census_scalar(copy, n);
+        CHECK(a.chars == dp_utf8_count(copy, n));
+#if defined(__x86_64__)
+        if (dp_cpu() >= DP_CPU_AVX2) {
+            struct dp_utf8_census b = dp_utf8_census_avx2(copy, n);
+            CHECK(a.chars == b.chars && a.controls == b.controls);
+        }
+#endif
+        free(copy);
+    }
+}
