@@ -49,7 +49,7 @@ static const struct dp_charset charsets[] = {
     {"utf-16le", "UTF-16LE", "csunicode iso-10646-ucs-2 ucs-2 unicode unicodefeff utf-16 utf-16le"},
     {"x-user-defined", "CP1252", "x-user-defined"},
 };
-enum { CHARSETS = sizeof charsets / sizeof *charsets, PRESCAN = 8192, SAMPLE = 8192 };
+enum { CHARSETS = sizeof charsets / sizeof *charsets, PRESCAN = 65536, SAMPLE = 8192 };
 
 static bool blank(char c)
 {

@@ -16,7 +16,8 @@ struct dp_charset {
 };
 /* By label, as WHATWG's "get an encoding": white space around and case don't matter; NULL when unknown. */
 const struct dp_charset *dp_charset_find(struct dp_span label);
-/* WHATWG's prescan for <meta>, or an XML declaration's encoding; NULL when there is none. Looks at the first 8 KiB. */
+/* WHATWG's prescan for <meta>, or an XML declaration's encoding; NULL when there is none. Looks at the first 64 KiB: browsers look further than
+ * the standard's 1 KiB by parsing again. */
 const struct dp_charset *dp_charset_prescan(struct dp_span html);
 
 struct dp_charset_result {

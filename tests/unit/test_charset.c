@@ -1,4 +1,5 @@
 /* Labels, the prescan, decoding and guessing. */
+#include "base/fs.h"
 #include "clean/charset.h"
 #include "clean/utf8.h"
 #include "tests/test.h"
@@ -28,6 +29,36 @@ TEST(prescan)
         if (t[i][1]) CHECK_STR(c ? c->name : "(none)", t[i][1]);
         else CHECK(c == NULL);
     }
+}
+
+/* html5lib's cases: "#data\n", a page, "#encoding\n", what the prescan finds, or windows-1252. */
+static void prescan_file(const char *path, int *cases)
+{
+    struct dp_err err;
+    struct dp_buf f;
+    dp_buf_init(&f, 1 << 20);
+    REQUIRE_OK(dp_fs_read(path, &f, &err));
+    for (const char *p = f.ptr, *end = p + f.len; (p = memmem(p, (size_t)(end - p), "#data\n", 6)) != NULL; ++*cases) {
+        const char *page = p + 6, *q = memmem(page, (size_t)(end - page), "\n#encoding\n", 11);
+        REQUIRE(q);
+        const char *name = q + 11, *line = memchr(name, '\n', (size_t)(end - name));
+        const struct dp_charset *want = dp_charset_find(dp_span(name, (size_t)((line ? line : end) - name)));
+        const struct dp_charset *got = dp_charset_prescan(dp_span(page, (size_t)(q - page)));
+        if (!got) got = dp_charset_find(dp_span_str("windows-1252"));
+        if (memcmp(page, "\xEF\xBB\xBF", 3) == 0) got = dp_charset_find(dp_span_str("utf-8")); /* the mark decides before a prescan */
+        if (got != want) DP_TEST_FAIL("%s: %s, not %s: %.*s", path, got->name, want ? want->name : "?", (int)(q - page > 300 ? 300 : q - page), page);
+        p = name;
+    }
+    dp_buf_release(&f);
+}
+
+TEST(html5lib_prescan)
+{
+    int cases = 0;
+    prescan_file("tests/data/html5lib/encoding/tests1.dat", &cases);
+    prescan_file("tests/data/html5lib/encoding/tests2.dat", &cases);
+    prescan_file("tests/data/html5lib/encoding/test-yahoo-jp.dat", &cases);
+    CHECK_INT(cases, 82);
 }
 
 /* utf8 converted to `to` by iconv, then decoded with what is declared. */
