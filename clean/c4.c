@@ -110,8 +110,10 @@ static bool policy_line(struct dp_span s)
     return false;
 }
 
-static int judge(const struct ctx *c, struct worker *w, struct dp_batch *b, uint32_t i, struct dp_err *e)
+static int row(const void *ctx, void *worker, struct dp_batch *b, uint32_t i, struct dp_err *e)
 {
+    const struct ctx *c = ctx;
+    struct worker *w = worker;
     struct dp_span rest = b->text[i], line;
     size_t sentences = 0;
     bool any = false, too_long;
@@ -132,7 +134,7 @@ static int judge(const struct ctx *c, struct worker *w, struct dp_batch *b, uint
         if (c->sentences_min) {
             w->words.count = 0;
             if (dp_words_split(&w->words, line, 0) < 0) DP_FAIL(e, NOMEM, "c4: words of a line of %zu bytes", line.len);
-            sentences += dp_words_sentences(&w->words, 0);
+            sentences += dp_words_sentences(&w->words, 0, w->words.count);
         }
         if (any) dp_buf_add_char(&w->out, '\n');
         any = true;
@@ -161,18 +163,6 @@ static int worker_open(const void *ctx, void *worker, struct dp_err *e)
     return DP_OK;
 }
 
-static int run(const void *ctx, void *worker, struct dp_batch *b, struct dp_err *e)
-{
-    const struct ctx *c = ctx;
-    for (uint32_t i = 0; c->enabled && i < b->count; i++) {
-        if (b->drop[i] != DP_DROP_KEEP) continue;
-        if (b->text[i].len > DP_DOC_BYTES_MAX)
-            dp_batch_drop(b, i, DP_DROP_TOO_LARGE, (double)b->text[i].len, DP_DOC_BYTES_MAX);
-        else DP_TRY(judge(c, worker, b, i, e));
-    }
-    return DP_OK;
-}
-
 static void worker_close(const void *ctx, void *worker)
 {
     struct worker *w = worker;
@@ -192,7 +182,8 @@ const struct dp_stage_type dp_stage_c4 = {
     .opts = opts,
     .ctx_size = sizeof(struct ctx),
     .worker_size = sizeof(struct worker),
+    .row_bytes_max = DP_DOC_BYTES_MAX,
     .worker_open = worker_open,
-    .run = run,
+    .row = row,
     .worker_close = worker_close,
 };

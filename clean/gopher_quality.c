@@ -17,7 +17,7 @@ struct ctx {
     char *languages;
 };
 struct worker {
-    struct dp_words words;
+    struct dp_row_words *words;
 };
 
 #define ROW(field, kind, value, lo, hi, text) {.name = #field, .type = kind, .offset = offsetof(struct ctx, field), .preset = value, .min = lo, .max = hi, .help = text}
@@ -111,28 +111,12 @@ static void judge(const struct ctx *c, const struct dp_words *w, struct dp_batch
 #undef RULE
 }
 
-static int run(const void *ctx, void *worker, struct dp_batch *b, struct dp_err *e)
+static int row(const void *ctx, void *worker, struct dp_batch *b, uint32_t i, struct dp_err *e)
 {
-    const struct ctx *c = ctx;
-    struct worker *w = worker;
-    for (uint32_t i = 0; c->enabled && i < b->count; i++) {
-        if (b->drop[i] != DP_DROP_KEEP) continue;
-        if (b->text[i].len > DP_DOC_BYTES_MAX) {
-            dp_batch_drop(b, i, DP_DROP_TOO_LARGE, (double)b->text[i].len, DP_DOC_BYTES_MAX);
-            continue;
-        }
-        w->words.count = 0;
-        if (dp_words_split(&w->words, b->text[i], 0) < 0)
-            DP_FAIL(e, NOMEM, "gopher_quality: words of a document of %zu bytes", b->text[i].len);
-        judge(c, &w->words, b, i);
-    }
+    const struct dp_words *w = dp_row_words(((struct worker *)worker)->words, b, i);
+    if (!w) DP_FAIL(e, NOMEM, "gopher_quality: words of a document of %zu bytes", b->text[i].len);
+    judge(ctx, w, b, i);
     return DP_OK;
-}
-
-static void worker_close(const void *ctx, void *worker)
-{
-    (void)ctx;
-    dp_words_release(&((struct worker *)worker)->words);
 }
 
 const struct dp_stage_type dp_stage_gopher_quality = {
@@ -143,6 +127,8 @@ const struct dp_stage_type dp_stage_gopher_quality = {
     .opts = opts,
     .ctx_size = sizeof(struct ctx),
     .worker_size = sizeof(struct worker),
-    .run = run,
-    .worker_close = worker_close,
+    .shared = &dp_row_words_shared,
+    .shared_at = offsetof(struct worker, words),
+    .row_bytes_max = DP_DOC_BYTES_MAX,
+    .row = row,
 };

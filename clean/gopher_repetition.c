@@ -18,7 +18,8 @@ struct ctx {
     double top_max[TOP], dup_max[DUP];
 };
 struct worker {
-    struct dp_words words;
+    struct dp_row_words *row;
+    const struct dp_words *words; /* of the row */
     struct dp_counts counts;
     uint64_t *hash; /* 3 a word: of the word, B^bytes, of the n-gram that starts there */
     size_t hash_cap;
@@ -94,7 +95,7 @@ static int count_repeats(struct dp_counts *set, struct dp_span s, size_t run, st
 
 static int hash_words(struct worker *w, struct dp_span text)
 {
-    size_t n = w->words.count;
+    size_t n = w->words->count;
     if (n > w->hash_cap) {
         size_t cap = n + n / 2;
         uint64_t *h = realloc(w->hash, cap * 3 * sizeof *h);
@@ -103,7 +104,7 @@ static int hash_words(struct worker *w, struct dp_span text)
         w->hash_cap = cap;
     }
     for (size_t i = 0; i < n; i++) {
-        const struct dp_word *d = &w->words.word[i];
+        const struct dp_word *d = &w->words->word[i];
         uint64_t h = 0, b = 1;
         for (uint32_t k = 0; k < d->len; k++) {
             h = add61(mul61(h, base61), (unsigned char)text.ptr[d->at + k] + 1u);
@@ -119,7 +120,7 @@ static int hash_words(struct worker *w, struct dp_span text)
 /* Characters of the most frequent n-gram (joined with a space) times its count; among equals the one seen first. */
 static int top_gram(struct worker *w, size_t n, size_t *out)
 {
-    size_t words = w->words.count, chars = 0;
+    size_t words = w->words->count, chars = 0;
     *out = 0;
     if (words < n) return DP_OK;
     int rc = dp_counts_start(&w->counts, words);
@@ -136,7 +137,7 @@ static int top_gram(struct worker *w, size_t n, size_t *out)
                 continue;
             }
             if (c != most + 1) continue;
-            for (size_t k = 0; k < n; k++) chars += w->words.word[i + k].chars;
+            for (size_t k = 0; k < n; k++) chars += w->words->word[i + k].chars;
             *out = (chars + n - 1) * most;
             return DP_OK;
         }
@@ -147,7 +148,7 @@ static int top_gram(struct worker *w, size_t n, size_t *out)
 /* Extends the hash of every n-1-gram to n words. */
 static void extend(struct worker *w, size_t n)
 {
-    for (size_t i = 0; i + n <= w->words.count; i++) {
+    for (size_t i = 0; i + n <= w->words->count; i++) {
         uint64_t *h = &w->hash[3 * i], *last = &w->hash[3 * (i + n - 1)];
         h[2] = add61(mul61(h[2], last[1]), last[0]);
     }
@@ -155,7 +156,7 @@ static void extend(struct worker *w, size_t n)
 
 static int dup_grams(struct worker *w, size_t n, size_t *out)
 {
-    size_t words = w->words.count;
+    size_t words = w->words->count;
     *out = 0;
     int rc = dp_counts_start(&w->counts, words);
     if (rc < 0) return rc;
@@ -164,7 +165,7 @@ static int dup_grams(struct worker *w, size_t n, size_t *out)
             i++;
             continue;
         }
-        for (size_t k = 0; k < n; k++) *out += w->words.word[i + k].chars;
+        for (size_t k = 0; k < n; k++) *out += w->words->word[i + k].chars;
         i += n;
     }
     return DP_OK;
@@ -194,8 +195,7 @@ static int judge(const struct ctx *c, struct worker *w, struct dp_batch *b, uint
     DP_TRY(count_repeats(&w->counts, text, 1, &r));
     RULE(DP_DROP_GOPHER_DUP_LINE, (double)r.dup / (double)r.count, c->dup_line_max);
     RULE(DP_DROP_GOPHER_DUP_LINE_CHARS, (double)r.dup_chars / chars, c->dup_line_chars_max);
-    w->words.count = 0;
-    DP_TRY(dp_words_split(&w->words, text, 0));
+    if (!(w->words = dp_row_words(w->row, b, i))) return DP_NOMEM;
     DP_TRY(hash_words(w, text));
     size_t n;
     for (unsigned k = 0; k < TOP; k++) {
@@ -214,16 +214,9 @@ static int judge(const struct ctx *c, struct worker *w, struct dp_batch *b, uint
 }
 #undef RULE
 
-static int run(const void *ctx, void *worker, struct dp_batch *b, struct dp_err *e)
+static int row(const void *ctx, void *worker, struct dp_batch *b, uint32_t i, struct dp_err *e)
 {
-    const struct ctx *c = ctx;
-    for (uint32_t i = 0; c->enabled && i < b->count; i++) {
-        if (b->drop[i] != DP_DROP_KEEP) continue;
-        if (b->text[i].len > DP_DOC_BYTES_MAX)
-            dp_batch_drop(b, i, DP_DROP_TOO_LARGE, (double)b->text[i].len, DP_DOC_BYTES_MAX);
-        else if (judge(c, worker, b, i) < 0)
-            DP_FAIL(e, NOMEM, "gopher_repetition: n-grams of a document of %zu bytes", b->text[i].len);
-    }
+    if (judge(ctx, worker, b, i) < 0) DP_FAIL(e, NOMEM, "gopher_repetition: n-grams of a document of %zu bytes", b->text[i].len);
     return DP_OK;
 }
 
@@ -231,7 +224,6 @@ static void worker_close(const void *ctx, void *worker)
 {
     struct worker *w = worker;
     (void)ctx;
-    dp_words_release(&w->words);
     dp_counts_release(&w->counts);
     free(w->hash);
 }
@@ -244,6 +236,9 @@ const struct dp_stage_type dp_stage_gopher_repetition = {
     .opts = opts,
     .ctx_size = sizeof(struct ctx),
     .worker_size = sizeof(struct worker),
-    .run = run,
+    .shared = &dp_row_words_shared,
+    .shared_at = offsetof(struct worker, row),
+    .row_bytes_max = DP_DOC_BYTES_MAX,
+    .row = row,
     .worker_close = worker_close,
 };

@@ -9,6 +9,7 @@
  * url_match is reduced to host names of ASCII or other letters with a last label of two letters or more, and to dotted quads. */
 #include "clean/words.h"
 
+#include "base/cpu.h"
 #include "base/err.h"
 #include "clean/unicode.h"
 #include "clean/utf8.h"
@@ -22,6 +23,8 @@ static uint16_t slots[SLOTS]; /* index + 1 into dp_word_special */
 static uint64_t first_len[256]; /* for every first byte, the lengths that occur */
 static uint8_t plain[256];    /* ASCII letters and digits */
 static uint8_t after_len[DP_WORD_AFTER_DIGIT];
+static uint64_t letters[1 << 10]; /* a filter of the special cases that are letters alone, by their first eight bytes */
+static size_t letters_max;        /* the longest of them */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static unsigned slot_of(const char *p, size_t n)
@@ -31,17 +34,34 @@ static unsigned slot_of(const char *p, size_t n)
     return (unsigned)(h >> 32 ^ h >> 52) & (SLOTS - 1);
 }
 
+static bool digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static inline unsigned letters_slot(uint64_t first_eight)
+{
+    return (unsigned)(first_eight * UINT64_C(0x9e3779b97f4a7c15) >> 48);
+}
+
 static void tables_init(void)
 {
+    for (int c = 0; c < 128; c++) plain[c] = (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
     for (unsigned i = 0; i < DP_WORD_SPECIALS; i++) {
         const struct dp_word_special *s = &dp_word_special[i];
         unsigned at = slot_of(s->text, s->len);
         while (slots[at]) at = (at + 1) & (SLOTS - 1);
         slots[at] = (uint16_t)(i + 1);
         first_len[(unsigned char)s->text[0]] |= UINT64_C(1) << s->len;
+        size_t k = 0;
+        uint64_t v = 0;
+        while (k < s->len && (unsigned char)s->text[k] < 128 && plain[(unsigned char)s->text[k]] && !digit(s->text[k])) k++;
+        if (k < s->len) continue;
+        memcpy(&v, s->text, k < 8 ? k : 8);
+        letters[letters_slot(v) / 64] |= UINT64_C(1) << letters_slot(v) % 64;
+        if (k > letters_max) letters_max = k;
     }
     for (int i = 0; i < DP_WORD_AFTER_DIGIT; i++) after_len[i] = (uint8_t)strlen(dp_word_after_digit[i]);
-    for (int c = 0; c < 128; c++) plain[c] = (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
 }
 
 static const struct dp_word_special *special(const char *p, size_t n)
@@ -52,11 +72,6 @@ static const struct dp_word_special *special(const char *p, size_t n)
         if (s->len == n && memcmp(s->text, p, n) == 0) return s;
     }
     return NULL;
-}
-
-static bool digit(char c)
-{
-    return c >= '0' && c <= '9';
 }
 
 /* Flags of the character before p, 0 at `from`. */
@@ -129,15 +144,21 @@ static size_t find_suffix(const char *p, const char *e)
     return f & DP_UNI_SUFFIX ? one : 0;
 }
 
+/* Room for n more words. */
+static int room(struct dp_words *w, size_t n)
+{
+    if (w->cap - w->count >= n) return DP_OK;
+    size_t cap = w->cap * 2 > w->count + n ? w->cap * 2 : w->count + n + 4096;
+    struct dp_word *v = realloc(w->word, cap * sizeof *v);
+    if (!v) return DP_NOMEM;
+    w->word = v;
+    w->cap = cap;
+    return DP_OK;
+}
+
 static int push(struct dp_words *w, const char *p, size_t n, uint32_t at)
 {
-    if (w->count == w->cap) {
-        size_t cap = w->cap ? w->cap * 2 : 4096;
-        struct dp_word *v = realloc(w->word, cap * sizeof *v);
-        if (!v) return DP_NOMEM;
-        w->word = v;
-        w->cap = cap;
-    }
+    if (room(w, 1) < 0) return DP_NOMEM;
     struct dp_word *d = &w->word[w->count++];
     unsigned any = 0, all = ~0u;
     uint32_t chars = 0;
@@ -150,16 +171,6 @@ static int push(struct dp_words *w, const char *p, size_t n, uint32_t at)
         (any & DP_UNI_ALPHA ? DP_WORD_ALPHA : 0u) | (all & DP_UNI_GOPHER ? DP_WORD_SYMBOL : 0u) |
             (all & DP_UNI_PUNCT ? DP_WORD_PUNCT : 0u) | (chars == 1 && all & DP_UNI_TERMINAL ? DP_WORD_TERMINAL : 0u)};
     return DP_OK;
-}
-
-static int push_plain(struct dp_words *w, const char *p, size_t n, uint32_t at)
-{
-    int rc = DP_OK;
-    if (w->count == w->cap) rc = push(w, p, n, at);
-    else {
-        w->word[w->count++] = (struct dp_word){at, (uint32_t)n, (uint32_t)n, DP_WORD_ALPHA};
-    }
-    return rc;
 }
 
 static int push_special(struct dp_words *w, const struct dp_word_special *s, const char *p, uint32_t at)
@@ -350,37 +361,195 @@ static int chunk(struct dp_words *w, const char *p, const char *e, uint32_t at)
     return rc;
 }
 
+/* --- chunks seen before ---
+ *
+ * Three chunks of ten have a digit or a sign, and affixes are slow to find; but they repeat. A direct-mapped table remembers the
+ * cuts of short ones. It holds what chunk() said, so that what is in it changes no result. */
+enum { SEEN = 4096, SEEN_BYTES_MAX = 32, SEEN_WORDS_MAX = 7 };
+struct dp_word_chunk {
+    uint64_t key[4]; /* the chunk, zeros behind */
+    uint8_t len, words, spare[2];
+    struct {
+        uint8_t at, len, chars, flags;
+    } word[SEEN_WORDS_MAX];
+};
+_Static_assert(sizeof(struct dp_word_chunk) == 64, "one line of cache");
+
+/* The first n <= 32 bytes at p; `end` is where the text ends. */
+static inline void load_key(const char *p, size_t n, const char *end, uint64_t key[4])
+{
+    memset(key, 0, 32);
+    if (end - p < SEEN_BYTES_MAX) {
+        memcpy(key, p, n);
+        return;
+    }
+    size_t i = 0;
+    for (; i < n / 8; i++) memcpy(&key[i], p + 8 * i, 8);
+    if (n % 8) {
+        memcpy(&key[i], p + 8 * i, 8);
+        key[i] &= ~UINT64_C(0) >> (64 - 8 * (n % 8));
+    }
+}
+
+static struct dp_word_chunk *seen_slot(struct dp_words *w, const uint64_t key[4], size_t n)
+{
+    uint64_t h = key[0] * UINT64_C(0x9e3779b97f4a7c15) + key[1] * UINT64_C(0xc2b2ae3d27d4eb4f) + key[2] * UINT64_C(0x165667b19e3779f9) +
+                 key[3] * UINT64_C(0x85ebca77c2b2ae63) + n;
+    h ^= h >> 29;
+    return &w->seen[h * UINT64_C(0xbf58476d1ce4e5b9) >> 52];
+}
+
+static void remember(struct dp_word_chunk *c, const uint64_t key[4], size_t n, const struct dp_word *word, size_t words, uint32_t at)
+{
+    if (words > SEEN_WORDS_MAX) return;
+    memcpy(c->key, key, sizeof c->key);
+    c->len = (uint8_t)n;
+    c->words = (uint8_t)words;
+    for (size_t i = 0; i < words; i++) {
+        c->word[i].at = (uint8_t)(word[i].at - at);
+        c->word[i].len = (uint8_t)word[i].len;
+        c->word[i].chars = (uint8_t)word[i].chars;
+        c->word[i].flags = (uint8_t)word[i].flags;
+    }
+}
+
+/* A chunk with anything but letters, or a special case; `at` is its place, `end` the end of the text. */
+static int any_chunk(struct dp_words *w, const char *p, size_t n, uint32_t at, const char *end)
+{
+    struct dp_word_chunk *slot = NULL;
+    uint64_t key[4];
+    if (n <= SEEN_BYTES_MAX) {
+        load_key(p, n, end, key);
+        slot = seen_slot(w, key, n);
+        if (slot->len == n && memcmp(slot->key, key, sizeof key) == 0) {
+            int rc = room(w, SEEN_WORDS_MAX);
+            struct dp_word *d = w->word + w->count;
+            for (size_t i = 0; rc == DP_OK && i < slot->words; i++)
+                d[i] = (struct dp_word){at + slot->word[i].at, slot->word[i].len, slot->word[i].chars, slot->word[i].flags};
+            w->count += rc == DP_OK ? slot->words : 0;
+            return rc;
+        }
+    }
+    size_t first = w->count;
+    int rc = chunk(w, p, p + n, at);
+    if (rc < 0) return rc;
+    if (w->count > first) w->word[first].flags |= DP_WORD_FIRST;
+    if (slot) remember(slot, key, n, w->word + first, w->count - first, at);
+    return DP_OK;
+}
+
+/* --- the text --- */
+
+void dp_word_masks_scalar(const char *p, size_t blocks, uint64_t *space, uint64_t *letter, uint64_t *lead)
+{
+    for (size_t i = 0; i < blocks; i++, p += 64) {
+        uint64_t s = 0, l = 0, x = 0;
+        for (unsigned k = 0; k < 64; k++) {
+            unsigned char c = (unsigned char)p[k];
+            s |= (uint64_t)(c - 9u < 5 || c - 0x1Cu < 5) << k;
+            l |= (uint64_t)((c | 32u) - 'a' < 26) << k;
+            x |= (uint64_t)(c == 0xC2 || c - 0xE1u < 3) << k;
+        }
+        space[i] = s;
+        letter[i] = l;
+        lead[i] = x;
+    }
+}
+
+void dp_word_masks(const char *p, size_t blocks, uint64_t *space, uint64_t *letter, uint64_t *lead)
+{
+#if defined(__x86_64__)
+    if (dp_cpu() >= DP_CPU_AVX2) {
+        dp_word_masks_avx2(p, blocks, space, letter, lead);
+        return;
+    }
+#endif
+    dp_word_masks_scalar(p, blocks, space, letter, lead);
+}
+
+/* Fills w->mask: white space (a bit past the end too) and letters, n / 64 + 1 words each, then what the kernel says of leads. */
+static int text_masks(struct dp_words *w, struct dp_span text)
+{
+    size_t n = text.len / 64 + 1;
+    if (w->mask_cap < n * 3) {
+        free(w->mask);
+        w->mask_cap = 0;
+        w->mask = malloc((n + n / 2) * 3 * sizeof *w->mask);
+        if (!w->mask) return DP_NOMEM;
+        w->mask_cap = (n + n / 2) * 3;
+    }
+    uint64_t *space = w->mask, *letter = space + n, *lead = letter + n;
+    char tail[64];
+    memset(tail, ' ', sizeof tail);
+    if (text.len % 64) memcpy(tail, text.ptr + (n - 1) * 64, text.len % 64);
+    dp_word_masks(text.ptr, n - 1, space, letter, lead);
+    dp_word_masks(tail, 1, space + n - 1, letter + n - 1, lead + n - 1);
+    for (size_t i = 0; i < n; i++) {
+        for (uint64_t m = lead[i]; m; m &= m - 1) {
+            size_t at = i * 64 + (size_t)__builtin_ctzll(m);
+            const char *p = text.ptr + at, *q = p;
+            if (!(dp_uni(dp_utf8_next(&q)) & DP_UNI_SPACE)) continue;
+            for (; p < q; p++, at++) space[at / 64] |= UINT64_C(1) << at % 64;
+        }
+    }
+    return DP_OK;
+}
+
+/* The first place from i on with its bit set; there is one. */
+static inline size_t next_set(const uint64_t *m, size_t i)
+{
+    uint64_t v = m[i / 64] >> i % 64;
+    if (v) return i + (size_t)__builtin_ctzll(v);
+    for (i = i / 64 + 1; !m[i]; i++) {}
+    return i * 64 + (size_t)__builtin_ctzll(m[i]);
+}
+/* The same for a bit that is clear, or n. */
+static inline size_t next_clear(const uint64_t *m, size_t i, size_t n)
+{
+    uint64_t v = ~m[i / 64] >> i % 64;
+    if (v) {
+        i += (size_t)__builtin_ctzll(v);
+        return i < n ? i : n;
+    }
+    for (i = i / 64 + 1; i * 64 < n && !~m[i]; i++) {}
+    if (i * 64 >= n) return n;
+    i = i * 64 + (size_t)__builtin_ctzll(~m[i]);
+    return i < n ? i : n;
+}
+
+/* May these letters be a special case? */
+static inline bool maybe_special(const char *p, size_t n, const char *end)
+{
+    if (n > letters_max) return false;
+    uint64_t v = 0;
+    if (end - p >= 8) {
+        memcpy(&v, p, 8);
+        v &= n >= 8 ? ~UINT64_C(0) : (UINT64_C(1) << 8 * n) - 1;
+    } else memcpy(&v, p, n < 8 ? n : 8);
+    unsigned k = letters_slot(v);
+    return letters[k / 64] >> k % 64 & 1;
+}
+
 int dp_words_split(struct dp_words *w, struct dp_span text, uint32_t base)
 {
     pthread_once(&once, tables_init);
-    const char *p = text.ptr, *e = text.ptr + text.len;
-    int rc = DP_OK;
-    while (p < e && rc == DP_OK) {
-        const char *s = p;
-        while (p < e && plain[(unsigned char)*p] && *p > '9') p++;
-        bool fast = true;
-        const char *q = p;
-        while (q < e) {
-            if ((unsigned char)*q <= ' ') {
-                if (dp_uni((unsigned char)*q) & DP_UNI_SPACE) break;
-                q++;
-            } else if ((unsigned char)*q < 128) {
-                q++;
-            } else {
-                const char *r = q;
-                if (dp_uni(dp_utf8_next(&r)) & DP_UNI_SPACE) break;
-                q = r;
-            }
-            fast = false;
+    if (!w->seen && !(w->seen = calloc(SEEN, sizeof *w->seen))) return DP_NOMEM;
+    int rc = text_masks(w, text);
+    const uint64_t *space = w->mask, *letter = space + text.len / 64 + 1;
+    const char *end = text.ptr + text.len;
+    for (size_t i = 0; rc == DP_OK && (i = next_clear(space, i, text.len)) < text.len;) {
+        size_t from = i;
+        i = next_set(space, i);
+        const char *p = text.ptr + from;
+        size_t n = i - from;
+        uint32_t at = base + (uint32_t)from;
+        if (next_clear(letter, from, i) < i || maybe_special(p, n, end)) {
+            rc = any_chunk(w, p, n, at, end);
+            continue;
         }
-        size_t n = (size_t)(q - s);
-        uint32_t at = base + (uint32_t)(s - text.ptr);
-        if (n) {
-            /* Letters alone have no affix: only digits can be followed by a unit. */
-            rc = fast && !special(s, n) ? push_plain(w, s, n, at) : chunk(w, s, q, at);
-        }
-        p = q;
-        if (p < e) p += dp_utf8_size((unsigned char)*p);
+        /* Letters alone have no affix: only digits can be followed by a unit. */
+        rc = room(w, 1);
+        if (rc == DP_OK) w->word[w->count++] = (struct dp_word){at, (uint32_t)n, (uint32_t)n, DP_WORD_ALPHA | DP_WORD_FIRST};
     }
     return rc;
 }
@@ -388,15 +557,42 @@ int dp_words_split(struct dp_words *w, struct dp_span text, uint32_t base)
 void dp_words_release(struct dp_words *w)
 {
     free(w->word);
+    free(w->mask);
+    free(w->seen);
     memset(w, 0, sizeof *w);
 }
 
-size_t dp_words_sentences(const struct dp_words *w, size_t from)
+/* --- shared by the stages of a worker --- */
+
+const struct dp_words *dp_row_words(struct dp_row_words *r, const struct dp_batch *b, uint32_t i)
 {
-    if (from >= w->count) return 0;
+    struct dp_span t = b->text[i];
+    if (r->of.ptr && r->of.ptr == t.ptr && r->of.len == t.len) return &r->words;
+    r->of = dp_span(NULL, 0);
+    r->words.count = 0;
+    if (dp_words_split(&r->words, t, 0) < 0) return NULL;
+    r->of = t;
+    return &r->words;
+}
+
+static void row_words_row(void *scratch)
+{
+    ((struct dp_row_words *)scratch)->of = dp_span(NULL, 0);
+}
+
+static void row_words_close(void *scratch)
+{
+    dp_words_release(&((struct dp_row_words *)scratch)->words);
+}
+
+const struct dp_stage_shared dp_row_words_shared = {sizeof(struct dp_row_words), row_words_row, row_words_close};
+
+size_t dp_words_sentences(const struct dp_words *w, size_t from, size_t to)
+{
+    if (from >= to) return 0;
     size_t n = 1;
     bool seen = false;
-    for (size_t i = from; i < w->count; i++) {
+    for (size_t i = from; i < to; i++) {
         unsigned f = w->word[i].flags;
         if (f & DP_WORD_TERMINAL) seen = true;
         else if (seen && !(f & DP_WORD_PUNCT)) {
