@@ -2,13 +2,19 @@
  *
  * Order and thresholds are GopherRepetitionFilter's; lengths are code points. Pieces are compared by 64-bit hashes. Duplicate
  * n-grams of 5 to 10 words are joined without a separator, so that "ab"+"c" equals "a"+"bc": the hash is a polynomial over bytes modulo
- * 2^61-1, h(xy) = h(x) B^|y| + h(y), and one pass per n extends every n-gram by one word. Time O(10 words). */
+ * 2^61-1, h(xy) = h(x) B^|y| + h(y), and one pass per n extends every n-gram by one word. Time O(10 words).
+ *
+ * Few texts come near a limit. So every n-gram rule is first bounded from above without a hash table: a word counts as the sum of
+ * random numbers for its bytes, an n-gram as the sum of its words, wherever its words end. Equal n-grams have equal sums; unequal ones
+ * that meet (anagrams, or two sums on one bit) only raise the bound. Where the bound keeps to the limit so does the value; else it is
+ * counted exactly. What a rule says is thus never the bound's doing. */
 #include "base/hash.h"
 #include "clean/lines.h"
 #include "clean/stages.h"
 #include "clean/utf8.h"
 #include "clean/words.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 
 enum { TOP = 3, DUP = 6 };
@@ -23,6 +29,12 @@ struct worker {
     struct dp_counts counts;
     uint64_t *hash; /* 3 a word: of the word, B^bytes, of the n-gram that starts there */
     size_t hash_cap;
+    size_t gram;    /* words of the n-grams in `hash`; 0 before the row's words are hashed */
+    uint64_t *sum;  /* of the bytes of all words before this one; words + 1 */
+    uint32_t *chars; /* the same in characters */
+    size_t sum_cap;
+    uint64_t *seen; /* bits, or counters of 32 bits */
+    size_t seen_cap;
 };
 
 #define ROW(opt, field, value, text) {.name = opt, .type = DP_OPT_REAL, .offset = offsetof(struct ctx, field), .preset = value, .min = 0, .max = 1, .help = text}
@@ -93,6 +105,126 @@ static int count_repeats(struct dp_counts *set, struct dp_span s, size_t run, st
     return DP_OK;
 }
 
+/* --- bounds --- */
+
+static uint64_t byte_value[256];
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void values_init(void)
+{
+    uint64_t state = 61;
+    for (int i = 1; i < 256; i++) byte_value[i] = dp_splitmix64(&state); /* 0 counts nothing: it fills words up to eight bytes */
+}
+
+static uint64_t word_value(const char *p, size_t n, const char *end)
+{
+    uint64_t sum = 0;
+    for (; n; p += 8) {
+        uint64_t v = 0;
+        size_t k = n < 8 ? n : 8;
+        if (end - p >= 8) {
+            memcpy(&v, p, 8);
+            v &= ~UINT64_C(0) >> (64 - 8 * k);
+        } else memcpy(&v, p, k);
+        sum += byte_value[v & 255] + byte_value[v >> 8 & 255] + byte_value[v >> 16 & 255] + byte_value[v >> 24 & 255] +
+               byte_value[v >> 32 & 255] + byte_value[v >> 40 & 255] + byte_value[v >> 48 & 255] + byte_value[v >> 56];
+        n -= k;
+    }
+    return sum;
+}
+
+static int sum_words(struct worker *w, struct dp_span text)
+{
+    size_t n = w->words->count;
+    if (n >= w->sum_cap) {
+        size_t cap = n + n / 2 + 64;
+        free(w->sum);
+        free(w->chars);
+        w->sum = malloc(cap * sizeof *w->sum);
+        w->chars = malloc(cap * sizeof *w->chars);
+        w->sum_cap = w->sum && w->chars ? cap : 0;
+        if (!w->sum_cap) return DP_NOMEM;
+    }
+    uint64_t sum = 0;
+    uint32_t chars = 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct dp_word *d = &w->words->word[i];
+        w->sum[i] = sum;
+        w->chars[i] = chars;
+        sum += word_value(text.ptr + d->at, d->len, text.ptr + text.len);
+        chars += d->chars;
+    }
+    w->sum[n] = sum;
+    w->chars[n] = chars;
+    return DP_OK;
+}
+
+/* Zeroed room for at least `each` bits a word; *shift takes a product's high bits to one of them. */
+static int seen_start(struct worker *w, size_t each, int *shift)
+{
+    size_t bits = 1 << 12;
+    for (*shift = 64 - 12; bits < w->words->count * each; bits *= 2) --*shift;
+    if (bits / 64 > w->seen_cap) {
+        free(w->seen);
+        w->seen = malloc(bits / 8);
+        w->seen_cap = w->seen ? bits / 64 : 0;
+        if (!w->seen) return DP_NOMEM;
+    }
+    memset(w->seen, 0, bits / 8);
+    return DP_OK;
+}
+
+#define MIX UINT64_C(0x9e3779b97f4a7c15)
+
+/* At least what top_gram says: a counter is at least the count of each n-gram that has it, when that is seen for the last time. */
+static int top_bound(struct worker *w, size_t n, size_t *out)
+{
+    size_t words = w->words->count, most = 0;
+    const uint64_t *sum = w->sum;
+    const uint32_t *chars = w->chars;
+    uint64_t h = 0;
+    int shift;
+    DP_TRY(seen_start(w, 128, &shift)); /* four counters a word */
+    uint32_t *count = (uint32_t *)(void *)w->seen;
+    /* h = sum of value(i + k) MIX^(n - k), rolled: what leaves has been multiplied n times. */
+    uint64_t out_factor = 1;
+    for (size_t k = 0; k < n; k++) out_factor *= MIX;
+    for (size_t i = 0; i < words; i++) {
+        h = (h + sum[i + 1] - sum[i]) * MIX;
+        if (i + 1 < n) continue;
+        size_t from = i + 1 - n, c = ++count[h >> (shift + 5)];
+        size_t v = c * (chars[i + 1] - chars[from] + n - 1);
+        if (v > most) most = v;
+        h -= (sum[from + 1] - sum[from]) * out_factor;
+    }
+    *out = most;
+    return DP_OK;
+}
+
+/* At least what dup_grams says: characters under all n-grams whose bit was set before. */
+static int dup_bound(struct worker *w, size_t n, size_t *out)
+{
+    size_t words = w->words->count, total = 0, covered = 0;
+    const uint64_t *sum = w->sum;
+    const uint32_t *chars = w->chars;
+    int shift;
+    DP_TRY(seen_start(w, 64, &shift));
+    uint64_t *seen = w->seen;
+    for (size_t i = 0; i + n <= words; i++) {
+        uint64_t h = (sum[i + n] - sum[i]) * MIX >> shift, bit = UINT64_C(1) << h % 64;
+        if (seen[h / 64] & bit) {
+            size_t from = i > covered ? i : covered;
+            covered = i + n;
+            total += chars[covered] - chars[from];
+        }
+        seen[h / 64] |= bit;
+    }
+    *out = total;
+    return DP_OK;
+}
+
+/* --- exact counts --- */
+
 static int hash_words(struct worker *w, struct dp_span text)
 {
     size_t n = w->words->count;
@@ -114,43 +246,44 @@ static int hash_words(struct worker *w, struct dp_span text)
         w->hash[3 * i + 1] = b;
         w->hash[3 * i + 2] = h;
     }
+    w->gram = 1;
     return DP_OK;
 }
 
 /* Characters of the most frequent n-gram (joined with a space) times its count; among equals the one seen first. */
 static int top_gram(struct worker *w, size_t n, size_t *out)
 {
-    size_t words = w->words->count, chars = 0;
+    size_t words = w->words->count;
     *out = 0;
     if (words < n) return DP_OK;
     int rc = dp_counts_start(&w->counts, words);
     if (rc < 0) return rc;
     uint32_t most = 0;
     for (int pass = 0; pass < 2; pass++) {
-        /* First the counts, then the first n-gram that reaches the largest. */
+        /* First the counts, then the first n-gram that has the largest. */
         for (size_t i = 0; i + n <= words; i++) {
             uint64_t h = n;
             for (size_t k = 0; k < n; k++) h = dp_mix64(h * 31 + w->hash[3 * (i + k)]);
-            uint32_t c = dp_counts_add(&w->counts, h);
             if (pass == 0) {
+                uint32_t c = dp_counts_add(&w->counts, h);
                 if (c > most) most = c;
-                continue;
+            } else if (dp_counts_get(&w->counts, h) == most) {
+                *out = (w->chars[i + n] - w->chars[i] + n - 1) * most;
+                return DP_OK;
             }
-            if (c != most + 1) continue;
-            for (size_t k = 0; k < n; k++) chars += w->words->word[i + k].chars;
-            *out = (chars + n - 1) * most;
-            return DP_OK;
         }
     }
     return DP_OK;
 }
 
-/* Extends the hash of every n-1-gram to n words. */
+/* Extends the hash of every n-gram to n words. */
 static void extend(struct worker *w, size_t n)
 {
-    for (size_t i = 0; i + n <= w->words->count; i++) {
-        uint64_t *h = &w->hash[3 * i], *last = &w->hash[3 * (i + n - 1)];
-        h[2] = add61(mul61(h[2], last[1]), last[0]);
+    for (; w->gram < n; w->gram++) {
+        for (size_t i = 0; i + w->gram < w->words->count; i++) {
+            uint64_t *h = &w->hash[3 * i], *last = &w->hash[3 * (i + w->gram)];
+            h[2] = add61(mul61(h[2], last[1]), last[0]);
+        }
     }
 }
 
@@ -158,6 +291,7 @@ static int dup_grams(struct worker *w, size_t n, size_t *out)
 {
     size_t words = w->words->count;
     *out = 0;
+    extend(w, n);
     int rc = dp_counts_start(&w->counts, words);
     if (rc < 0) return rc;
     for (size_t i = 0; i + n <= words;) {
@@ -165,7 +299,7 @@ static int dup_grams(struct worker *w, size_t n, size_t *out)
             i++;
             continue;
         }
-        for (size_t k = 0; k < n; k++) *out += w->words->word[i + k].chars;
+        *out += w->chars[i + n] - w->chars[i];
         i += n;
     }
     return DP_OK;
@@ -188,6 +322,7 @@ static int judge(const struct ctx *c, struct worker *w, struct dp_batch *b, uint
         dp_batch_drop(b, i, DP_DROP_EMPTY, 0, 1);
         return DP_OK;
     }
+    pthread_once(&once, values_init);
     struct repeats r;
     DP_TRY(count_repeats(&w->counts, dp_trim(text), 2, &r));
     RULE(DP_DROP_GOPHER_DUP_PARA, (double)r.dup / (double)r.count, c->dup_para_max);
@@ -196,17 +331,22 @@ static int judge(const struct ctx *c, struct worker *w, struct dp_batch *b, uint
     RULE(DP_DROP_GOPHER_DUP_LINE, (double)r.dup / (double)r.count, c->dup_line_max);
     RULE(DP_DROP_GOPHER_DUP_LINE_CHARS, (double)r.dup_chars / chars, c->dup_line_chars_max);
     if (!(w->words = dp_row_words(w->row, b, i))) return DP_NOMEM;
-    DP_TRY(hash_words(w, text));
+    DP_TRY(sum_words(w, text));
+    w->gram = 0;
     size_t n;
     for (unsigned k = 0; k < TOP; k++) {
         if (c->top_max[k] <= 0) continue;
+        DP_TRY(top_bound(w, k + 2, &n));
+        if ((double)n / chars <= c->top_max[k]) continue;
+        if (!w->gram) DP_TRY(hash_words(w, text));
         DP_TRY(top_gram(w, k + 2, &n));
         RULE((enum dp_drop)(DP_DROP_GOPHER_TOP_2 + k), (double)n / chars, c->top_max[k]);
     }
-    for (size_t k = 2; k < 5; k++) extend(w, k);
     for (unsigned k = 0; k < DUP; k++) {
-        extend(w, k + 5);
         if (c->dup_max[k] <= 0) continue;
+        DP_TRY(dup_bound(w, k + 5, &n));
+        if ((double)n / chars <= c->dup_max[k]) continue;
+        if (!w->gram) DP_TRY(hash_words(w, text));
         DP_TRY(dup_grams(w, k + 5, &n));
         RULE((enum dp_drop)(DP_DROP_GOPHER_DUP_5 + k), (double)n / chars, c->dup_max[k]);
     }
@@ -226,12 +366,15 @@ static void worker_close(const void *ctx, void *worker)
     (void)ctx;
     dp_counts_release(&w->counts);
     free(w->hash);
+    free(w->sum);
+    free(w->chars);
+    free(w->seen);
 }
 
 const struct dp_stage_type dp_stage_gopher_repetition = {
     .name = "gopher_repetition",
     .summary = "Gopher's repetition rules: lines, paragraphs, n-grams",
-    .version = 1,
+    .version = 2,
     .needs = DP_COL_TEXT,
     .opts = opts,
     .ctx_size = sizeof(struct ctx),

@@ -75,13 +75,24 @@ int dp_counts_start(struct dp_counts *c, size_t keys)
     return DP_OK;
 }
 
-uint32_t dp_counts_add(struct dp_counts *c, uint64_t key)
+static struct dp_count *slot_of(const struct dp_counts *c, uint64_t key)
 {
     size_t at = dp_mix64(key) & (c->used - 1);
     while (c->slot[at].gen == c->gen && c->slot[at].key != key) at = (at + 1) & (c->used - 1);
-    struct dp_count *s = &c->slot[at];
+    return &c->slot[at];
+}
+
+uint32_t dp_counts_add(struct dp_counts *c, uint64_t key)
+{
+    struct dp_count *s = slot_of(c, key);
     if (s->gen != c->gen) *s = (struct dp_count){key, c->gen, 0};
     return ++s->n;
+}
+
+uint32_t dp_counts_get(const struct dp_counts *c, uint64_t key)
+{
+    const struct dp_count *s = slot_of(c, key);
+    return s->gen == c->gen ? s->n : 0;
 }
 
 void dp_counts_release(struct dp_counts *c)

@@ -29,6 +29,8 @@ struct dp_counts {
 int dp_counts_start(struct dp_counts *c, size_t keys);
 /* The count of key after adding one. */
 uint32_t dp_counts_add(struct dp_counts *c, uint64_t key);
+/* The count of key. */
+uint32_t dp_counts_get(const struct dp_counts *c, uint64_t key);
 void dp_counts_release(struct dp_counts *c);
 
 /* Is `lang` ("en") one of the comma-separated `list`? A NULL or empty list has every language. */

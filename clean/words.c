@@ -17,14 +17,16 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum { SPECIAL_BYTES_MAX = 31, SLOTS = 4096 };
+enum { SPECIAL_BYTES_MAX = 31, SLOTS = 4096, AFTER_BYTES_MAX = 12 };
 
 static uint16_t slots[SLOTS]; /* index + 1 into dp_word_special */
 static uint64_t first_len[256]; /* for every first byte, the lengths that occur */
 static uint8_t plain[256];    /* ASCII letters and digits */
-static uint8_t after_len[DP_WORD_AFTER_DIGIT];
-static uint64_t letters[1 << 10]; /* a filter of the special cases that are letters alone, by their first eight bytes */
-static size_t letters_max;        /* the longest of them */
+static int after_count[AFTER_BYTES_MAX + 2]; /* units of so many bytes or more: they stand first */
+static uint64_t filter[1 << 10]; /* of the special cases, by their first eight bytes */
+static uint8_t suffix_one[128];  /* what goes off behind letters, whatever they are */
+static uint8_t flags_one[128];   /* enum dp_word_flag of an ASCII character as a word */
+static uint64_t key_mask[33][4]; /* the first n bytes of 32 */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static unsigned slot_of(const char *p, size_t n)
@@ -39,9 +41,16 @@ static bool digit(char c)
     return c >= '0' && c <= '9';
 }
 
-static inline unsigned letters_slot(uint64_t first_eight)
+static inline unsigned filter_slot(uint64_t first_eight)
 {
     return (unsigned)(first_eight * UINT64_C(0x9e3779b97f4a7c15) >> 48);
+}
+
+/* Flags of a word whose characters have `any` and `all` of these. */
+static unsigned flags_of(unsigned any, unsigned all, uint32_t chars)
+{
+    return (any & DP_UNI_ALPHA ? DP_WORD_ALPHA : 0u) | (all & DP_UNI_GOPHER ? DP_WORD_SYMBOL : 0u) |
+           (all & DP_UNI_PUNCT ? DP_WORD_PUNCT : 0u) | (chars == 1 && all & DP_UNI_TERMINAL ? DP_WORD_TERMINAL : 0u);
 }
 
 static void tables_init(void)
@@ -53,15 +62,20 @@ static void tables_init(void)
         while (slots[at]) at = (at + 1) & (SLOTS - 1);
         slots[at] = (uint16_t)(i + 1);
         first_len[(unsigned char)s->text[0]] |= UINT64_C(1) << s->len;
-        size_t k = 0;
         uint64_t v = 0;
-        while (k < s->len && (unsigned char)s->text[k] < 128 && plain[(unsigned char)s->text[k]] && !digit(s->text[k])) k++;
-        if (k < s->len) continue;
-        memcpy(&v, s->text, k < 8 ? k : 8);
-        letters[letters_slot(v) / 64] |= UINT64_C(1) << letters_slot(v) % 64;
-        if (k > letters_max) letters_max = k;
+        memcpy(&v, s->text, s->len < 8 ? s->len : 8);
+        filter[filter_slot(v) / 64] |= UINT64_C(1) << filter_slot(v) % 64;
     }
-    for (int i = 0; i < DP_WORD_AFTER_DIGIT; i++) after_len[i] = (uint8_t)strlen(dp_word_after_digit[i]);
+    for (int i = 0; i < DP_WORD_AFTER_DIGIT; i++) {
+        size_t n = strlen(dp_word_after_digit[i]);
+        DP_ASSERT(n <= AFTER_BYTES_MAX && (i == 0 || n <= strlen(dp_word_after_digit[i - 1])));
+        for (; n; n--) after_count[n]++;
+    }
+    for (uint32_t c = 0; c < 128; c++) {
+        suffix_one[c] = dp_uni(c) & DP_UNI_SUFFIX && !plain[c] && c != '.' && c != '+' && c != '$';
+        flags_one[c] = (uint8_t)flags_of(dp_uni(c), dp_uni(c), 1);
+    }
+    for (size_t n = 0; n <= 32; n++) memset(key_mask[n], 0xFF, n);
 }
 
 static const struct dp_word_special *special(const char *p, size_t n)
@@ -98,12 +112,14 @@ static size_t find_prefix(const char *p, const char *e)
     return dp_uni(c) & DP_UNI_PREFIX ? (size_t)(q - p) : 0;
 }
 
+/* Bytes of the longest unit that ends [p, e) and stands behind a digit, or 0. */
 static size_t suffix_after_digit(const char *p, const char *e)
 {
-    for (int i = 0; i < DP_WORD_AFTER_DIGIT; i++) {
-        size_t n = after_len[i];
-        if (dp_word_after_digit[i][n - 1] != e[-1] || (size_t)(e - p) <= n || !digit(e[-(ptrdiff_t)n - 1])) continue;
-        if (memcmp(e - n, dp_word_after_digit[i], n) == 0) return n;
+    size_t n = (size_t)(e - p) - 1;
+    for (n = n < AFTER_BYTES_MAX ? n : AFTER_BYTES_MAX; n; n--) {
+        if (!digit(e[-(ptrdiff_t)n - 1])) continue;
+        for (int i = after_count[n + 1]; i < after_count[n]; i++)
+            if (dp_word_after_digit[i][n - 1] == e[-1] && memcmp(e - n, dp_word_after_digit[i], n) == 0) return n;
     }
     return 0;
 }
@@ -134,13 +150,10 @@ static size_t find_suffix(const char *p, const char *e)
         return 0;
     }
     if (c == '+') return q > p && digit(q[-1]) ? 1 : 0;
-    size_t n = 0;
-    if ((f & (DP_UNI_ALPHA | DP_UNI_SUFFIX)) || c == '%' || c == 0xB2 || c == 0xB3) {
-        /* A unit is at most four letters from its digit; don't look when no digit is near. */
-        for (int k = 1; k <= 12 && e - k > p && !n; k++)
-            if (digit(e[-k - 1])) n = suffix_after_digit(p, e);
+    if (((f & (DP_UNI_ALPHA | DP_UNI_SUFFIX)) || c == '%' || c == 0xB2 || c == 0xB3) && q > p) {
+        size_t n = suffix_after_digit(p, e);
+        if (n) return n;
     }
-    if (n) return n;
     return f & DP_UNI_SUFFIX ? one : 0;
 }
 
@@ -167,9 +180,7 @@ static int push(struct dp_words *w, const char *p, size_t n, uint32_t at)
         any |= f;
         all &= f;
     }
-    *d = (struct dp_word){at, (uint32_t)n, chars,
-        (any & DP_UNI_ALPHA ? DP_WORD_ALPHA : 0u) | (all & DP_UNI_GOPHER ? DP_WORD_SYMBOL : 0u) |
-            (all & DP_UNI_PUNCT ? DP_WORD_PUNCT : 0u) | (chars == 1 && all & DP_UNI_TERMINAL ? DP_WORD_TERMINAL : 0u)};
+    *d = (struct dp_word){at, (uint32_t)n, chars, flags_of(any, all, chars)};
     return DP_OK;
 }
 
@@ -378,17 +389,13 @@ _Static_assert(sizeof(struct dp_word_chunk) == 64, "one line of cache");
 /* The first n <= 32 bytes at p; `end` is where the text ends. */
 static inline void load_key(const char *p, size_t n, const char *end, uint64_t key[4])
 {
-    memset(key, 0, 32);
     if (end - p < SEEN_BYTES_MAX) {
+        memset(key, 0, 32);
         memcpy(key, p, n);
         return;
     }
-    size_t i = 0;
-    for (; i < n / 8; i++) memcpy(&key[i], p + 8 * i, 8);
-    if (n % 8) {
-        memcpy(&key[i], p + 8 * i, 8);
-        key[i] &= ~UINT64_C(0) >> (64 - 8 * (n % 8));
-    }
+    memcpy(key, p, 32);
+    for (int i = 0; i < 4; i++) key[i] &= key_mask[n][i];
 }
 
 static struct dp_word_chunk *seen_slot(struct dp_words *w, const uint64_t key[4], size_t n)
@@ -517,17 +524,23 @@ static inline size_t next_clear(const uint64_t *m, size_t i, size_t n)
     return i < n ? i : n;
 }
 
-/* May these letters be a special case? */
+/* May these bytes be a special case? */
 static inline bool maybe_special(const char *p, size_t n, const char *end)
 {
-    if (n > letters_max) return false;
     uint64_t v = 0;
     if (end - p >= 8) {
         memcpy(&v, p, 8);
-        v &= n >= 8 ? ~UINT64_C(0) : (UINT64_C(1) << 8 * n) - 1;
-    } else memcpy(&v, p, n < 8 ? n : 8);
-    unsigned k = letters_slot(v);
-    return letters[k / 64] >> k % 64 & 1;
+        if (n < 8) v &= (UINT64_C(1) << 8 * n) - 1;
+    } else memcpy(&v, p, n);
+    unsigned k = filter_slot(v);
+    return filter[k / 64] >> k % 64 & 1;
+}
+
+/* Does the character behind n letters at p go off as a suffix, and nothing else? Then these are two words. */
+static inline bool letters_and_one(const char *p, size_t n)
+{
+    unsigned char c = (unsigned char)p[n];
+    return c < 128 && (suffix_one[c] || (c == '.' && dp_uni((unsigned char)p[n - 1]) & DP_UNI_W_BEFORE_DOT));
 }
 
 int dp_words_split(struct dp_words *w, struct dp_span text, uint32_t base)
@@ -538,18 +551,22 @@ int dp_words_split(struct dp_words *w, struct dp_span text, uint32_t base)
     const uint64_t *space = w->mask, *letter = space + text.len / 64 + 1;
     const char *end = text.ptr + text.len;
     for (size_t i = 0; rc == DP_OK && (i = next_clear(space, i, text.len)) < text.len;) {
-        size_t from = i;
+        size_t from = i, n = next_clear(letter, from, text.len) - from;
         i = next_set(space, i);
         const char *p = text.ptr + from;
-        size_t n = i - from;
         uint32_t at = base + (uint32_t)from;
-        if (next_clear(letter, from, i) < i || maybe_special(p, n, end)) {
-            rc = any_chunk(w, p, n, at, end);
+        bool one = from + n + 1 == i && n;
+        if ((from + n < i && !(one && letters_and_one(p, n) && !maybe_special(p, n + 1, end))) || maybe_special(p, n, end)) {
+            rc = any_chunk(w, p, i - from, at, end);
             continue;
         }
         /* Letters alone have no affix: only digits can be followed by a unit. */
-        rc = room(w, 1);
-        if (rc == DP_OK) w->word[w->count++] = (struct dp_word){at, (uint32_t)n, (uint32_t)n, DP_WORD_ALPHA | DP_WORD_FIRST};
+        rc = room(w, 2);
+        if (rc < 0) break;
+        struct dp_word *d = w->word + w->count;
+        d[0] = (struct dp_word){at, (uint32_t)n, (uint32_t)n, DP_WORD_ALPHA | DP_WORD_FIRST};
+        if (one) d[1] = (struct dp_word){at + (uint32_t)n, 1, 1, flags_one[(unsigned char)p[n]]};
+        w->count += 1 + one;
     }
     return rc;
 }
