@@ -4,10 +4,10 @@
  * n-grams of 5 to 10 words are joined without a separator, so that "ab"+"c" equals "a"+"bc": the hash is a polynomial over bytes modulo
  * 2^61-1, h(xy) = h(x) B^|y| + h(y), and one pass per n extends every n-gram by one word. Time O(10 words).
  *
- * Few texts come near a limit. So every n-gram rule is first bounded from above without a hash table: a word counts as the sum of
- * random numbers for its bytes, an n-gram as the sum of its words, wherever its words end. Equal n-grams have equal sums; unequal ones
- * that meet (anagrams, or two sums on one bit) only raise the bound. Where the bound keeps to the limit so does the value; else it is
- * counted exactly. What a rule says is thus never the bound's doing. */
+ * Few texts come near a limit. So every n-gram rule is first bounded from above, with a cheaper polynomial (B = 251 modulo 2^64, eight
+ * bytes at once) and without a hash table: an n-gram is a difference of sums over the text, one multiplication, and sets three bits of
+ * one word. Equal n-grams always meet; unequal ones that do only raise the bound. Where the bound keeps to the limit so does the
+ * value; else it is counted exactly. What a rule says is thus never the bound's doing. */
 #include "base/hash.h"
 #include "clean/lines.h"
 #include "clean/stages.h"
@@ -30,9 +30,13 @@ struct worker {
     uint64_t *hash; /* 3 a word: of the word, B^bytes, of the n-gram that starts there */
     size_t hash_cap;
     size_t gram;    /* words of the n-grams in `hash`; 0 before the row's words are hashed */
-    uint64_t *sum;  /* of the bytes of all words before this one; words + 1 */
-    uint32_t *chars; /* the same in characters */
-    size_t sum_cap;
+    struct sums {
+        uint64_t before; /* of all words before this one */
+        uint64_t back;   /* B^-bytes before, times MIX: takes a difference of sums to where the text starts */
+        uint64_t value;  /* of the word alone */
+        size_t chars;    /* before */
+    } *sums;             /* words + 1 */
+    size_t sums_cap;
     uint64_t *seen; /* bits, or counters of 32 bits */
     size_t seen_cap;
 };
@@ -107,63 +111,83 @@ static int count_repeats(struct dp_counts *set, struct dp_span s, size_t run, st
 
 /* --- bounds --- */
 
-static uint64_t byte_value[256];
+enum { B = 251, POWERS = 64 };
+#define MIX UINT64_C(0x9e3779b97f4a7c15)
+static uint64_t power[POWERS], inverse[POWERS]; /* B^k and B^-k modulo 2^64 */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void values_init(void)
+static void powers_init(void)
 {
-    uint64_t state = 61;
-    for (int i = 1; i < 256; i++) byte_value[i] = dp_splitmix64(&state); /* 0 counts nothing: it fills words up to eight bytes */
+    uint64_t inv = B; /* Newton: three bits are right, then twice as many each time */
+    for (int k = 0; k < 5; k++) inv *= 2 - B * inv;
+    power[0] = inverse[0] = 1;
+    for (int k = 1; k < POWERS; k++) {
+        power[k] = power[k - 1] * B;
+        inverse[k] = inverse[k - 1] * inv;
+    }
 }
 
-static uint64_t word_value(const char *p, size_t n, const char *end)
+/* Sum of byte k times B^k over eight bytes: neighbours are joined, then pairs, then fours; 251 keeps every join within its lane. */
+static uint64_t eight(uint64_t v)
 {
-    uint64_t sum = 0;
-    for (; n; p += 8) {
-        uint64_t v = 0;
-        size_t k = n < 8 ? n : 8;
-        if (end - p >= 8) {
-            memcpy(&v, p, 8);
-            v &= ~UINT64_C(0) >> (64 - 8 * k);
-        } else memcpy(&v, p, k);
-        sum += byte_value[v & 255] + byte_value[v >> 8 & 255] + byte_value[v >> 16 & 255] + byte_value[v >> 24 & 255] +
-               byte_value[v >> 32 & 255] + byte_value[v >> 40 & 255] + byte_value[v >> 48 & 255] + byte_value[v >> 56];
-        n -= k;
+    v = (v & UINT64_C(0x00FF00FF00FF00FF)) + (v >> 8 & UINT64_C(0x00FF00FF00FF00FF)) * B;
+    v = (v & UINT64_C(0x0000FFFF0000FFFF)) + (v >> 16 & UINT64_C(0x0000FFFF0000FFFF)) * (B * B);
+    return (v & UINT64_C(0xFFFFFFFF)) + (v >> 32) * (UINT64_C(1) * B * B * B * B);
+}
+
+/* The sum for a word, and in *up and *down the powers of its length. */
+static uint64_t word_value(const char *p, size_t n, const char *end, uint64_t *up, uint64_t *down)
+{
+    uint64_t sum = 0, at = 1;
+    *up = *down = 1;
+    for (; n > 8; n -= 8, p += 8) {
+        uint64_t v;
+        memcpy(&v, p, 8);
+        sum += eight(v) * at;
+        at *= power[8];
+        *down *= inverse[8];
     }
-    return sum;
+    uint64_t v = 0;
+    if (end - p >= 8) {
+        memcpy(&v, p, 8);
+        v &= ~UINT64_C(0) >> (64 - 8 * n);
+    } else memcpy(&v, p, n);
+    *up = at * power[n];
+    *down *= inverse[n];
+    return sum + eight(v) * at;
 }
 
 static int sum_words(struct worker *w, struct dp_span text)
 {
     size_t n = w->words->count;
-    if (n >= w->sum_cap) {
+    if (n >= w->sums_cap) {
         size_t cap = n + n / 2 + 64;
-        free(w->sum);
-        free(w->chars);
-        w->sum = malloc(cap * sizeof *w->sum);
-        w->chars = malloc(cap * sizeof *w->chars);
-        w->sum_cap = w->sum && w->chars ? cap : 0;
-        if (!w->sum_cap) return DP_NOMEM;
+        free(w->sums);
+        w->sums = malloc(cap * sizeof *w->sums);
+        w->sums_cap = w->sums ? cap : 0;
+        if (!w->sums) return DP_NOMEM;
     }
-    uint64_t sum = 0;
-    uint32_t chars = 0;
+    struct sums s = {0, MIX, 0, 0};
+    uint64_t factor = 1, up, down;
     for (size_t i = 0; i < n; i++) {
         const struct dp_word *d = &w->words->word[i];
-        w->sum[i] = sum;
-        w->chars[i] = chars;
-        sum += word_value(text.ptr + d->at, d->len, text.ptr + text.len);
-        chars += d->chars;
+        s.value = word_value(text.ptr + d->at, d->len, text.ptr + text.len, &up, &down);
+        w->sums[i] = s;
+        s.before += s.value * factor;
+        s.back *= down;
+        s.chars += d->chars;
+        factor *= up;
     }
-    w->sum[n] = sum;
-    w->chars[n] = chars;
+    s.value = 0;
+    w->sums[n] = s;
     return DP_OK;
 }
 
 /* Zeroed room for at least `each` bits a word; *shift takes a product's high bits to one of them. */
 static int seen_start(struct worker *w, size_t each, int *shift)
 {
-    size_t bits = 1 << 12;
-    for (*shift = 64 - 12; bits < w->words->count * each; bits *= 2) --*shift;
+    size_t bits = 1 << 14;
+    for (*shift = 64 - 14; bits < w->words->count * each; bits *= 2) --*shift;
     if (bits / 64 > w->seen_cap) {
         free(w->seen);
         w->seen = malloc(bits / 8);
@@ -174,14 +198,11 @@ static int seen_start(struct worker *w, size_t each, int *shift)
     return DP_OK;
 }
 
-#define MIX UINT64_C(0x9e3779b97f4a7c15)
-
 /* At least what top_gram says: a counter is at least the count of each n-gram that has it, when that is seen for the last time. */
 static int top_bound(struct worker *w, size_t n, size_t *out)
 {
     size_t words = w->words->count, most = 0;
-    const uint64_t *sum = w->sum;
-    const uint32_t *chars = w->chars;
+    const struct sums *s = w->sums;
     uint64_t h = 0;
     int shift;
     DP_TRY(seen_start(w, 128, &shift)); /* four counters a word */
@@ -190,12 +211,12 @@ static int top_bound(struct worker *w, size_t n, size_t *out)
     uint64_t out_factor = 1;
     for (size_t k = 0; k < n; k++) out_factor *= MIX;
     for (size_t i = 0; i < words; i++) {
-        h = (h + sum[i + 1] - sum[i]) * MIX;
+        h = (h + s[i].value) * MIX;
         if (i + 1 < n) continue;
         size_t from = i + 1 - n, c = ++count[h >> (shift + 5)];
-        size_t v = c * (chars[i + 1] - chars[from] + n - 1);
+        size_t v = c * (s[i + 1].chars - s[from].chars + n - 1);
         if (v > most) most = v;
-        h -= (sum[from + 1] - sum[from]) * out_factor;
+        h -= s[from].value * out_factor;
     }
     *out = most;
     return DP_OK;
@@ -205,19 +226,19 @@ static int top_bound(struct worker *w, size_t n, size_t *out)
 static int dup_bound(struct worker *w, size_t n, size_t *out)
 {
     size_t words = w->words->count, total = 0, covered = 0;
-    const uint64_t *sum = w->sum;
-    const uint32_t *chars = w->chars;
+    const struct sums *s = w->sums;
     int shift;
     DP_TRY(seen_start(w, 64, &shift));
     uint64_t *seen = w->seen;
     for (size_t i = 0; i + n <= words; i++) {
-        uint64_t h = (sum[i + n] - sum[i]) * MIX >> shift, bit = UINT64_C(1) << h % 64;
-        if (seen[h / 64] & bit) {
+        uint64_t h = (s[i + n].before - s[i].before) * s[i].back, *to = &seen[h >> (shift + 6)];
+        uint64_t bits = UINT64_C(1) << (h & 63) | UINT64_C(1) << (h >> 6 & 63) | UINT64_C(1) << (h >> 12 & 63);
+        if ((*to & bits) == bits) {
             size_t from = i > covered ? i : covered;
             covered = i + n;
-            total += chars[covered] - chars[from];
+            total += s[covered].chars - s[from].chars;
         }
-        seen[h / 64] |= bit;
+        *to |= bits;
     }
     *out = total;
     return DP_OK;
@@ -268,7 +289,7 @@ static int top_gram(struct worker *w, size_t n, size_t *out)
                 uint32_t c = dp_counts_add(&w->counts, h);
                 if (c > most) most = c;
             } else if (dp_counts_get(&w->counts, h) == most) {
-                *out = (w->chars[i + n] - w->chars[i] + n - 1) * most;
+                *out = (w->sums[i + n].chars - w->sums[i].chars + n - 1) * most;
                 return DP_OK;
             }
         }
@@ -299,7 +320,7 @@ static int dup_grams(struct worker *w, size_t n, size_t *out)
             i++;
             continue;
         }
-        *out += w->chars[i + n] - w->chars[i];
+        *out += w->sums[i + n].chars - w->sums[i].chars;
         i += n;
     }
     return DP_OK;
@@ -322,7 +343,7 @@ static int judge(const struct ctx *c, struct worker *w, struct dp_batch *b, uint
         dp_batch_drop(b, i, DP_DROP_EMPTY, 0, 1);
         return DP_OK;
     }
-    pthread_once(&once, values_init);
+    pthread_once(&once, powers_init);
     struct repeats r;
     DP_TRY(count_repeats(&w->counts, dp_trim(text), 2, &r));
     RULE(DP_DROP_GOPHER_DUP_PARA, (double)r.dup / (double)r.count, c->dup_para_max);
@@ -366,8 +387,7 @@ static void worker_close(const void *ctx, void *worker)
     (void)ctx;
     dp_counts_release(&w->counts);
     free(w->hash);
-    free(w->sum);
-    free(w->chars);
+    free(w->sums);
     free(w->seen);
 }
 
