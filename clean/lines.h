@@ -16,6 +16,9 @@ struct dp_span dp_trim(struct dp_span s);
 struct dp_span dp_trim_left(struct dp_span s);
 struct dp_span dp_trim_right(struct dp_span s);
 
+/* How often a byte stands in s. */
+size_t dp_byte_count(struct dp_span s, char what);
+
 /* Counts per 64-bit key: open addressing, emptied in constant time by a generation number. */
 struct dp_counts {
     struct dp_count {
