@@ -138,7 +138,7 @@ static int row(const void *ctx, void *worker, struct dp_batch *b, uint32_t i, st
 const struct dp_stage_type dp_stage_gopher_quality = {
     .name = "gopher_quality",
     .summary = "Gopher's quality rules: length, symbols, letters, stop words",
-    .version = 1,
+    .version = 2,
     .needs = DP_COL_TEXT,
     .opts = opts,
     .ctx_size = sizeof(struct ctx),

@@ -5,9 +5,11 @@
 
 #include <stdio.h>
 
-/* The order is the road's: language before the rules that depend on it, C4 last because it rewrites the text. */
+/* The order is the road's: language before the rules that depend on it, C4 behind those that judge the text as it was, FineWeb's rules
+ * on what C4 left of it. */
 static const struct dp_stage_type *const stages[] = {
-    &dp_stage_extract, &dp_stage_normalise, &dp_stage_language, &dp_stage_gopher_repetition, &dp_stage_gopher_quality, &dp_stage_c4, &dp_stage_signature,
+    &dp_stage_extract, &dp_stage_normalise, &dp_stage_language, &dp_stage_gopher_repetition, &dp_stage_gopher_quality, &dp_stage_c4,
+    &dp_stage_fineweb, &dp_stage_signature,
 };
 enum { STAGES = sizeof stages / sizeof *stages };
 
@@ -31,7 +33,7 @@ static void add(struct dp_options *o, const char *name, const char *summary, con
 int dp_options_init(struct dp_options *o, struct dp_err *e)
 {
     static const char *const clean_names[STAGES] = {"clean.extract", "clean.normalise", "clean.language", "clean.gopher_repetition",
-                                                    "clean.gopher_quality", "clean.c4", "dedup.signature"};
+                                                    "clean.gopher_quality", "clean.c4", "clean.fineweb", "dedup.signature"};
     memset(o, 0, sizeof *o);
     DP_TRY(dp_pipeline_init(&o->clean, stages, STAGES, DP_COL_ID | DP_COL_BYTES, e));
     add(o, "ingest", "reading sources; limits against bombs", dp_ingest_opts, &o->ingest);
