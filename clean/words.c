@@ -5,8 +5,7 @@
  * the alternations of some hundred symbols cost more than all the rest of the pipeline. Chunks of ASCII letters and digits, nine out
  * of ten, need one look at a special-case table and nothing else.
  *
- * Known differences: special cases inside a longer chunk that neither prefixes nor suffixes lay bare (spaCy re-merges emoticons there);
- * url_match is reduced to host names of ASCII or other letters with a last label of two letters or more, and to dotted quads. */
+ * Known differences: url_match is reduced to host names of ASCII or other letters with a last label of two letters or more, and to dotted quads. */
 #include "clean/words.h"
 
 #include "base/cpu.h"
@@ -23,6 +22,7 @@ static uint16_t slots[SLOTS]; /* index + 1 into dp_word_special */
 static uint64_t first_len[256]; /* for every first byte, the lengths that occur */
 static uint8_t plain[256];    /* ASCII letters and digits */
 static int after_count[AFTER_BYTES_MAX + 2]; /* units of so many bytes or more: they stand first */
+static uint8_t unit_end[256]; /* their last bytes */
 static uint64_t filter[1 << 10]; /* of the special cases, by their first eight bytes */
 static uint8_t suffix_one[128];  /* what goes off behind letters, whatever they are */
 static uint8_t flags_one[128];   /* enum dp_word_flag of an ASCII character as a word */
@@ -69,6 +69,7 @@ static void tables_init(void)
     for (int i = 0; i < DP_WORD_AFTER_DIGIT; i++) {
         size_t n = strlen(dp_word_after_digit[i]);
         DP_ASSERT(n <= AFTER_BYTES_MAX && (i == 0 || n <= strlen(dp_word_after_digit[i - 1])));
+        unit_end[(unsigned char)dp_word_after_digit[i][n - 1]] = 1;
         for (; n; n--) after_count[n]++;
     }
     for (uint32_t c = 0; c < 128; c++) {
@@ -86,6 +87,12 @@ static const struct dp_word_special *special(const char *p, size_t n)
         if (s->len == n && memcmp(s->text, p, n) == 0) return s;
     }
     return NULL;
+}
+
+/* Is c one of these ASCII characters? */
+static bool among(uint32_t c, const char *set)
+{
+    return c && c < 128 && strchr(set, (int)c);
 }
 
 /* Flags of the character before p, 0 at `from`. */
@@ -138,11 +145,11 @@ static size_t find_suffix(const char *p, const char *e)
         if (b & DP_UNI_W_BEFORE_DOT) return 1;
         const char *r = q;
         if (!(b & DP_UNI_W_CAP)) {
-            if (r > p && strchr("FfCcKk", r[-1]) && r - p >= 3 && memcmp(r - 3, "\xC2\xB0", 2) == 0) return 1;
+            if (r > p && among((unsigned char)r[-1], "FfCcKk") && r - p >= 3 && memcmp(r - 3, "\xC2\xB0", 2) == 0) return 1;
             return 0;
         }
         dp_utf8_prev(&r);
-        return before(p, r) & DP_UNI_W_CAP ? 1 : r - p >= 2 && memcmp(r - 2, "\xC2\xB0", 2) == 0 && strchr("FfCcKk", *r) ? 1 : 0;
+        return before(p, r) & DP_UNI_W_CAP ? 1 : r - p >= 2 && memcmp(r - 2, "\xC2\xB0", 2) == 0 && among((unsigned char)*r, "FfCcKk") ? 1 : 0;
     }
     if (c == 's' || c == 'S') {
         if (q > p && q[-1] == '\'') return 2;
@@ -150,7 +157,8 @@ static size_t find_suffix(const char *p, const char *e)
         return 0;
     }
     if (c == '+') return q > p && digit(q[-1]) ? 1 : 0;
-    if (((f & (DP_UNI_ALPHA | DP_UNI_SUFFIX)) || c == '%' || c == 0xB2 || c == 0xB3) && q > p) {
+    if (c == 0x2026 && q - p >= 3 && memcmp(q - 3, q, 3) == 0) return 6; /* two of them are a sign of their own */
+    if (unit_end[(unsigned char)e[-1]] && q > p) {
         size_t n = suffix_after_digit(p, e);
         if (n) return n;
     }
@@ -210,57 +218,60 @@ static bool quad(const char *p, const char *e, const char **end)
            !(v[0] == 192 && v[1] == 168) && !(v[0] == 172 && v[1] >= 16 && v[1] <= 31) && v[3] > 0 && v[3] < 255;
 }
 
-/* A host with at least one dot: labels of letters, digits, - and _ inside; last label lower case, two characters or more. */
+/* A host with at least one dot: labels of letters, digits, - and _ inside, 64 characters at most; last label lower case, two or more. */
 static bool host(const char *p, const char *e, const char **end)
 {
     const char *label = p, *good = NULL;
     bool dotted = false, lower = true;
+    size_t chars = 0;
     for (const char *q = p;;) {
         const char *at = q;
         uint32_t c = q < e ? dp_utf8_next(&q) : 0;
         unsigned f = c ? dp_uni(c) : 0;
         bool inside = c && (c >= 0xA1 ? c <= 0xFFFF || (f & DP_UNI_W_LOWER) : c < 128 && (plain[c] || c == '-' || c == '_'));
         if (inside) {
-            lower = lower && f & DP_UNI_W_LOWER;
+            lower = lower && f & DP_UNI_W_LOWER && f & DP_UNI_W_ALPHA;
+            chars++;
             continue;
         }
-        size_t n = (size_t)(at - label);
-        if (n == 0 || *label == '-' || *label == '_') break;
-        if (dotted && lower && n >= 2) good = at;
+        if (chars == 0 || chars > 64 || *label == '-' || *label == '_') break;
+        if (dotted && lower && chars >= 2 && chars < 64) good = at;
         if (c != '.' || at[-1] == '-' || at[-1] == '_') break;
         dotted = true;
         lower = true;
         label = q;
+        chars = 0;
     }
     *end = good;
     return good != NULL;
 }
 
+/* Does what follows a host let it be a URL? A port, then the end or a path. */
+static bool url_tail(const char *p, const char *e)
+{
+    if (p < e && *p == ':') {
+        const char *d = p + 1;
+        while (d < e && digit(*d)) d++;
+        if (d - p >= 3 && d - p <= 6) p = d;
+    }
+    return p == e || *p == '/' || *p == '?' || *p == '#';
+}
+
 static bool is_url(const char *p, const char *e)
 {
-    const char *s = p, *dot = memchr(p, '.', (size_t)(e - p));
-    if (!dot) return false;
-    for (const char *q = p; q + 3 <= e && q - p < 64; q++) {
-        if (memcmp(q, "://", 3) == 0) {
-            if (q - p >= 2) s = q + 3;
-            break;
-        }
-        if (!plain[(unsigned char)*q] && !strchr("+-._", *q) && (unsigned char)*q < 128) break;
+    const char *s = p, *q = p, *end;
+    if (!memchr(p, '.', (size_t)(e - p))) return false;
+    while (q < e && q - p < 64) {
+        const char *r = q;
+        uint32_t c = dp_utf8_next(&r);
+        if (c < 128 ? !plain[c] && !among(c, "+-._") : !(dp_uni(c) & DP_UNI_ALPHA)) break;
+        q = r;
     }
-    for (int pass = 0; pass < 2; pass++) {
-        /* After the last @ first, then as it stands. */
-        const char *from = s, *at = pass ? NULL : memrchr(s, '@', (size_t)(e - s)), *end;
-        if (!pass && !at) continue;
-        if (at) from = at + 1;
-        if ((at && at == s) || !(quad(from, e, &end) || host(from, e, &end))) continue;
-        if (end < e && *end == ':') {
-            const char *d = end + 1;
-            while (d < e && digit(*d)) d++;
-            if (d - end >= 3 && d - end <= 6) end = d;
-        }
-        if (end == e || *end == '/' || *end == '?' || *end == '#') return true;
-    }
-    return false;
+    if (e - q >= 3 && q - p >= 2 && memcmp(q, "://", 3) == 0) s = q + 3;
+    /* After the last @, then as it stands. */
+    const char *at = memrchr(s, '@', (size_t)(e - s));
+    if (at && at > s && ((quad(at + 1, e, &end) && url_tail(end, e)) || (host(at + 1, e, &end) && url_tail(end, e)))) return true;
+    return (quad(s, e, &end) && url_tail(end, e)) || (host(s, e, &end) && url_tail(end, e));
 }
 
 /* Bytes of the infix at q inside [p, e), or 0. */
@@ -274,19 +285,16 @@ static size_t find_infix(const char *p, const char *q, const char *e)
     }
     unsigned f = dp_uni(c);
     if (c == 0x2026 || f & DP_UNI_ICON) return (size_t)(r - q);
-    if (q == p || r == e || (c >= 128 && c != 0x2013 && c != 0x2014)) return 0;
-    if (c < 128 && (plain[c] || !strchr("+-*^.,:<>=/~", (int)c))) return 0;
+    bool dash = c == '-' || c == '~' || c == 0x2013 || c == 0x2014;
+    if (q == p || r == e || !(dash || among(c, "+*^.,:<>=/"))) return 0;
     const char *t = r, *b = q;
     uint32_t bc = dp_utf8_prev(&b), nc = dp_utf8_next(&t);
     unsigned bf = dp_uni(bc), nf = dp_uni(nc);
-    if (bc >= '0' && bc <= '9' && strchr("+-*^", (int)(c < 128 ? c : 1)) && ((nc >= '0' && nc <= '9') || nc == '-')) return 1;
-    if (c == '.' || c == ',') {
-        if (c == '.') return (bf & DP_UNI_W_LOWER || strchr("'\"`,", (int)(bc < 128 ? bc : 1))) &&
-                             (nf & DP_UNI_W_UPPER || strchr("'\"`,", (int)(nc < 128 ? nc : 1)));
-        return bf & DP_UNI_W_ALPHA && nf & DP_UNI_W_ALPHA;
-    }
+    if (bc >= '0' && bc <= '9' && among(c, "+-*^") && ((nc >= '0' && nc <= '9') || nc == '-')) return 1;
+    if (c == '.') return (bf & DP_UNI_W_LOWER || among(bc, "'\"`,")) && (nf & DP_UNI_W_UPPER || among(nc, "'\"`,"));
+    if (c == ',') return bf & DP_UNI_W_ALPHA && nf & DP_UNI_W_ALPHA;
     if (!(bf & DP_UNI_W_ALPHA) && !(bc >= '0' && bc <= '9')) return 0;
-    if (c == '-' || c == '~' || c == 0x2013 || c == 0x2014) {
+    if (dash) {
         size_t n = (size_t)(r - q);
         if (nf & DP_UNI_W_ALPHA) return n;
         /* Only --, --- and two em dashes are longer. */
@@ -297,14 +305,14 @@ static size_t find_infix(const char *p, const char *q, const char *e)
         }
         return 0;
     }
-    return strchr(":<>=/", (int)(c < 128 ? c : 1)) && nf & DP_UNI_W_ALPHA;
+    return among(c, ":<>=/") && nf & DP_UNI_W_ALPHA;
 }
 
 /* What is left between the affixes. */
-static int middle(struct dp_words *w, const char *p, const char *e, uint32_t at)
+static int middle(struct dp_words *w, const char *p, const char *e, uint32_t at, bool cases)
 {
     if (p == e) return DP_OK;
-    const struct dp_word_special *s = special(p, (size_t)(e - p));
+    const struct dp_word_special *s = cases ? special(p, (size_t)(e - p)) : NULL;
     if (s) return push_special(w, s, p, at);
     const char *q = p;
     while (q < e && plain[(unsigned char)*q]) q++;
@@ -317,8 +325,8 @@ static int middle(struct dp_words *w, const char *p, const char *e, uint32_t at)
             q += dp_utf8_size((unsigned char)*q);
             continue;
         }
-        if (q > start) {
-            rc = push(w, start, (size_t)(q - start), at + (uint32_t)(start - p));
+        if (q > p) { /* one at the start stays with what follows */
+            if (q > start) rc = push(w, start, (size_t)(q - start), at + (uint32_t)(start - p));
             if (rc == DP_OK) rc = push(w, q, n, at + (uint32_t)(q - p));
             start = q + n;
         }
@@ -328,19 +336,20 @@ static int middle(struct dp_words *w, const char *p, const char *e, uint32_t at)
     return rc;
 }
 
-static int chunk(struct dp_words *w, const char *p, const char *e, uint32_t at)
+/* Affixes, and special cases between them if `cases`. */
+static int cut_affixes(struct dp_words *w, const char *p, const char *e, uint32_t at, bool cases)
 {
     const char *from = p, *end = e;
     int rc = DP_OK;
-    while (p < e && !special(p, (size_t)(e - p))) {
+    while (p < e && !(cases && special(p, (size_t)(e - p)))) {
         size_t pre = find_prefix(p, e);
-        if (pre && p + pre < e && special(p + pre, (size_t)(e - p) - pre)) {
+        if (cases && pre && p + pre < e && special(p + pre, (size_t)(e - p) - pre)) {
             rc = push(w, p, pre, at + (uint32_t)(p - from));
             p += pre;
             break;
         }
         size_t suf = p + pre < e ? find_suffix(p + pre, e) : 0;
-        if (suf && e - suf > p && special(p, (size_t)(e - p) - suf)) {
+        if (cases && suf && e - suf > p && special(p, (size_t)(e - p) - suf)) {
             e -= suf;
             break;
         }
@@ -350,7 +359,7 @@ static int chunk(struct dp_words *w, const char *p, const char *e, uint32_t at)
         p += pre;
         e -= suf;
     }
-    if (rc == DP_OK) rc = middle(w, p, e, at + (uint32_t)(p - from));
+    if (rc == DP_OK) rc = middle(w, p, e, at + (uint32_t)(p - from), cases);
     /* The suffixes again, from left to right: each was found from the end of the piece before it, and so they are cut alike
      * from the right; collect their bounds backwards in place, then reverse. */
     size_t first = w->count;
@@ -370,6 +379,96 @@ static int chunk(struct dp_words *w, const char *p, const char *e, uint32_t at)
         w->word[j] = t;
     }
     return rc;
+}
+
+/* --- special cases that affixes tore apart ---
+ *
+ * spaCy looks once more at the words of a chunk: where consecutive ones are those that a special case falls into by affixes alone, they
+ * are replaced by what the case says. Of overlapping places the one of more words goes first, then the earlier; a word of any place that
+ * was looked at is taken, also when that place lost. */
+
+static uint32_t torn[DP_WORD_SPECIALS]; /* bit k: without special cases a word of this one ends before byte k; 0: it has no affix */
+static uint8_t torn_first[256];         /* first bytes of those */
+
+static int torn_init(void)
+{
+    struct dp_words w = {0};
+    for (unsigned i = 0; i < DP_WORD_SPECIALS; i++) {
+        const struct dp_word_special *s = &dp_word_special[i];
+        const char *p = s->text, *e = p + s->len;
+        bool affix = find_prefix(p, e) || find_suffix(p, e);
+        for (const char *q = p; q < e && !affix; q += dp_utf8_size((unsigned char)*q)) affix = find_infix(p, q, e);
+        w.count = 0;
+        if (!affix) continue;
+        if (cut_affixes(&w, p, e, 0, false) < 0) return DP_NOMEM;
+        for (size_t k = 0; k < w.count; k++) torn[i] |= UINT32_C(1) << (w.word[k].at + w.word[k].len);
+        torn_first[(unsigned char)*p] = 1;
+    }
+    dp_words_release(&w);
+    return DP_OK;
+}
+
+/* A bit for every number of words that from d on, at p, are a torn special case. */
+static uint32_t torn_at(const struct dp_word *d, size_t n, const char *p)
+{
+    uint32_t found = 0, ends = 0;
+    if (!torn_first[(unsigned char)*p]) return 0;
+    for (size_t k = 0; k < n && k < 31; k++) {
+        size_t len = d[k].at + d[k].len - d->at;
+        if (len > SPECIAL_BYTES_MAX) break;
+        ends |= UINT32_C(1) << len;
+        const struct dp_word_special *s = special(p, len);
+        if (s && torn[s - dp_word_special] == ends) found |= UINT32_C(2) << k;
+    }
+    return found;
+}
+
+/* Words [first, w->count) of the chunk at p, whose place is `at`. */
+static int mend(struct dp_words *w, size_t first, const char *p, uint32_t at)
+{
+    size_t n = w->count - first;
+    uint32_t any = 0, *found = NULL;
+    for (size_t i = 0; i < n; i++) any |= torn_at(w->word + first + i, n - i, p + (w->word[first + i].at - at));
+    if (!any) return DP_OK;
+    uint8_t *size = calloc(n, sizeof *found + 2); /* words that the case at a word replaces; words taken; `found` */
+    if (!size) return DP_NOMEM;
+    found = (uint32_t *)(void *)size;
+    size = (uint8_t *)(found + n);
+    uint8_t *taken = size + n;
+    for (size_t i = 0; i < n; i++) found[i] = torn_at(w->word + first + i, n - i, p + (w->word[first + i].at - at));
+    for (unsigned k = 31; k; k--) {
+        for (size_t i = 0; i < n && any >> k & 1; i++) {
+            if (!(found[i] >> k & 1)) continue;
+            if (!taken[i] && !taken[i + k - 1]) size[i] = (uint8_t)k;
+            memset(taken + i, 1, k);
+        }
+    }
+    int rc = DP_OK;
+    for (size_t i = 0; i < n && rc == DP_OK; i += size[i] ? size[i] : 1) {
+        struct dp_word d = w->word[first + i], last = w->word[first + i + (size[i] ? size[i] - 1u : 0)];
+        const char *q = p + (d.at - at);
+        if (size[i]) rc = push_special(w, special(q, last.at + last.len - d.at), q, d.at);
+        else if ((rc = room(w, 1)) == DP_OK) w->word[w->count++] = d;
+    }
+    free(found);
+    if (rc < 0) return rc;
+    w->count -= n;
+    memmove(w->word + first, w->word + first + n, (w->count - first) * sizeof *w->word);
+    return DP_OK;
+}
+
+static bool init_failed;
+static void init(void)
+{
+    tables_init();
+    init_failed = torn_init() < 0;
+}
+
+static int chunk(struct dp_words *w, const char *p, const char *e, uint32_t at)
+{
+    size_t first = w->count;
+    int rc = cut_affixes(w, p, e, at, true);
+    return rc == DP_OK && w->count > first ? mend(w, first, p, at) : rc;
 }
 
 /* --- chunks seen before ---
@@ -545,7 +644,8 @@ static inline bool letters_and_one(const char *p, size_t n)
 
 int dp_words_split(struct dp_words *w, struct dp_span text, uint32_t base)
 {
-    pthread_once(&once, tables_init);
+    pthread_once(&once, init);
+    if (init_failed) return DP_NOMEM;
     if (!w->seen && !(w->seen = calloc(SEEN, sizeof *w->seen))) return DP_NOMEM;
     int rc = text_masks(w, text);
     const uint64_t *space = w->mask, *letter = space + text.len / 64 + 1;
