@@ -539,7 +539,6 @@ static int any_chunk(struct dp_words *w, const char *p, size_t n, uint32_t at, c
     size_t first = w->count;
     int rc = chunk(w, p, p + n, at);
     if (rc < 0) return rc;
-    if (w->count > first) w->word[first].flags |= DP_WORD_FIRST;
     if (slot) remember(slot, key, n, w->word + first, w->count - first, at);
     return DP_OK;
 }
@@ -650,21 +649,23 @@ int dp_words_split(struct dp_words *w, struct dp_span text, uint32_t base)
     int rc = text_masks(w, text);
     const uint64_t *space = w->mask, *letter = space + text.len / 64 + 1;
     const char *end = text.ptr + text.len;
-    for (size_t i = 0; rc == DP_OK && (i = next_clear(space, i, text.len)) < text.len;) {
-        size_t from = i, n = next_clear(letter, from, text.len) - from;
+    for (size_t i = 0, before = 0; rc == DP_OK && (i = next_clear(space, i, text.len)) < text.len; before = i) {
+        size_t from = i, n = next_clear(letter, from, text.len) - from, first = w->count;
         i = next_set(space, i);
         const char *p = text.ptr + from;
         uint32_t at = base + (uint32_t)from;
+        unsigned flags = DP_WORD_FIRST | (before && !(from - before == 1 && p[-1] == ' ') ? DP_WORD_GAP : 0u);
         bool one = from + n + 1 == i && n;
         if ((from + n < i && !(one && letters_and_one(p, n) && !maybe_special(p, n + 1, end))) || maybe_special(p, n, end)) {
             rc = any_chunk(w, p, i - from, at, end);
+            if (w->count > first) w->word[first].flags |= flags;
             continue;
         }
         /* Letters alone have no affix: only digits can be followed by a unit. */
         rc = room(w, 2);
         if (rc < 0) break;
         struct dp_word *d = w->word + w->count;
-        d[0] = (struct dp_word){at, (uint32_t)n, (uint32_t)n, DP_WORD_ALPHA | DP_WORD_FIRST};
+        d[0] = (struct dp_word){at, (uint32_t)n, (uint32_t)n, DP_WORD_ALPHA | flags};
         if (one) d[1] = (struct dp_word){at + (uint32_t)n, 1, 1, flags_one[(unsigned char)p[n]]};
         w->count += 1 + one;
     }
@@ -711,6 +712,10 @@ size_t dp_words_sentences(const struct dp_words *w, size_t from, size_t to)
     bool seen = false;
     for (size_t i = from; i < to; i++) {
         unsigned f = w->word[i].flags;
+        if (seen && i > from && f & DP_WORD_GAP) {
+            n++;
+            seen = false;
+        }
         if (f & DP_WORD_TERMINAL) seen = true;
         else if (seen && !(f & DP_WORD_PUNCT)) {
             n++;

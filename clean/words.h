@@ -24,6 +24,7 @@ enum dp_word_flag {
     DP_WORD_PUNCT = 4,    /* every character is of category P */
     DP_WORD_TERMINAL = 8, /* the word is one character that ends sentences */
     DP_WORD_FIRST = 16,   /* the first of a white-space chunk */
+    DP_WORD_GAP = 32,     /* and what stands between it and the word before is not one blank: spaCy has a word of white space there */
 };
 struct dp_words {
     struct dp_word *word;
