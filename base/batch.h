@@ -55,6 +55,10 @@
     X(C4_LOREM, "c4_lorem_ipsum", "", "C4: lorem ipsum")                                               \
     X(C4_BRACE, "c4_curly_bracket", "", "C4: a curly bracket")                                         \
     X(C4_SENTENCES, "c4_too_few_sentences", "sentences", "C4: too few sentences")                      \
+    X(FINEWEB_PUNCT, "fineweb_line_punct_ratio", "ratio", "FineWeb: too few lines end like a sentence") \
+    X(FINEWEB_SHORT, "fineweb_short_line_ratio", "ratio", "FineWeb: too many short lines")             \
+    X(FINEWEB_DUP, "fineweb_char_dup_ratio", "ratio", "FineWeb: characters in repeated lines")         \
+    X(FINEWEB_LIST, "fineweb_list_ratio", "ratio", "FineWeb: too many newlines for its words")         \
     X(DUP_EXACT, "duplicate_exact", "", "the same text as a kept document")                            \
     X(DUP_NEAR, "duplicate_near", "similarity", "nearly the same text as a kept document")
 

@@ -5,9 +5,21 @@
 
 #include <stdio.h>
 
-/* The order is the road's: language before the rules that depend on it, C4 last because it rewrites the text. */
-static const struct dp_stage_type *const stages[] = {
-    &dp_stage_extract, &dp_stage_normalise, &dp_stage_language, &dp_stage_patterns, &dp_stage_gopher_repetition, &dp_stage_gopher_quality, &dp_stage_c4, &dp_stage_signature,
+/* The order is the road's: language before the rules that depend on it, C4 behind those that judge the text as it was, FineWeb's rules
+ * on what C4 left of it. */
+static const struct {
+    const char *section;
+    const struct dp_stage_type *type;
+} stages[] = {
+    {"clean.extract", &dp_stage_extract},
+    {"clean.normalise", &dp_stage_normalise},
+    {"clean.language", &dp_stage_language},
+    {"clean.patterns", &dp_stage_patterns},
+    {"clean.gopher_repetition", &dp_stage_gopher_repetition},
+    {"clean.gopher_quality", &dp_stage_gopher_quality},
+    {"clean.c4", &dp_stage_c4},
+    {"clean.fineweb", &dp_stage_fineweb},
+    {"dedup.signature", &dp_stage_signature},
 };
 enum { STAGES = sizeof stages / sizeof *stages };
 
@@ -30,14 +42,14 @@ static void add(struct dp_options *o, const char *name, const char *summary, con
 
 int dp_options_init(struct dp_options *o, struct dp_err *e)
 {
-    static const char *const clean_names[STAGES] = {"clean.extract", "clean.normalise", "clean.language", "clean.patterns", "clean.gopher_repetition",
-                                                    "clean.gopher_quality", "clean.c4", "dedup.signature"};
+    const struct dp_stage_type *types[STAGES];
     memset(o, 0, sizeof *o);
-    DP_TRY(dp_pipeline_init(&o->clean, stages, STAGES, DP_COL_ID | DP_COL_BYTES, e));
+    for (int i = 0; i < STAGES; i++) types[i] = stages[i].type;
+    DP_TRY(dp_pipeline_init(&o->clean, types, STAGES, DP_COL_ID | DP_COL_BYTES, e));
     add(o, "ingest", "reading sources; limits against bombs", dp_ingest_opts, &o->ingest);
-    for (int i = 0; i < STAGES - 1; i++) add(o, clean_names[i], stages[i]->summary, stages[i]->opts, o->clean.ctx[i]);
+    for (int i = 0; i < STAGES - 1; i++) add(o, stages[i].section, types[i]->summary, types[i]->opts, o->clean.ctx[i]);
     add(o, "dedup", "exact and near duplicates", dp_dedup_opts, &o->dedup);
-    add(o, "dedup.signature", stages[STAGES - 1]->summary, stages[STAGES - 1]->opts, o->clean.ctx[STAGES - 1]);
+    add(o, stages[STAGES - 1].section, types[STAGES - 1]->summary, types[STAGES - 1]->opts, o->clean.ctx[STAGES - 1]);
     add(o, "tokenizer", "a finished tokenizer, if there is one", tokenizer_opts, &o->tokenizer);
     add(o, "train-bpe", "training the tokenizer", dp_bpe_train_opts, &o->bpe);
     add(o, "shards", "token shards", shards_opts, &o->shards);

@@ -75,6 +75,19 @@ TEST(words_as_spacy_cuts_them)
     }
 }
 
+/* "aaaaaaaaaa bbbbbbbbbb" stands twice before "x y" stands three times: the most frequent 2-gram is the short one. */
+TEST(the_most_frequent_gram_is_not_a_longer_one_before_it)
+{
+    struct stage_run st = stage_open(&dp_stage_gopher_repetition, NULL);
+    struct dp_batch b = {0};
+    batch_one(&b, dp_span_str("aaaaaaaaaa bbbbbbbbbb c d e aaaaaaaaaa bbbbbbbbbb f g h x y i j k x y l m n x y "
+                              "o p q r s t u v w zz yy xx ww vv uu tt ss rr qq pp oo nn mm ll kk jj ii hh gg ff ee dd"));
+    stage_go(&st, &b);
+    CHECK_STR(dp_drop_name(b.drop[0]), "kept");
+    stage_close(&st);
+    dp_batch_release(&b);
+}
+
 TEST(japanese_is_not_judged_by_english_words)
 {
     struct stage_run st = stage_open(&dp_stage_gopher_quality, (const char *const[]){"words_min", "1", "word_length_max", "2", "alpha_ratio_min", "0", NULL});
