@@ -122,6 +122,11 @@ static int load_section(struct load *l, const char *name, const yaml_node_t *v, 
             size_t len = strlen(sub);
             known = known || (strncmp(l->sections[i].name, sub, len) == 0 && (l->sections[i].name[len] == 0 || l->sections[i].name[len] == '.'));
         }
+        for (yaml_node_pair_t *q = v->data.mapping.pairs.start; q < p; q++) {
+            const char *before = scalar(yaml_document_get_node(l->doc, q->key));
+            if (before && (strcmp(before, key) == 0 || (row && dp_opt_find(s->rows, dp_span_str(before)) == row)))
+                return bad(l, k, "the same key twice:", key);
+        }
         if (row) DP_TRY(set_option(l, name, s, row, val));
         else if (!*name && strcmp(key, "sources") == 0) DP_TRY(load_sources(l, val));
         else if (known && depth < 4) DP_TRY(load_section(l, sub, val, depth + 1));
@@ -175,6 +180,7 @@ void dp_recipe_template(const struct dp_section *sections, size_t n, struct dp_b
                         "# Every option stands here with its default; take the # away to change one. `dpipe run` then redoes what depends on it.\n\n"
                         "# Files, folders and archives, relative to this folder; `dpipe ingest SRC...` adds more.\nsources:\n#  - corpus/\n#  - pages.warc.gz\n");
     char parent[64] = "";
+    bool own = false; /* the parent is a section itself */
     for (size_t i = 0; i < n; i++) {
         const char *name = sections[i].name, *dot = strchr(name, '.');
         int indent = 0;
@@ -183,9 +189,13 @@ void dp_recipe_template(const struct dp_section *sections, size_t n, struct dp_b
             if (strncmp(parent, name, (size_t)(dot - name)) != 0 || parent[dot - name]) {
                 snprintf(parent, sizeof parent, "%.*s", (int)(dot - name), name);
                 dp_buf_printf(out, "%s:\n", parent);
+                own = false;
             }
-            indent = 2;
+            indent = own ? 1 : 2; /* beside the parent's own options, which stand one column in when the # is taken away */
             name = dot + 1;
+        } else {
+            snprintf(parent, sizeof parent, "%s", name);
+            own = true;
         }
         dp_buf_printf(out, "%*s%s:%*s# %s\n", indent, "", name, 2, "", sections[i].summary);
         for (const struct dp_opt *r = sections[i].rows; r && r->name; r++) {

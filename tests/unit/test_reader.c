@@ -305,13 +305,13 @@ TEST(walks_are_sorted_and_stay_inside)
     REQUIRE(mkfifo(path, 0600) == 0);
     struct dp_buf t;
     dp_buf_init(&t, 1 << 16);
-    CHECK_OK(dp_walk(dir, on_file, &t, &err));
+    CHECK_OK(dp_walk(dir, on_file, NULL, &t, &err));
     CHECK_STR(t.ptr, "a-b 2\na.txt 2\na/b 2\na/c/d 2\ninside 2\nz 2\n");
     dp_buf_clear(&t);
     snprintf(path, sizeof path, "%s/z", dir);
-    CHECK_OK(dp_walk(path, on_file, &t, &err));
+    CHECK_OK(dp_walk(path, on_file, NULL, &t, &err));
     CHECK_STR(t.ptr, " 2\n");
     snprintf(path, sizeof path, "%s/none", dir);
-    CHECK_INT(dp_walk(path, on_file, &t, &err), DP_NOTFOUND);
+    CHECK_INT(dp_walk(path, on_file, NULL, &t, &err), DP_NOTFOUND);
     dp_buf_release(&t);
 }
