@@ -26,7 +26,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { DP_INGEST_VERSION = 1 }; /* part of artifact keys: raise it when records, positions or their bytes change */
+enum { DP_INGEST_VERSION = 2 }; /* part of artifact keys: raise it when records, positions or their bytes change */
 
 struct dp_ingest_options {
     uint64_t doc_bytes_max;    /* larger records become a row dropped TOO_LARGE, without bytes */
