@@ -10,6 +10,7 @@
 #include "base/progress.h"
 
 #include <fcntl.h>
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -119,7 +120,7 @@ static void skip_file(void *ctx, const char *path, const char *why)
 {
     struct registering *g = ctx;
     g->found->skipped++;
-    dp_log(WARN, "ingest", "%s: %s; left out", path, why);
+    dp_log(WARN, "ingest", "%.600s%s: %s; left out", path, strlen(path) > 600 ? "..." : "", why); /* a message holds 1,023 bytes */
 }
 
 /* recipe.yaml, catalog.db, store/ and so on, when a root lies around the workspace. */
@@ -407,8 +408,23 @@ static void free_units(struct dp_road *r)
 static int rescan_root(struct registering *g, const char *path, bool recipe, struct dp_err *e)
 {
     int rc = dp_walk(path, register_file, skip_file, g, e);
-    if (rc == DP_NOTFOUND && recipe) dp_err_prefix(e, "a source in recipe.yaml is gone (restore it, or take it off the list)");
+    if (rc == DP_NOTFOUND && recipe) dp_err_prefix(e, "a source of recipe.yaml is not there (restore it, or take it off the list)");
     else if (rc == DP_NOTFOUND) dp_err_prefix(e, "a registered source is gone (restore it, or `dpipe ingest --forget` it)");
+    return rc;
+}
+
+/* A source of the recipe: a path, or a pattern of paths. */
+static int rescan_pattern(struct registering *g, const char *path, struct dp_err *e)
+{
+    glob_t found = {0};
+    struct stat st;
+    if (!strpbrk(path, "*?[") || lstat(path, &st) == 0 || glob(path, 0, NULL, &found) != 0) {
+        globfree(&found);
+        return rescan_root(g, path, true, e);
+    }
+    int rc = DP_OK;
+    for (size_t i = 0; rc >= 0 && i < found.gl_pathc; i++) rc = rescan_root(g, found.gl_pathv[i], true, e);
+    globfree(&found);
     return rc;
 }
 
@@ -425,7 +441,7 @@ static int rescan_roots(struct dp_road *r, struct dp_err *e)
     for (size_t i = 0; rc >= 0 && i < r->options->sources.n; i++) {
         const char *s = r->options->sources.v[i];
         char *path = *s == '/' ? strdup(s) : dp_fs_join(r->ws.dir, s);
-        if (path) rc = rescan_root(&g, path, true, e);
+        if (path) rc = rescan_pattern(&g, path, e);
         else rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "%s", s);
         free(path);
     }
