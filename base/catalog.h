@@ -25,6 +25,8 @@ struct dp_catalog;
 
 /* Opens or creates; migrates an older user_version in one transaction. A newer one is DP_CONFIG: an older dpipe must not write it. */
 int dp_catalog_open(struct dp_catalog **out, const char *path, struct dp_err *e);
+/* For looking only: creates nothing (a missing catalog is an empty one), and works where nothing may be written. */
+int dp_catalog_open_read(struct dp_catalog **out, const char *path, struct dp_err *e);
 void dp_catalog_close(struct dp_catalog *c);
 
 /* --- sources: files that were registered --- */
@@ -44,6 +46,9 @@ int dp_catalog_source_known(struct dp_catalog *c, const char *path, int64_t byte
                             bool *found, struct dp_err *e);
 /* Every distinct content, ordered by (name, digest): registration order and place don't matter. Strings live for the call only. */
 int dp_catalog_sources(struct dp_catalog *c, int (*fn)(void *ctx, const struct dp_source *s), void *ctx, struct dp_err *e);
+
+/* Forget every source that `keep` says false to, in one transaction. *gone: how many. */
+int dp_catalog_sources_prune(struct dp_catalog *c, bool (*keep)(void *ctx, const char *path), void *ctx, uint64_t *gone, struct dp_err *e);
 
 /* --- units and artifacts --- */
 struct dp_artifact {
@@ -73,8 +78,10 @@ bool dp_catalog_is_done(struct dp_catalog *c, const char *stage, const char *key
 /* Artifacts of a done unit, in the order they were published. Strings live for the call only. */
 int dp_catalog_artifacts(struct dp_catalog *c, const char *stage, const char *key, int (*fn)(void *ctx, const struct dp_artifact *a), void *ctx,
                          struct dp_err *e);
-/* Every artifact's file name. */
-int dp_catalog_names(struct dp_catalog *c, int (*fn)(void *ctx, const char *name), void *ctx, struct dp_err *e);
+/* Every artifact, in the order of their names. Strings live for the call only. */
+int dp_catalog_all(struct dp_catalog *c, int (*fn)(void *ctx, const struct dp_artifact *a), void *ctx, struct dp_err *e);
+/* Forget the unit that made the artifact of this name: the step that wants it makes it again. */
+int dp_catalog_lost(struct dp_catalog *c, const char *name, struct dp_err *e);
 /* Forget a unit and its artifacts; `fn` gets each file name after the commit, to unlink it. */
 int dp_catalog_forget(struct dp_catalog *c, const char *stage, const char *key, void (*fn)(void *ctx, const char *name), void *ctx, struct dp_err *e);
 

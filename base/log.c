@@ -76,8 +76,9 @@ void dp_log_write(enum dp_log_level level, const char *module, const char *fmt, 
         dp_buf_add_char(&line, '\n');
     } else {
         if (log_format == DP_LOG_JOURNAL) dp_buf_printf(&line, "<%d>", (int)level);
-        if (level == DP_LOG_INFO) dp_buf_printf(&line, "dpipe %s: %s\n", module, msg);
-        else dp_buf_printf(&line, "dpipe %s: %s: %s\n", module, level_name(level), msg);
+        dp_buf_printf(&line, "dpipe%s%s: ", *module ? " " : "", module);
+        if (level != DP_LOG_INFO) dp_buf_printf(&line, "%s: ", level_name(level));
+        dp_buf_printf(&line, "%s\n", msg);
     }
     pthread_mutex_lock(&log_mu);
     if (log_clear) log_clear();

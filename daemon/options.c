@@ -24,7 +24,7 @@ static const struct {
 enum { STAGES = sizeof stages / sizeof *stages };
 
 static const struct dp_opt tokenizer_opts[] = {
-    {.name = "file", .type = DP_OPT_STRING, .offset = offsetof(struct dp_tokenizer_options, file), .arg = "FILE",
+    {.name = "file", .type = DP_OPT_STRING, .flags = DP_OPT_PATH, .offset = offsetof(struct dp_tokenizer_options, file), .arg = "FILE",
      .help = "use this tokenizer.json or .tiktoken instead of training one"},
     DP_OPT_END,
 };

@@ -10,6 +10,7 @@
 #include "base/progress.h"
 
 #include <fcntl.h>
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -22,25 +23,39 @@ enum {
     ALONE_BYTES = 8 << 20,  /* files from this size on are units of their own */
 };
 
-static int digest_file(const char *path, char hex[DP_HEX256], struct dp_err *e)
+/* Digest and stat of a file that stays as it is meanwhile: DP_BUSY when it doesn't, after three tries. */
+static int digest_file(const char *path, char hex[DP_HEX256], struct stat *st, struct dp_err *e)
 {
     enum { CAP = 1 << 20 };
     struct dp_sha256 *s = NULL;
+    struct stat after;
     int rc = DP_OK;
     char *buf = malloc(CAP);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (!buf) DP_GOTO(e, NOMEM, "%s: digest", path);
     if (fd < 0) DP_GOTO_SYS(e, "%s: cannot open", path);
-    DP_TRY_OUT(dp_sha256_open(&s, e));
-    for (;;) {
-        ssize_t n = read(fd, buf, CAP);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) DP_GOTO_SYS(e, "%s: read", path);
-        if (n == 0) break;
-        dp_sha256_add(s, buf, (size_t)n);
+    for (int tries = 0; tries < 3; tries++) {
+        uint64_t bytes = 0;
+        if (fstat(fd, st) != 0) DP_GOTO_SYS(e, "%s: source", path);
+        if (!S_ISREG(st->st_mode)) DP_GOTO(e, BUSY, "%s is no file any more", path);
+        if (lseek(fd, 0, SEEK_SET) != 0) DP_GOTO_SYS(e, "%s: seek", path);
+        DP_TRY_OUT(dp_sha256_open(&s, e));
+        for (;;) {
+            ssize_t n = read(fd, buf, CAP);
+            if (n < 0 && errno == EINTR) continue;
+            if (n < 0) DP_GOTO_SYS(e, "%s: read", path);
+            if (n == 0 || bytes > (uint64_t)st->st_size) break; /* of what grows without end, no more than is needed to see it */
+            dp_sha256_add(s, buf, (size_t)n);
+            bytes += (uint64_t)n;
+        }
+        dp_sha256_finish(s, hex);
+        s = NULL;
+        if (fstat(fd, &after) != 0) DP_GOTO_SYS(e, "%s: source", path);
+        if (bytes == (uint64_t)st->st_size && after.st_size == st->st_size && after.st_mtim.tv_sec == st->st_mtim.tv_sec
+            && after.st_mtim.tv_nsec == st->st_mtim.tv_nsec)
+            goto out;
     }
-    dp_sha256_finish(s, hex);
-    s = NULL;
+    rc = dp_err_set(e, DP_BUSY, 0, __FILE__, __LINE__, "%s: changes while it is read, or is no ordinary file", path);
 out:
     dp_sha256_close(s);
     if (fd >= 0) close(fd);
@@ -48,41 +63,131 @@ out:
     return rc;
 }
 
+/* The paths of one look through all roots, by hash, with the length of the prefix that each has. */
+struct seen {
+    struct seen_path {
+        struct dp_hash128 path; /* 0: free */
+        size_t prefix;
+    } *v;
+    size_t n, cap;
+};
+
+static struct seen_path *seen_slot(const struct seen *t, struct dp_hash128 h)
+{
+    size_t i = (size_t)h.lo & (t->cap - 1);
+    while ((t->v[i].path.lo | t->v[i].path.hi) && !dp_hash128_eq(t->v[i].path, h)) i = (i + 1) & (t->cap - 1);
+    return &t->v[i];
+}
+
+/* *add: the path is new, or stands below a folder that is further up than before. So of roots inside each other the outer one names the
+ * files, in whatever order they were registered. */
+static int seen_add(struct seen *t, const char *path, size_t prefix, bool *add, struct dp_err *e)
+{
+    if ((t->n + 1) * 2 > t->cap) {
+        struct seen more = {.cap = t->cap ? t->cap * 2 : 1024};
+        if (!(more.v = calloc(more.cap, sizeof *more.v))) DP_FAIL(e, NOMEM, "list of %zu sources", t->n);
+        for (size_t i = 0; i < t->cap; i++)
+            if (t->v[i].path.lo | t->v[i].path.hi) *seen_slot(&more, t->v[i].path) = t->v[i];
+        more.n = t->n;
+        free(t->v);
+        *t = more;
+    }
+    struct dp_hash128 h = dp_hash128(path, strlen(path));
+    struct seen_path *p = seen_slot(t, h);
+    bool fresh = !(p->path.lo | p->path.hi);
+    *add = fresh || prefix > p->prefix;
+    t->n += fresh;
+    if (*add) *p = (struct seen_path){h, prefix};
+    return DP_OK;
+}
+
+static bool seen_has(void *ctx, const char *path)
+{
+    const struct seen *t = ctx;
+    struct dp_hash128 h = dp_hash128(path, strlen(path));
+    return t->n && dp_hash128_eq(seen_slot(t, h)->path, h);
+}
+
 struct registering {
     struct dp_road *road;
     struct dp_err *e;
-    uint64_t files, fresh, bytes;
+    struct dp_road_sources *found;
+    struct seen seen;
+    char *home; /* the workspace's real path */
 };
+
+static void skip_file(void *ctx, const char *path, const char *why)
+{
+    struct registering *g = ctx;
+    g->found->skipped++;
+    dp_log(WARN, "ingest", "%.600s%s: %s; left out", path, strlen(path) > 600 ? "..." : "", why); /* a message holds 1,023 bytes */
+}
+
+/* recipe.yaml, catalog.db, store/ and so on, when a root lies around the workspace. */
+static bool own_file(const struct registering *g, const char *full)
+{
+    static const char *const names[] = {"recipe.yaml", "catalog.db", "catalog.db-wal", "catalog.db-shm", "catalog.db-journal", "lock"};
+    size_t n = g->home ? strlen(g->home) : 0;
+    if (!n || strncmp(full, g->home, n) != 0 || full[n] != '/') return false;
+    const char *rest = full + n + 1;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(rest, names[i]) == 0) return true;
+    return strncmp(rest, "store/", 6) == 0 || strncmp(rest, "tmp/", 4) == 0;
+}
+
+/* Trouble of one file, not of the machine. */
+static bool of_the_file(int rc, const struct dp_err *e)
+{
+    static const int sys[] = {EACCES, EPERM, EINVAL, ELOOP, ENAMETOOLONG, ENXIO, EOPNOTSUPP};
+    if (rc == DP_BUSY || rc == DP_NOTFOUND) return true;
+    for (size_t i = 0; i < sizeof sys / sizeof *sys; i++)
+        if (rc == DP_IO && e->sys == sys[i]) return true;
+    return false;
+}
+
+static int put_file(struct registering *g, const char *full, const char *relative, struct dp_err *e)
+{
+    struct dp_catalog *catalog = g->road->ws.catalog;
+    struct stat st;
+    bool known = false, fresh = false;
+    if (stat(full, &st) != 0) DP_FAIL_SYS(e, "%s: source", full);
+    int64_t mtime = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+    DP_TRY(dp_catalog_source_known(catalog, full, st.st_size, mtime, (int64_t)st.st_ino, relative, &known, e));
+    if (!known) {
+        char hex[DP_HEX256];
+        DP_TRY(digest_file(full, hex, &st, e));
+        mtime = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+        const char *slash = strrchr(full, '/');
+        struct dp_source s = {0, full, *relative ? relative : slash ? slash + 1 : full, relative, hex, st.st_size, mtime, (int64_t)st.st_ino};
+        DP_TRY(dp_catalog_source_put(catalog, &s, &fresh, e));
+        g->found->fresh += fresh;
+    }
+    g->found->files++;
+    g->found->bytes += (uint64_t)st.st_size;
+    return DP_OK;
+}
 
 static int register_file(void *ctx, const char *path, const char *relative, uint64_t size)
 {
     struct registering *g = ctx;
-    struct dp_road *r = g->road;
-    struct stat st;
-    char *full = realpath(path, NULL);
-    bool known = false, fresh = false;
+    struct dp_err err = {0};
+    bool add = true;
     int rc = DP_OK;
     (void)size;
-    if (dp_road_stopped(r)) {
-        free(full);
-        DP_FAIL(g->e, STOPPED, "stopped while registering sources; run again to go on");
+    if (dp_road_stopped(g->road)) DP_FAIL(g->e, STOPPED, "stopped while registering sources; run again to go on");
+    char *full = realpath(path, NULL);
+    if (!full) rc = dp_err_set(&err, dp_code_of_errno(errno), errno, __FILE__, __LINE__, "%s: source", path);
+    else if (own_file(g, full)) add = false;
+    else rc = seen_add(&g->seen, full, strlen(relative), &add, &err);
+    if (rc >= 0 && add) rc = put_file(g, full, relative, &err);
+    if (rc < 0 && *relative && of_the_file(rc, &err)) {
+        const char *why = strncmp(err.msg, full ? full : path, strlen(full ? full : path)) == 0 ? err.msg + strlen(full ? full : path) : err.msg;
+        skip_file(g, full ? full : path, why + strspn(why, ": "));
+        rc = DP_OK;
     }
-    if (!full || stat(full, &st) != 0) DP_GOTO_SYS(g->e, "%s: source", path);
-    int64_t mtime = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
-    DP_TRY_OUT(dp_catalog_source_known(r->ws.catalog, full, st.st_size, mtime, (int64_t)st.st_ino, relative, &known, g->e));
-    g->files++;
-    g->bytes += (uint64_t)st.st_size;
-    if (!known) {
-        char hex[DP_HEX256];
-        DP_TRY_OUT(digest_file(full, hex, g->e));
-        const char *slash = strrchr(full, '/');
-        struct dp_source s = {0, full, *relative ? relative : slash ? slash + 1 : full, relative, hex, st.st_size, mtime, (int64_t)st.st_ino};
-        DP_TRY_OUT(dp_catalog_source_put(r->ws.catalog, &s, &fresh, g->e));
-        g->fresh += fresh;
-    }
-    dp_progress_add(1, 0);
-out:
+    if (rc < 0) *g->e = err;
     free(full);
+    dp_progress_add(1, 0);
     return rc;
 }
 
@@ -117,26 +222,75 @@ static int save_roots(struct dp_road *r, const struct dp_strings *roots, struct 
     return rc;
 }
 
-int dp_road_register(struct dp_road *r, const char *const *paths, size_t n, bool remember, struct dp_err *e)
+static int registering_open(struct registering *g, struct dp_road *r, struct dp_road_sources *found, struct dp_err *e)
 {
-    struct registering g = {.road = r, .e = e};
-    struct dp_strings roots = {0};
-    int rc = DP_OK;
-    if (remember) DP_TRY_OUT(load_roots(r, &roots, e));
+    *found = (struct dp_road_sources){0};
+    *g = (struct registering){.road = r, .e = e, .found = found, .home = realpath(r->ws.dir, NULL)};
+    if (!g->home) DP_FAIL_SYS(e, "%s: workspace", r->ws.dir);
     dp_progress_begin("register", "files", 0);
+    return DP_OK;
+}
+
+static void registering_close(struct registering *g)
+{
+    dp_progress_end();
+    free(g->seen.v);
+    free(g->home);
+}
+
+int dp_road_register(struct dp_road *r, const char *const *paths, size_t n, struct dp_road_sources *found, struct dp_err *e)
+{
+    struct registering g;
+    struct dp_strings roots = {0};
+    DP_TRY(registering_open(&g, r, found, e));
+    int rc = load_roots(r, &roots, e);
     for (size_t i = 0; i < n && rc >= 0; i++) {
-        rc = dp_walk(paths[i], register_file, &g, e);
-        if (rc < 0 || !remember) continue;
-        char *full = realpath(paths[i], NULL);
+        rc = dp_walk(paths[i], register_file, skip_file, &g, e);
+        char *full = rc < 0 ? NULL : realpath(paths[i], NULL);
         bool have = !full;
         for (size_t k = 0; full && k < roots.n; k++) have = have || strcmp(roots.v[k], full) == 0;
         if (!have) rc = dp_strings_add(&roots, full, e);
         free(full);
     }
-    dp_progress_end();
-    if (rc >= 0 && remember) rc = save_roots(r, &roots, e);
-    if (rc >= 0 && remember)
-        dp_log(INFO, "ingest", "%llu files (%.1f MB), %llu of them new", (unsigned long long)g.files, (double)g.bytes / 1e6, (unsigned long long)g.fresh);
+    registering_close(&g);
+    if (rc >= 0) rc = save_roots(r, &roots, e); /* all of them or none: a file without a root is forgotten by the next run */
+    if (rc >= 0)
+        dp_log(INFO, "ingest", "%llu files (%.1f MB), %llu of them new%s", (unsigned long long)found->files, (double)found->bytes / 1e6,
+               (unsigned long long)found->fresh, found->skipped ? "; some could not be read" : "");
+    dp_strings_release(&roots);
+    return rc;
+}
+
+/* The root as it was remembered, though the file may be gone. */
+static char *root_name(const char *path)
+{
+    char *full = realpath(path, NULL), *cwd;
+    if (full || *path == '/') return full ? full : strdup(path);
+    if (!(cwd = realpath(".", NULL))) return NULL;
+    full = dp_fs_join(cwd, path);
+    free(cwd);
+    return full;
+}
+
+int dp_road_forget(struct dp_road *r, const char *const *paths, size_t n, struct dp_err *e)
+{
+    struct dp_strings roots = {0};
+    int rc = load_roots(r, &roots, e);
+    for (size_t i = 0; rc >= 0 && i < n; i++) {
+        char *name = root_name(paths[i]);
+        size_t k = 0;
+        if (!name) DP_GOTO(e, NOMEM, "%s", paths[i]);
+        while (k < roots.n && strcmp(roots.v[k], name) != 0) k++;
+        if (k == roots.n)
+            rc = dp_err_set(e, DP_USAGE, 0, __FILE__, __LINE__, "%s is not registered; registered are %zu sources%s%s", name, roots.n, roots.n ? ", the first " : "",
+                            roots.n ? roots.v[0] : "");
+        else {
+            free(roots.v[k]);
+            memmove(&roots.v[k], &roots.v[k + 1], (--roots.n - k) * sizeof *roots.v);
+        }
+        free(name);
+    }
+    if (rc >= 0) rc = save_roots(r, &roots, e);
 out:
     dp_strings_release(&roots);
     return rc;
@@ -160,7 +314,7 @@ static int add_member(void *ctx, const struct dp_source *s)
         m->cap = cap;
     }
     struct dp_member *k = &m->v[m->n];
-    *k = (struct dp_member){strdup(s->path), strdup(s->name), strdup(s->prefix), strdup(s->digest), (uint64_t)s->bytes};
+    *k = (struct dp_member){strdup(s->path), strdup(s->name), strdup(s->prefix), strdup(s->digest), (uint64_t)s->bytes, s->mtime_ns};
     m->n++;
     return k->path && k->name && k->prefix && k->digest ? DP_OK : DP_NOMEM;
 }
@@ -251,19 +405,50 @@ static void free_units(struct dp_road *r)
     r->units = 0;
 }
 
+static int rescan_root(struct registering *g, const char *path, bool recipe, struct dp_err *e)
+{
+    int rc = dp_walk(path, register_file, skip_file, g, e);
+    if (rc == DP_NOTFOUND && recipe) dp_err_prefix(e, "a source of recipe.yaml is not there (restore it, or take it off the list)");
+    else if (rc == DP_NOTFOUND) dp_err_prefix(e, "a registered source is gone (restore it, or `dpipe ingest --forget` it)");
+    return rc;
+}
+
+/* A source of the recipe: a path, or a pattern of paths. */
+static int rescan_pattern(struct registering *g, const char *path, struct dp_err *e)
+{
+    glob_t found = {0};
+    struct stat st;
+    if (!strpbrk(path, "*?[") || lstat(path, &st) == 0 || glob(path, 0, NULL, &found) != 0) {
+        globfree(&found);
+        return rescan_root(g, path, true, e);
+    }
+    int rc = DP_OK;
+    for (size_t i = 0; rc >= 0 && i < found.gl_pathc; i++) rc = rescan_root(g, found.gl_pathv[i], true, e);
+    globfree(&found);
+    return rc;
+}
+
+/* Look through everything that recipe and roots name. What they don't lead to any more is no source any more: the same corpus gives the
+ * same store, whatever was there before. */
 static int rescan_roots(struct dp_road *r, struct dp_err *e)
 {
     struct dp_strings roots = {0};
+    struct registering g;
+    struct dp_road_sources found;
+    DP_TRY(registering_open(&g, r, &found, e));
     int rc = load_roots(r, &roots, e);
-    if (rc >= 0 && roots.n) rc = dp_road_register(r, (const char *const *)roots.v, roots.n, false, e);
+    for (size_t i = 0; rc >= 0 && i < roots.n; i++) rc = rescan_root(&g, roots.v[i], false, e);
     for (size_t i = 0; rc >= 0 && i < r->options->sources.n; i++) {
         const char *s = r->options->sources.v[i];
         char *path = *s == '/' ? strdup(s) : dp_fs_join(r->ws.dir, s);
-        if (!path) DP_GOTO(e, NOMEM, "%s", s);
-        rc = dp_road_register(r, (const char *const *)&path, 1, false, e);
+        if (path) rc = rescan_pattern(&g, path, e);
+        else rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "%s", s);
         free(path);
     }
-out:
+    if (rc >= 0) rc = dp_catalog_sources_prune(r->ws.catalog, seen_has, &g.seen, &found.gone, e);
+    if (rc >= 0 && found.gone)
+        dp_log(WARN, "ingest", "%llu files that were sources are gone or no longer named; their documents leave the corpus", (unsigned long long)found.gone);
+    registering_close(&g);
     dp_strings_release(&roots);
     return rc;
 }

@@ -36,6 +36,7 @@ struct dp_key {
 struct dp_member {
     char *path, *name, *prefix, *digest;
     uint64_t bytes;
+    int64_t mtime_ns;
 };
 
 /* A unit of reading: one source file, or some files of a folder. */
@@ -76,9 +77,17 @@ int dp_road_open(struct dp_road *r, const char *dir, struct dp_options *o, int t
                  void *ctx, struct dp_err *e);
 void dp_road_close(struct dp_road *r);
 
-/* Register files and folders (digests are computed; unchanged files aren't read again). Adds roots that later runs look into again. */
-int dp_road_register(struct dp_road *r, const char *const *paths, size_t n, bool remember, struct dp_err *e);
-/* Look again into the recipe's sources and the remembered roots, then plan the units. */
+/* What a look through sources found. */
+struct dp_road_sources {
+    uint64_t files, bytes, fresh, skipped, gone; /* fresh: new or changed; skipped: unreadable; gone: no longer named or there */
+};
+/* Register files and folders (digests are computed; unchanged files aren't read again) as roots that later runs look into again.
+ * Of a folder what can't be read is reported and left out. The workspace's own files are never sources. */
+int dp_road_register(struct dp_road *r, const char *const *paths, size_t n, struct dp_road_sources *found, struct dp_err *e);
+/* Take roots off again: DP_USAGE when one isn't registered. */
+int dp_road_forget(struct dp_road *r, const char *const *paths, size_t n, struct dp_err *e);
+/* Plan the units. With rescan: look again into the recipe's sources and the registered roots first; files that are no longer there
+ * stop being sources. */
 int dp_road_plan(struct dp_road *r, bool rescan, struct dp_err *e);
 /* Make everything up to and including `until`. */
 int dp_road_run(struct dp_road *r, enum dp_step until, struct dp_err *e);
@@ -93,6 +102,8 @@ int dp_road_shard(struct dp_road *r, struct dp_err *e);
 int dp_road_train(struct dp_road *r, struct dp_err *e);
 /* A step's key (or groups, with theirs), from the options and the keys before it. */
 int dp_road_dedup_key(struct dp_road *r, struct dp_err *e);
+/* Whether the report and every unit's keep file under r->dedup are there. */
+bool dp_road_dedup_done(struct dp_road *r);
 int dp_road_train_bpe_key(struct dp_road *r, struct dp_err *e);
 int dp_road_groups(struct dp_road *r, struct dp_err *e);
 int dp_road_shard_key(struct dp_road *r, struct dp_err *e);

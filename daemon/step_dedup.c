@@ -126,9 +126,22 @@ static int run_dedup(struct dp_road *r, struct dp_publish *p, char **sig, char *
     return rc;
 }
 
+bool dp_road_dedup_done(struct dp_road *r)
+{
+    bool done = dp_catalog_is_done(r->ws.catalog, "dedup", r->dedup.hex);
+    struct dp_key key;
+    for (size_t i = 0; done && i < r->units; i++) {
+        keep_key(&r->dedup, i, &key);
+        done = dp_catalog_is_done(r->ws.catalog, "keep", key.hex);
+    }
+    return done;
+}
+
 int dp_road_dedup(struct dp_road *r, struct dp_err *e)
 {
     DP_TRY(dp_road_dedup_key(r, e));
+    if (!dp_road_dedup_done(r)) /* the report may be there while a keep file was lost: one decision makes both */
+        DP_TRY(dp_catalog_forget(r->ws.catalog, "dedup", r->dedup.hex, dp_workspace_unlink, &r->ws, e));
     struct dp_publish *p = calloc(1, sizeof *p);
     char **sig = calloc(r->units + 1, sizeof *sig), **keep = calloc(r->units + 1, sizeof *keep);
     int rc = p && sig && keep ? DP_OK : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "dedup of %zu units", r->units);

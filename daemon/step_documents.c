@@ -35,17 +35,33 @@ struct member_ctx {
     const struct dp_unit *unit;
 };
 
+static bool unchanged(const struct dp_member *k, const struct stat *st)
+{
+    return S_ISREG(st->st_mode) && (uint64_t)st->st_size == k->bytes && (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec == k->mtime_ns;
+}
+
+/* What was read must be what the key says, also when a file was written to meanwhile. */
+static int check_members(const struct dp_unit *u, struct dp_err *e)
+{
+    for (size_t i = 0; i < u->members; i++) {
+        struct stat st;
+        if (lstat(u->member[i].path, &st) == 0 ? !unchanged(&u->member[i], &st) : errno == ENOENT)
+            DP_FAIL(e, BUSY, "source %s changed while dpipe read it; run again", u->member[i].path);
+    }
+    return DP_OK;
+}
+
 static int open_member(void *ctx, size_t i, const char **name, const char **prefix, const char **digest, struct dp_err *e)
 {
     const struct member_ctx *m = ctx;
     const struct dp_member *k = &m->unit->member[i];
-    int fd = open(k->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = open(k->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK); /* it may be a FIFO by now */
     struct stat st;
-    if (fd < 0) DP_FAIL_SYS(e, "source %s: it was registered but can't be opened now; restore it or remove it from the recipe", k->path);
-    if (fstat(fd, &st) == 0 && (uint64_t)st.st_size != k->bytes) {
+    if (fd < 0 && (errno == ENOENT || errno == ELOOP)) DP_FAIL(e, BUSY, "source %s is gone since the sources were looked through; run again", k->path);
+    if (fd < 0) DP_FAIL_SYS(e, "source %s: cannot open", k->path);
+    if (fstat(fd, &st) != 0 || !unchanged(k, &st)) {
         close(fd);
-        DP_FAIL(e, BUSY, "source %s changed while dpipe worked (%llu bytes, was %llu); run again", k->path, (unsigned long long)st.st_size,
-                (unsigned long long)k->bytes);
+        DP_FAIL(e, BUSY, "source %s changed while dpipe worked; run again", k->path);
     }
     *name = k->name;
     *prefix = k->prefix;
@@ -182,6 +198,7 @@ static int run_task(struct dp_road *r, const struct task *t, int lanes, struct d
                                   .lanes = lanes, .members = u->members, .open_member = open_member, .progress = progress, .stop = stop, .ctx = &m};
         memcpy(job.out, out, sizeof out);
         rc = dp_unit_run(&job, res, e);
+        if (rc >= 0) rc = check_members(u, e);
     }
     if (rc >= 0) rc = commit_all(c, r, u, res, at, e);
     if (rc < 0) {

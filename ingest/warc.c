@@ -80,8 +80,8 @@ void dp_warc_close(struct dp_warc *w)
 
 static struct dp_span trim(struct dp_span s)
 {
-    while (s.len && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) s = dp_span(s.ptr + 1, s.len - 1);
-    while (s.len && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t' || s.ptr[s.len - 1] == '\r')) s.len--;
+    while (s.len && strchr(" \t\r\n", s.ptr[0]) && s.ptr[0]) s = dp_span(s.ptr + 1, s.len - 1); /* newlines: of folded lines */
+    while (s.len && strchr(" \t\r\n", s.ptr[s.len - 1]) && s.ptr[s.len - 1]) s.len--;
     return s;
 }
 
@@ -158,8 +158,9 @@ static void parse_header(struct header *h, const char *p, size_t bytes)
     h->bytes = bytes;
     for (size_t i = 0; i < bytes;) {
         size_t end = (size_t)((const char *)memchr(p + i, '\n', bytes - i) - p);
-        /* A folded line (deprecated) goes on with the value before it, which for the fields read here never happens in practice. */
-        if (i && p[i] != ' ' && p[i] != '\t') field(h, dp_span(p + i, end - i));
+        while (i && end + 1 < bytes && (p[end + 1] == ' ' || p[end + 1] == '\t')) /* folded: the value goes on */
+            end = (size_t)((const char *)memchr(p + end + 1, '\n', bytes - end - 1) - p);
+        if (i) field(h, dp_span(p + i, end - i));
         i = end + 1;
     }
 }
@@ -285,11 +286,14 @@ static int take_url(struct dp_warc *w, struct dp_span url, struct dp_err *e)
     dp_buf_clear(&w->url);
     if (url.len > URL_MAX) return DP_OK;
     while (url.len) {
-        const char *sp = memchr(url.ptr, ' ', url.len);
-        size_t n = sp ? (size_t)(sp - url.ptr) : url.len;
+        size_t n = 0;
+        while (n < url.len && (unsigned char)url.ptr[n] > ' ') n++;
         dp_buf_add(&w->url, url.ptr, n);
-        if (sp) dp_buf_add_str(&w->url, "%20");
-        url = sp ? dp_span(sp + 1, url.len - n - 1) : dp_span("", 0);
+        if (n == url.len) break;
+        if (url.ptr[n] == ' ') dp_buf_add_str(&w->url, "%20");
+        else /* a folded line, or garbage: no URL has control characters */
+            while (n + 1 < url.len && (unsigned char)url.ptr[n + 1] <= ' ') n++;
+        url = dp_span(url.ptr + n + 1, url.len - n - 1);
     }
     return dp_buf_check(&w->url, "a WARC record's URL", e);
 }
@@ -338,7 +342,9 @@ static int fill(struct dp_warc *w, const struct header *h, struct dp_record *rec
     dp_content_type(h->content_type, w->mime, w->charset);
     bool http = w->arc ? block.len >= 5 && strncasecmp(block.ptr, "HTTP/", 5) == 0
                        : strcmp(w->mime, "application/http") == 0 || (!w->mime[0] && response);
-    if (response && !http && !w->arc) return DP_EMPTY; /* DNS answers and the like */
+    bool page = strcmp(w->mime, "text/html") == 0 || strcmp(w->mime, "application/xhtml+xml") == 0;
+    if (response && !http && !w->arc && block.len >= 5 && memcmp(block.ptr, "HTTP/", 5) == 0) http = true; /* declared as what it carries */
+    if (response && !http && !w->arc && !page) return DP_EMPTY; /* DNS answers and the like */
     w->http.status = 0;
     if (http) {
         DP_TRY(fill_http(w, block, rec, e));
@@ -350,7 +356,7 @@ static int fill(struct dp_warc *w, const struct header *h, struct dp_record *rec
         if (block.len > max) drop_record(rec, DP_DROP_TOO_LARGE, (double)block.len, (double)max);
     }
     if (!rec->drop) {
-        rec->format = dp_format_of_mime(rec->mime, rec->text, w->run->o->plain_text_html);
+        rec->format = dp_format_of_mime(rec->mime, rec->charset, rec->text, w->run->o->plain_text_html);
         if (!rec->text.len) drop_record(rec, DP_DROP_EMPTY, 0, 1);
         else if (rec->format == DP_FORMAT_BINARY) drop_record(rec, DP_DROP_FORMAT, 0, 0);
     }
@@ -491,7 +497,7 @@ static int next_header(struct dp_warc *w, struct header *h, struct dp_err *e)
     if (bytes) parse_header(h, s->ptr, bytes);
     const char *why = too_long ? "has a header of more than 64 KiB" : !bytes ? "ends inside its header"
                       : !h->has_length ? "has no Content-Length" : h->bad_length ? "has a Content-Length that is no number" : NULL;
-    if (!why && !h->type.len && h->length > w->run->o->doc_bytes_max) why = "has no WARC-Type";
+    if (!why && !h->type.len) why = "has no WARC-Type";
     if (!why) return DP_OK;
     dp_run_damage(w->run, s->where, w->begin, DP_CORRUPT, "the record at offset %llu %s; going on at the next one", (unsigned long long)w->begin, why);
     dp_stream_skip(s, 5); /* past this one's own first line */
