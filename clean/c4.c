@@ -191,7 +191,7 @@ static void worker_close(const void *ctx, void *worker)
 const struct dp_stage_type dp_stage_c4 = {
     .name = "c4",
     .summary = "C4's rules: keeps lines that are sentences",
-    .version = 2,
+    .version = 3,
     .needs = DP_COL_TEXT,
     .fills = DP_COL_TEXT,
     .opts = opts,
