@@ -33,6 +33,11 @@ char *dp_fs_join(const char *dir, const char *name);
 /* Free bytes for unprivileged users on the file system of path; 0 when unknown. */
 uint64_t dp_fs_free_bytes(const char *path);
 
+/* SHA-256 of a whole file, read by blocks; what a map would hold of it counts as memory. */
+int dp_fs_sha256(const char *path, char hex[65], struct dp_err *e);
+/* A temporary file in dir, unlinked at birth: nothing is left whatever ends the process. `what` is for messages. */
+int dp_fs_unlinked(const char *dir, const char *what, int *fd, struct dp_err *e);
+
 /* A read-only map of a whole file. Empty files give a valid empty span. */
 struct dp_map {
     const char *ptr;
