@@ -81,7 +81,7 @@ const struct dp_opt dp_bpe_train_opts[] = {
 #define CELLS_MAX (3750u << 20)
 enum {
     AHEAD = 12, /* occurrences to prefetch: they are all over the cells */
-    BLOCK_CELLS = 32,
+    BLOCK_CELLS = 512,
     STRETCH_HEAD = 2, /* of a list in the pool: pair, length */
 };
 #define WALL UINT32_MAX         /* between words */
@@ -103,8 +103,8 @@ struct heap_entry {
 struct trainer {
     uint32_t *cells;
     uint64_t *freq;        /* by word */
-    uint32_t *word_start;  /* by word: its first cell; one more, past all */
-    uint32_t *block_word;  /* by cell / BLOCK_CELLS: the word of the block's first cell, or the one behind its wall */
+    uint32_t *block_word;  /* by cell / BLOCK_CELLS: the word of the block's first cell */
+    uint8_t *word_off;     /* by cell: words from that one on to its own (a word takes three cells at least) */
     size_t cell_count, word_count;
     struct pair *pairs;
     size_t pair_count, pair_cap;
@@ -222,8 +222,9 @@ static int vanishes(struct trainer *t, uint32_t left, uint32_t right, uint64_t n
     return DP_OK;
 }
 
-/* Close up the pool, keeping of each list what still counts. An entry that doesn't count never will again: tokens only grow. */
-static void compact(struct trainer *t)
+/* Close up the pool. With `check` only those entries stay that still count (the others never will again: tokens only grow); that looks all
+ * over the cells, so it is for when the lists of merged pairs don't give enough. */
+static void compact(struct trainer *t, bool check)
 {
     size_t to = 0;
     for (size_t from = 0; from < t->pool_len;) {
@@ -234,8 +235,13 @@ static void compact(struct trainer *t)
         from += STRETCH_HEAD + n;
         if (!owned) continue;
         uint32_t left = (uint32_t)(p->key >> 32), right = (uint32_t)p->key, *out = t->pool + to + STRETCH_HEAD;
-        for (uint32_t i = 0; i < n; i++) {
+        if (!check) {
+            memmove(out, list, n * sizeof *out);
+            kept = n;
+        }
+        for (uint32_t i = 0; i < n && check; i++) {
             uint32_t cell = list[i];
+            if (i + 2 * AHEAD < n) __builtin_prefetch(&t->cells[list[i + 2 * AHEAD]]);
             if (t->cells[cell] == left && t->cells[cell + t->len[left]] == right) out[kept++] = cell;
         }
         t->pool[to] = pair;
@@ -251,8 +257,10 @@ static void compact(struct trainer *t)
 static int pool_room(struct trainer *t, size_t n, struct dp_err *e)
 {
     if (t->pool_cap - t->pool_len >= n) return DP_OK;
-    compact(t);
-    if (t->pool_len + n <= t->pool_cap - t->pool_cap / 8) return DP_OK;
+    size_t enough = t->pool_cap - t->pool_cap / 16;
+    compact(t, false);
+    if (t->pool_len + n > enough) compact(t, true);
+    if (t->pool_len + n <= enough) return DP_OK;
     size_t cap = t->pool_len + n + (t->pool_len + n) / 4;
     uint32_t *p = realloc(t->pool, cap * sizeof *p);
     if (!p) DP_FAIL(e, NOMEM, "training BPE: %zu bytes", cap * sizeof *p);
@@ -296,9 +304,7 @@ static int compare_cells(const void *a, const void *b)
 
 static inline uint64_t freq_at(const struct trainer *t, uint32_t cell)
 {
-    uint32_t w = t->block_word[cell / BLOCK_CELLS];
-    while (t->word_start[w + 1] <= cell) w++;
-    return t->freq[w];
+    return t->freq[t->block_word[cell / BLOCK_CELLS] + t->word_off[cell]];
 }
 
 /* Merge one occurrence at `cell`, which is known to be one. */
@@ -335,7 +341,7 @@ static int merge_pair(struct trainer *t, uint32_t pair, struct dp_merge m, struc
         if (i + AHEAD < p.list_len) {
             uint32_t later = t->pool[p.list + i + AHEAD];
             __builtin_prefetch(&t->cells[later], 1);
-            __builtin_prefetch(&t->block_word[later / BLOCK_CELLS]);
+            __builtin_prefetch(&t->word_off[later]);
         }
         if (t->cells[cell] != m.left || t->cells[cell + t->len[m.left]] != m.right) continue;
         DP_TRY(merge_at(t, cell, m, e));
@@ -374,22 +380,23 @@ static int lay_out(struct trainer *t, struct dp_bpe_counter *c, const uint32_t b
     size_t blocks = t->cell_count / BLOCK_CELLS + 1;
     t->cells = malloc(t->cell_count * sizeof *t->cells);
     t->block_word = malloc(blocks * sizeof *t->block_word);
-    t->word_start = malloc((t->word_count + 2) * sizeof *t->word_start);
+    t->word_off = malloc(t->cell_count);
     t->freq = malloc((t->word_count + 1) * sizeof *t->freq);
-    if (!t->cells || !t->block_word || !t->word_start || !t->freq)
+    if (!t->cells || !t->block_word || !t->word_off || !t->freq)
         DP_FAIL(e, NOMEM, "training BPE: %zu bytes of unique pretokens", t->cell_count);
     uint32_t at = 0, word = 0;
-    size_t block = 0;
     t->cells[at++] = WALL;
+    t->word_off[0] = 0;
+    t->block_word[0] = 0;
     while ((rc = dp_bpe_counter_next(c, &w, &n, e)) == DP_OK) {
         t->freq[word] = n;
-        t->word_start[word] = at;
-        for (size_t i = 0; i < w.len; i++) t->cells[at++] = byte_id[(uint8_t)w.ptr[i]];
-        t->cells[at++] = WALL;
-        for (; block < blocks && block * BLOCK_CELLS < at; block++) t->block_word[block] = word;
+        for (size_t i = 0; i <= w.len; i++, at++) { /* the wall behind it counts as its last cell */
+            if (at % BLOCK_CELLS == 0) t->block_word[at / BLOCK_CELLS] = word;
+            t->word_off[at] = (uint8_t)(word - t->block_word[at / BLOCK_CELLS]);
+            t->cells[at] = i < w.len ? byte_id[(uint8_t)w.ptr[i]] : WALL;
+        }
         word++;
     }
-    t->word_start[word] = UINT32_MAX;
     DP_TRY(rc);
     DP_ASSERT(at == t->cell_count && word == t->word_count);
     return DP_OK;
@@ -405,7 +412,7 @@ static int list_pairs(struct trainer *t, struct dp_err *e)
     t->pool_cap = t->cell_count;
     for (uint32_t i = 1; i + 1 < t->cell_count; i++) {
         uint32_t a = t->cells[i], b = t->cells[i + 1];
-        if (t->word_start[word + 1] <= i) word++;
+        word += a == WALL;
         if (a == WALL || b == WALL) continue;
         uint32_t *at = &index[a - first][b - first], p = *at - 1;
         if (!*at) {
@@ -488,7 +495,7 @@ static int open_trainer(struct trainer *t, const struct dp_bpe_train_options *o,
 static void close_trainer(struct trainer *t)
 {
     free(t->cells);
-    free(t->word_start);
+    free(t->word_off);
     free(t->block_word);
     free(t->freq);
     free(t->pairs);
