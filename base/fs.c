@@ -237,6 +237,11 @@ void dp_map_close(struct dp_map *m)
     *m = (struct dp_map){NULL, 0};
 }
 
+void dp_map_trim(const struct dp_map *m)
+{
+    if (m->len) madvise((void *)(uintptr_t)m->ptr, m->len, MADV_DONTNEED);
+}
+
 enum { OUT_CAP = 256 * 1024 };
 
 struct dp_out {

@@ -46,6 +46,10 @@ struct dp_map {
 int dp_map_open(struct dp_map *m, const char *path, struct dp_err *e);
 int dp_map_fd(struct dp_map *m, int fd, const char *name, struct dp_err *e);
 void dp_map_close(struct dp_map *m);
+/* Pages of a map that were looked at count as our memory until they are given back: who walks over much of one calls this now and then, about
+ * every DP_MAP_TRIM bytes. The content stays; a page that is needed again comes from the page cache. */
+enum { DP_MAP_TRIM = 4 << 20 };
+void dp_map_trim(const struct dp_map *m);
 
 /* A buffered writer that can hash what it writes. Errors are sticky: check at finish. */
 struct dp_out;
