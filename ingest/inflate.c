@@ -274,10 +274,10 @@ static int find_magic(struct codec *c, bool *found, struct dp_err *e)
         if (c->src->len < 8) return DP_OK;
         const unsigned char *p = (const unsigned char *)c->src->ptr;
         size_t n = c->src->len - 7, i = 0;
-        int first = codecs[c->kind].magic[0];
+        const char first = (char)codecs[c->kind].magic[0];
         while (i < n && !is_magic(c->kind, p + i, 8)) {
-            const unsigned char *q = memchr(p + i + 1, first, n - i - 1);
-            i = q ? (size_t)(q - p) : n;
+            const char *q = dp_stream_find(c->src, i + 1, n, &first, 1);
+            i = q ? (size_t)(q - c->src->ptr) : n;
         }
         dp_stream_skip(c->src, i);
         if (i < n) {
