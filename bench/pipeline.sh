@@ -14,7 +14,7 @@ if [ ! -e "$pages" ]; then
   find $out/raw -name '*.html' -type f | LC_ALL=C sort | awk 'BEGIN{srand(7)}{printf "%.9f %s\n", rand(), $0}' | sort | cut -d' ' -f2 | while read -r f; do
     n=$(stat -c %s "$f"); total=$((total + n)); if [ $total -gt 36000000 ]; then cat >/dev/null; break; fi
     h='HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n\r\n'; hn=$(printf "$h" | wc -c)
-    { printf 'WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: http://docs.example/%s\r\nWARC-Date: 2020-01-01T00:00:00Z\r\nWARC-Record-ID: <urn:uuid:%s>\r\nContent-Type: application/http; msgtype=response\r\nContent-Length: %d\r\n\r\n' "${f#$out/raw/}" "$(printf %s "$f" | md5sum | sed 's/\(........\)\(....\)\(....\)\(....\)\(............\).*/\1-\2-\3-\4-\5/')" $((n + hn)); printf "$h"; cat "$f"; printf '\r\n\r\n'; } | gzip -n
+    { printf 'WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: http://docs.example/%s\r\nWARC-Date: 2020-01-01T00:00:00Z\r\nWARC-Record-ID: <urn:uuid:%s>\r\nWARC-Identified-Payload-Type: text/html\r\nContent-Type: application/http; msgtype=response\r\nContent-Length: %d\r\n\r\n' "${f#$out/raw/}" "$(printf %s "$f" | md5sum | sed 's/\(........\)\(....\)\(....\)\(....\)\(............\).*/\1-\2-\3-\4-\5/')" $((n + hn)); printf "$h"; cat "$f"; printf '\r\n\r\n'; } | gzip -n
   done >"$pages.tmp"; mv "$pages.tmp" "$pages"
 fi
 tok=$out/tokenizer.json
