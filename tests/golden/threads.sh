@@ -5,7 +5,12 @@ set -u; cd "$(dirname "$0")/../.."; . tests/lib.sh
 export TSAN_OPTIONS="halt_on_error=1 exitcode=66 ${TSAN_OPTIONS:-}"
 corpus "$work/c"
 workspace "$work/w" "$work/c"
-expect 0 "$DPIPE" ingest -q -w "$work/w" --threads 4 "$work/c"
+# Few large units go one after the other on several lanes; many small ones side by side.
+expect 0 "$DPIPE" run -q -w "$work/w" --threads 4 --until dedup
+mkdir "$work/small"
+for i in $(seq 1 12); do printf '{"text":"%s"}\n' "$(words $((i + 700)) 200)" "$(words $((i + 720)) 150)" "$(words $((i + 740)) 150)" >"$work/small/$i.jsonl"; done
+for i in $(seq 1 12); do "$DPIPE" ingest -q -w "$work/w" --register-only "$work/small/$i.jsonl"; done
+expect 0 "$DPIPE" ingest -q -w "$work/w" --threads 4
 expect 0 "$DPIPE" run -q -w "$work/w" --threads 4 --memory 256M
 expect 0 "$DPIPE" run -q -w "$work/w" --threads 4 --json; says "$work/out" '"made":0'
 expect 0 "$DPIPE" verify -w "$work/w" --threads 4; says "$work/out" "whole"
