@@ -9,7 +9,8 @@ is datatrove's own clock (wall seconds) inside a pass.
 
 Where the two roads differ: FineWeb's filter has no counterpart in dpipe; dpipe labels the language, brings text into NFC, takes out exact
 duplicates, compares near duplicates by their signatures instead of joining all that share a band, and writes a document index,
-checksums and where each document came from. datatrove's MinHash splits words with spaCy, dpipe with its own rules."""
+checksums and where each document came from. datatrove's Gopher filters take every text for English and so drop translated pages, which
+dpipe keeps, deduplicates and tokenizes. datatrove's MinHash splits words with spaCy, dpipe with its own rules."""
 import glob, gzip, json, os, resource, shutil, sys, time
 
 from datatrove.executor.local import LocalPipelineExecutor
