@@ -23,8 +23,8 @@ rm -rf $out/w; $dpipe init -q $out/w
 if [ ! -e $tok ]; then
   $dpipe ingest -q -w $out/w --register-only "$pages"; $dpipe run -q -w $out/w --until train-bpe; cp $out/w/store/tokenizer-*.json $tok; rm -rf $out/w; $dpipe init -q $out/w
 fi
-# The peer tokenizes with a finished tokenizer: so do we. Both drop what their filters drop.
-printf 'tokenizer: {file: %s}\n' "$PWD/$tok" >$out/recipe.yaml
+# The same filters as the peer, and like it a finished tokenizer. Both drop what their filters drop.
+printf 'clean:\n  fineweb: {enabled: true}\ntokenizer: {file: %s}\n' "$PWD/$tok" >$out/recipe.yaml
 own() { # CPU seconds of one run into $cpu
   rm -rf $out/w; $dpipe init -q $out/w; cp $out/recipe.yaml $out/w/; $dpipe ingest -q -w $out/w --register-only "$pages"
   TIMEFORMAT='%U %S %R'; local t u s r; t=$( { time $dpipe run -q -w $out/w --until shard --threads 1 >&2; } 2>&1 | tail -1)

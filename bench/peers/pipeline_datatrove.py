@@ -7,10 +7,11 @@ Passes: WARC > Trafilatura > Gopher repetition > Gopher quality > C4 > FineWeb >
 passes; tokenizing with Hugging Face's tokenizers into a flat file. What a filter drops is written aside and gone, as in dpipe. `blocks`
 is datatrove's own clock (wall seconds) inside a pass.
 
-Where the two roads differ: FineWeb's filter has no counterpart in dpipe; dpipe labels the language, brings text into NFC, takes out exact
+Where the two roads differ: dpipe labels the language, brings text into NFC, takes out exact
 duplicates, compares near duplicates by their signatures instead of joining all that share a band, and writes a document index,
 checksums and where each document came from. datatrove's Gopher filters take every text for English and so drop translated pages, which
-dpipe keeps, deduplicates and tokenizes. datatrove's MinHash splits words with spaCy, dpipe with its own rules."""
+dpipe keeps, deduplicates and tokenizes. datatrove's MinHash splits words with spaCy, dpipe's with its own rules. Main
+text is Trafilatura's on the one side, clean/main_text.c's on the other."""
 import glob, gzip, json, os, resource, shutil, sys, time
 
 from datatrove.executor.local import LocalPipelineExecutor
