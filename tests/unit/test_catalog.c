@@ -215,10 +215,10 @@ TEST(sources_are_forgotten)
     struct dp_catalog *c = fresh(&path);
     bool isnew;
     uint64_t gone;
-    for (char *p = (char[]){"/a\0/b\0/c\0"}; *p; p += 3) {
-        struct dp_source s = {0, p, p + 1, "", p, 1, 2, 3};
-        REQUIRE_OK(dp_catalog_source_put(c, &s, &isnew, &err));
-    }
+    size_t put;
+    struct dp_source s[] = {{0, "/a", "a", "", "/a", 1, 2, 3}, {0, "/b", "b", "", "/b", 1, 2, 3}, {0, "/c", "c", "", "/c", 1, 2, 3}};
+    REQUIRE_OK(dp_catalog_sources_put(c, s, 3, &put, &err));
+    CHECK_INT(put, 3);
     REQUIRE_OK(dp_catalog_sources_prune(c, keep_b, NULL, &gone, &err));
     CHECK_INT(gone, 2);
     REQUIRE_OK(dp_catalog_source_known(c, "/b", 1, 2, 3, "", &isnew, &err));
