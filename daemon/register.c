@@ -79,9 +79,9 @@ static struct seen_path *seen_slot(const struct seen *t, struct dp_hash128 h)
     return &t->v[i];
 }
 
-/* *add: the path is new, or stands below a folder that is further up than before. So of roots inside each other the outer one names the
- * files, in whatever order they were registered. */
-static int seen_add(struct seen *t, const char *path, size_t prefix, bool *add, struct dp_err *e)
+/* *add: the path is new, or (*again) stands below a folder that is further up than before. So of roots inside each other the outer one names
+ * the files, in whatever order they were registered. */
+static int seen_add(struct seen *t, const char *path, size_t prefix, bool *add, bool *again, struct dp_err *e)
 {
     if ((t->n + 1) * 2 > t->cap) {
         struct seen more = {.cap = t->cap ? t->cap * 2 : 1024};
@@ -95,7 +95,8 @@ static int seen_add(struct seen *t, const char *path, size_t prefix, bool *add, 
     struct dp_hash128 h = dp_hash128(path, strlen(path));
     struct seen_path *p = seen_slot(t, h);
     bool fresh = !(p->path.lo | p->path.hi);
-    *add = fresh || prefix > p->prefix;
+    *again = !fresh && prefix > p->prefix;
+    *add = fresh || *again;
     t->n += fresh;
     if (*add) *p = (struct seen_path){h, prefix};
     return DP_OK;
@@ -199,14 +200,15 @@ static int register_file(void *ctx, const char *path, const char *relative, uint
 {
     struct registering *g = ctx;
     struct dp_err err = {0};
-    bool add = true;
+    bool add = true, again = false;
     int rc = DP_OK;
     (void)size;
     if (dp_road_stopped(g->road)) DP_FAIL(g->e, STOPPED, "stopped while registering sources; run again to go on");
     char *full = realpath(path, NULL);
     if (!full) rc = dp_err_set(&err, dp_code_of_errno(errno), errno, __FILE__, __LINE__, "%s: source", path);
     else if (own_file(g, full)) add = false;
-    else rc = seen_add(&g->seen, full, strlen(relative), &add, &err);
+    else rc = seen_add(&g->seen, full, strlen(relative), &add, &again, &err);
+    if (rc >= 0 && again) rc = flush(g, &err); /* the catalog is asked what it knows of this path: under its first name, too */
     if (rc >= 0 && add) rc = put_file(g, full, relative, &err);
     if (rc < 0 && *relative && of_the_file(rc, &err)) {
         const char *why = strncmp(err.msg, full ? full : path, strlen(full ? full : path)) == 0 ? err.msg + strlen(full ? full : path) : err.msg;

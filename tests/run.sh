@@ -4,7 +4,7 @@
 set -u
 build=$1; shift
 export DPIPE="$PWD/$build/dpipe" BUILD="$PWD/$build" LC_ALL=C.UTF-8
-export TMPDIR; TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/dpipe-check.XXXXXX")
+export TMPDIR; TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/dpipe-check.XXXXXX"); chmod 711 "$TMPDIR" # some tests run as another user
 trap 'rm -rf "$TMPDIR"' EXIT
 passed=0 failed=0 skipped=0
 for item in "$@"; do

@@ -55,12 +55,12 @@ road() {
 }
 # compare NAME: the large one within 1.3 times the small one and some MiB. The MiB because what needs 12 MiB for the program, its libraries and first
 # buffers may fill budgets that a few documents left empty, which is no growth with the corpus: 16 for steps with budgets (--memory 32M, batches,
-# decoders), 6 for the others (sqlite's page caches, a document at hand).
+# decoders, blocks of mapped shards), 6 for the others (sqlite's page caches, a document at hand).
 compare() {
   local step a b more
   while read -r step a && read -r _ b <&3; do
     [ "${DP_PEAKS:-}" ] && printf '%-7s %-10s %8d KiB %8d KiB\n' "$1" "$step" "$a" "$b" >&2
-    case $step in ingest | clean | dedup | train-bpe | tokenize) more=16384 ;; *) more=6144 ;; esac
+    case $step in ingest | clean | dedup | train-bpe | tokenize | verify) more=16384 ;; *) more=6144 ;; esac
     if [ "$b" -le $((a * 13 / 10 + more)) ]; then ok; else bad "$1: $step takes $b KiB for ten times the corpus, $a KiB for one"; fi
   done <"$work/small.$1.peaks" 3<"$work/large.$1.peaks"
   same "$(wc -l <"$work/large.$1.peaks")" 12 "commands measured"
