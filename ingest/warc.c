@@ -248,7 +248,8 @@ static int drop_rest(struct dp_warc *w, struct dp_err *e)
     while (w->drop) {
         DP_TRY(dp_stream_need(s, TAIL, e));
         struct dp_mark m;
-        if (!s->len || (dp_stream_member_at(s, s->offset, &m) && m.out == s->offset && version_line(s->ptr, s->len))) {
+        bool another = s->offset != w->begin && dp_stream_member_at(s, s->offset, &m) && m.out == s->offset && version_line(s->ptr, s->len);
+        if (!s->len || another) {
             dp_run_damage(w->run, s->where, w->begin, DP_CORRUPT,
                           "the record at offset %llu ends %llu bytes before its Content-Length says", (unsigned long long)w->begin,
                           (unsigned long long)w->drop);
