@@ -372,7 +372,8 @@ static bool account(struct codec *c, size_t n)
     uint64_t in = c->src->offset - c->member_in;
     uint64_t chain_in = c->s.chain->offset - c->s.chain_base;
     bool bomb = c->member_out > DP_RATIO_FREE_BYTES && (double)c->member_out > ratio_max * (double)(in + 1);
-    bool chain_bomb = c->produced > DP_RATIO_FREE_BYTES && (double)c->produced > ratio_max * (double)(chain_in + 1);
+    /* Of one layer alone, members are judged one by one: a bad one doesn't take the others with it. */
+    bool chain_bomb = c->src != c->s.chain && c->produced > DP_RATIO_FREE_BYTES && (double)c->produced > ratio_max * (double)(chain_in + 1);
     if (!bomb && !chain_bomb) {
         if (dp_run_produced(c->s.run, c->s.where, c->member_in, n)) return true;
         c->s.eof = true;
