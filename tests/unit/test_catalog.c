@@ -281,7 +281,8 @@ static int list_source(void *ctx, const struct dp_source *s)
 {
     struct listing *l = ctx;
     l->id[l->n++] = s->id;
-    strcat(strcat(l->names, s->path), " ");
+    size_t at = strlen(l->names);
+    snprintf(l->names + at, sizeof l->names - at, "%s ", s->path);
     return DP_OK;
 }
 
