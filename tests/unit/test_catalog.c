@@ -239,48 +239,6 @@ static int list_source(void *ctx, const struct dp_source *s)
 {
     struct listing *l = ctx;
     l->id[l->n++] = s->id;
-    size_t n = strlen(l->names);
-    snprintf(l->names + n, sizeof l->names - n, "%s ", s->path);
-    return DP_OK;
-}
-
-/* In the order of prefix, name, digest, whatever the order they came in; parts of the list are parts of the whole; one path of a content. */
-TEST(sources_in_order_and_in_parts)
-{
-    char *path;
-    struct dp_catalog *c = fresh(&path);
-    size_t isnew;
-    const struct dp_source s[] = {{0, "/5", "n", "p", "d5", 1, 2, 3}, {0, "/2", "b", "", "d2", 1, 2, 3}, {0, "/4", "m", "p", "d4", 1, 2, 3},
-                                  {0, "/1", "a", "", "d1", 1, 2, 3},  {0, "/3", "b", "", "d3", 1, 2, 3}, {0, "/9", "n", "p", "d5", 1, 2, 3}};
-    REQUIRE_OK(dp_catalog_sources_put(c, s, 6, &isnew, &err));
-    CHECK_INT(isnew, 6);
-    REQUIRE_OK(dp_catalog_sources_put(c, s, 6, &isnew, &err));
-    CHECK_INT(isnew, 0);
-    struct listing all = {.n = 0};
-    REQUIRE_OK(dp_catalog_sources(c, 0, -1, list_source, &all, &err));
-    CHECK_STR(all.names, "/1 /2 /3 /4 /5 ");
-    for (size_t from = 0; from < all.n; from++)
-        for (size_t n = 1; from + n <= all.n; n++) {
-            struct listing part = {.n = 0};
-            REQUIRE_OK(dp_catalog_sources(c, all.id[from], (int64_t)n, list_source, &part, &err));
-            CHECK_INT(part.n, n);
-            CHECK(memcmp(part.id, all.id + from, n * sizeof *part.id) == 0);
-        }
-    CHECK_INT(dp_catalog_has_artifact(c, "docs-k", &err), 0);
-    dp_catalog_close(c);
-    free(path);
-}
-
-struct listing {
-    char names[64];
-    int64_t id[8];
-    size_t n;
-};
-
-static int list_source(void *ctx, const struct dp_source *s)
-{
-    struct listing *l = ctx;
-    l->id[l->n++] = s->id;
     size_t at = strlen(l->names);
     snprintf(l->names + at, sizeof l->names - at, "%s ", s->path);
     return DP_OK;
