@@ -57,6 +57,7 @@ void dp_pipeline_release(struct dp_pipeline *p)
 
 struct lane {
     struct run *run;
+    int index;
     void *worker[DP_PIPELINE_STAGES_MAX];
     struct dp_stage_counts *counts;
     uint16_t *before; /* drop column before a stage */
@@ -99,16 +100,17 @@ static void count_source(struct dp_stage_counts *c, const struct dp_batch *b)
     }
 }
 
-static int run_stages(struct lane *l, struct dp_batch *b, struct dp_err *e)
+static int run_rows(struct lane *l, struct dp_batch *b, struct dp_err *e)
 {
     const struct dp_pipeline *p = l->run->p;
-    count_source(&l->counts[0], b);
+    const struct dp_pipeline_io *io = l->run->io;
     for (size_t s = 0; s < p->count; s++) {
         struct dp_stage_counts *c = &l->counts[s + 1];
         for (uint32_t i = 0; i < b->count; i++) {
             l->before[i] = b->drop[i];
             l->bytes[i] = b->text[i].len;
         }
+        if (io->enter) io->enter(io->ctx, l->index, s, b);
         uint64_t t0 = now_ns();
         DP_TRY(p->type[s]->run(p->ctx[s], l->worker[s], b, e));
         c->ns += now_ns() - t0;
@@ -126,6 +128,22 @@ static int run_stages(struct lane *l, struct dp_batch *b, struct dp_err *e)
             }
         }
     }
+    if (io->enter) io->enter(io->ctx, l->index, p->count, b);
+    return DP_OK;
+}
+
+static int run_stages(struct lane *l, struct dp_batch *b, struct dp_err *e)
+{
+    const struct dp_pipeline_io *io = l->run->io;
+    count_source(&l->counts[0], b);
+    if (!io->one_by_one || !io->one_by_one(io->ctx, b)) return run_rows(l, b, e);
+    for (uint32_t i = 0; i < b->count; i++) {
+        struct dp_batch row = dp_batch_row(b, i);
+        int rc = run_rows(l, &row, e);
+        b->mem = row.mem;
+        if (i + 1 == b->count) b->columns = row.columns;
+        DP_TRY(rc);
+    }
     return DP_OK;
 }
 
@@ -141,9 +159,9 @@ static void lane_close(struct lane *l)
     free(l->bytes);
 }
 
-static int lane_open(struct lane *l, struct run *r, uint32_t rows, struct dp_err *e)
+static int lane_open(struct lane *l, struct run *r, int index, uint32_t rows, struct dp_err *e)
 {
-    *l = (struct lane){.run = r};
+    *l = (struct lane){.run = r, .index = index};
     l->counts = calloc(r->p->count + 1, sizeof *l->counts);
     l->before = calloc(rows, sizeof *l->before);
     l->bytes = calloc(rows, sizeof *l->bytes);
@@ -290,7 +308,7 @@ int dp_pipeline_run(const struct dp_pipeline *p, const struct dp_pipeline_io *io
         dp_queue_push(&r.free, &pool[inited]);
     }
     /* lane[lanes] only counts what the reader's thread does. */
-    for (; opened <= (lanes == 1 ? 0 : lanes); opened++) DP_TRY_OUT(lane_open(&lane[opened], &r, batch_rows, e));
+    for (; opened <= (lanes == 1 ? 0 : lanes); opened++) DP_TRY_OUT(lane_open(&lane[opened], &r, opened, batch_rows, e));
     for (; lanes > 1 && started < lanes; started++) {
         int sys = pthread_create(&tid[started], NULL, lane_main, &lane[started]);
         if (sys) {
