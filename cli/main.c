@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "daemon/worker_process.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -269,6 +270,7 @@ static bool answered(struct dp_cli *c)
 
 int main(int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[1], DP_WORKER_COMMAND) == 0) _exit(dp_code_exit(dp_worker_main(3))); /* see daemon/worker_process.h */
     static struct dp_cli c; /* sections point into its options */
     struct dp_err err = {0};
     c.stop = &stopping;
