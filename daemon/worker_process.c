@@ -11,6 +11,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -46,6 +47,7 @@ struct dp_worker {
     uint64_t bytes, docs; /* progress told */
     int logged;
     bool killed; /* by us */
+    uint64_t peak_bytes; /* resident, of the process that ended last */
     struct dp_death death;
     struct dp_watch_slot suspect[DP_WATCH_SLOTS];
 };
@@ -93,12 +95,13 @@ static int64_t cpu_ms(const struct dp_worker *w)
 static int end_process(struct dp_worker *w, int patience_ms)
 {
     int status = 0;
+    struct rusage used = {0};
     if (w->fd >= 0) close(w->fd);
     w->fd = -1;
     if (!w->pid) return 0;
     int64_t end = clock_ms(CLOCK_MONOTONIC) + patience_ms;
     for (;;) {
-        pid_t got = waitpid(w->pid, &status, patience_ms ? WNOHANG : 0);
+        pid_t got = wait4(w->pid, &status, patience_ms ? WNOHANG : 0, &used);
         if (got == w->pid || (got < 0 && errno != EINTR)) break;
         if (got == 0 && clock_ms(CLOCK_MONOTONIC) >= end) {
             kill(w->pid, SIGKILL);
@@ -107,6 +110,7 @@ static int end_process(struct dp_worker *w, int patience_ms)
         } else if (got == 0) nanosleep(&(struct timespec){0, 2000000}, NULL);
     }
     w->pid = 0;
+    w->peak_bytes = (uint64_t)used.ru_maxrss << 10;
     return status;
 }
 
@@ -282,6 +286,8 @@ static int found_dead(struct dp_worker *w)
     int sig = WTERMSIG(status);
     const char *name = sigabbrev_np(sig);
     snprintf(what, sizeof what, "signal %d (SIG%s)", sig, name ? name : "?");
+    /* Libraries abort, or fall over a null pointer, where memory is refused. */
+    if (sig != SIGKILL && sig != SIGSYS && w->peak_bytes > w->options->workers.memory_bytes / 10 * 9 * (uint64_t)w->lanes) return died(w, DP_DEATH_MEMORY, what);
     return died(w, sig == SIGKILL ? DP_DEATH_KILLED : sig == SIGSYS ? DP_DEATH_SANDBOX : DP_DEATH_CRASH, what);
 }
 
