@@ -186,6 +186,12 @@ int dp_quarantine_each(struct dp_workspace *w, int (*fn)(void *ctx, const struct
     return walk(w, NULL, fn, ctx, e);
 }
 
+int dp_quarantine_one(struct dp_workspace *w, const char *name, int (*fn)(void *ctx, const struct dp_quarantined *q, struct dp_err *e), void *ctx,
+                      struct dp_err *e)
+{
+    return with_entry(w, name, fn, ctx, e);
+}
+
 static int drop_if_retried(void *ctx, const struct dp_quarantined *q, struct dp_err *e)
 {
     return strcmp(q->state, "retry") == 0 ? dp_quarantine_remove(ctx, q->name, e) : DP_OK;
@@ -214,29 +220,71 @@ int64_t dp_quarantine_round(const char *rounds, const char *unit)
     return 0;
 }
 
-int dp_quarantine_retry(struct dp_workspace *w, const struct dp_quarantined *q, struct dp_err *e)
+struct retry {
+    struct dp_workspace *w;
+    char (*unit)[DP_HEX128];
+    size_t units;
+};
+
+static int note_unit(void *ctx, const struct dp_quarantined *q, struct dp_err *e)
 {
-    struct dp_buf bytes, text;
+    struct retry *r = ctx;
+    (void)e;
+    snprintf(r->unit[r->units++], DP_HEX128, "%s", q->unit);
+    return DP_OK;
+}
+
+static int mark_entry(void *ctx, const struct dp_quarantined *q, struct dp_err *e)
+{
+    struct retry *r = ctx;
     struct dp_quarantined again = *q;
+    struct dp_buf bytes;
     again.state = "retry";
     dp_buf_init(&bytes, FILE_MAX);
-    dp_buf_init(&text, 64 << 20);
-    char *rounds = dp_quarantine_rounds(w);
-    int rc = dp_quarantine_bytes(w, q->name, &bytes, e);
-    if (rc >= 0) rc = write_entry(w, &again, dp_buf_span(&bytes), e);
-    if (rc >= 0) {
-        for (const char *line = rounds; line && *line;) {
-            const char *nl = strchr(line, '\n');
-            size_t n = nl ? (size_t)(nl - line) + 1 : strlen(line);
-            if (strncmp(line, q->unit, strlen(q->unit)) != 0) dp_buf_add(&text, line, n);
-            line += n;
-        }
-        dp_buf_printf(&text, "%s %" PRId64 "\n", q->unit, dp_quarantine_round(rounds, q->unit) + 1);
-        rc = dp_buf_check(&text, "list of units to retry", e);
-    }
-    if (rc >= 0) rc = dp_catalog_set(w->catalog, rounds_setting, text.ptr, e);
-    free(rounds);
+    int rc = dp_quarantine_bytes(r->w, q->name, &bytes, e);
+    if (rc >= 0) rc = write_entry(r->w, &again, dp_buf_span(&bytes), e);
     dp_buf_release(&bytes);
+    return rc;
+}
+
+static int by_key(const void *a, const void *b)
+{
+    return memcmp(a, b, DP_HEX128);
+}
+
+/* The old lines, each with its number raised where the unit is one of r's, and new lines behind them. */
+static int raise_rounds(struct retry *r, struct dp_err *e)
+{
+    struct dp_buf text;
+    char *rounds = dp_quarantine_rounds(r->w);
+    dp_buf_init(&text, 64 << 20);
+    qsort(r->unit, r->units, sizeof *r->unit, by_key);
+    for (const char *line = rounds; line && *line;) {
+        char key[DP_HEX128] = "";
+        const char *nl = strchr(line, '\n');
+        size_t n = nl ? (size_t)(nl - line) + 1 : strlen(line);
+        memcpy(key, line, n < sizeof key - 1 ? n : sizeof key - 1);
+        if (!bsearch(key, r->unit, r->units, sizeof *r->unit, by_key)) dp_buf_add(&text, line, n);
+        line += n;
+    }
+    for (size_t i = 0; i < r->units; i++)
+        if (!i || by_key(r->unit[i - 1], r->unit[i]) != 0)
+            dp_buf_printf(&text, "%s %" PRId64 "\n", r->unit[i], dp_quarantine_round(rounds, r->unit[i]) + 1);
+    int rc = dp_buf_check(&text, "list of units to retry", e);
+    if (rc >= 0 && text.len) rc = dp_catalog_set(r->w->catalog, rounds_setting, text.ptr, e);
+    free(rounds);
     dp_buf_release(&text);
+    return rc;
+}
+
+/* The units first: killed between the two, they are made anew all the same. */
+int dp_quarantine_retry(struct dp_workspace *w, const char *const *names, size_t n, struct dp_err *e)
+{
+    struct retry r = {w, calloc(n + 1, DP_HEX128), 0};
+    int rc = r.unit ? DP_OK : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "list of units to retry");
+    for (size_t i = 0; i < n && rc >= 0; i++) rc = with_entry(w, names[i], note_unit, &r, e);
+    if (rc >= 0) rc = raise_rounds(&r, e);
+    for (size_t i = 0; i < n && rc >= 0; i++) rc = with_entry(w, names[i], mark_entry, &r, e);
+    free(r.unit);
     return rc;
 }

@@ -37,8 +37,11 @@ int dp_quarantine_each(struct dp_workspace *w, int (*fn)(void *ctx, const struct
 /* The bytes of one entry, appended to out. */
 int dp_quarantine_bytes(struct dp_workspace *w, const char *name, struct dp_buf *out, struct dp_err *e);
 int dp_quarantine_remove(struct dp_workspace *w, const char *name, struct dp_err *e);
-/* Mark for another attempt: its unit gets new keys at the next plan, and all its documents are tried again. */
-int dp_quarantine_retry(struct dp_workspace *w, const struct dp_quarantined *q, struct dp_err *e);
+/* The entry of that name. */
+int dp_quarantine_one(struct dp_workspace *w, const char *name, int (*fn)(void *ctx, const struct dp_quarantined *q, struct dp_err *e), void *ctx,
+                      struct dp_err *e);
+/* Mark for another attempt: their units get new keys at the next plan, and all documents of these are tried again. */
+int dp_quarantine_retry(struct dp_workspace *w, const char *const *names, size_t n, struct dp_err *e);
 /* After a unit was published: entries of it that were to be retried and weren't put again are well now, and go. */
 int dp_quarantine_settle(struct dp_workspace *w, const char *unit, struct dp_err *e);
 

@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -238,6 +239,7 @@ int dp_worker_main(int fd)
     struct dp_msg_ready r = {0};
     struct stat st;
     if (fstat(fd, &st) != 0 || !S_ISSOCK(st.st_mode)) return DP_USAGE; /* somebody typed the command */
+    prctl(PR_SET_NAME, "dpipe-worker");
     signal(SIGINT, SIG_IGN); /* the broker says when to stop */
     signal(SIGTERM, SIG_IGN);
     signal(SIGHUP, SIG_IGN);

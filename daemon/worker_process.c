@@ -136,8 +136,8 @@ void dp_worker_close(struct dp_worker *w)
 /* Of the broker's environment a worker gets what loaders, sanitizers and locales need: no tokens, no options. */
 static void environment(char *out[], size_t max)
 {
-    static const char *const keep[] = {"LANG=", "LC_ALL=", "LC_CTYPE=", "LD_LIBRARY_PATH=", "LD_PRELOAD=", "GCONV_PATH=", "GLIBC_TUNABLES=", "MALLOC_ARENA_MAX=",
-                                       "ASAN_OPTIONS=", "LSAN_OPTIONS=", "UBSAN_OPTIONS=", "TSAN_OPTIONS=", "DPIPE_TEST_FAULT="};
+    static const char *const keep[] = {"LANG=", "LC_ALL=", "LC_CTYPE=", "LD_LIBRARY_PATH=", "LD_PRELOAD=", "GCONV_PATH=", "GLIBC_TUNABLES=",
+                                       "MALLOC_ARENA_MAX=", "ASAN_OPTIONS=", "LSAN_OPTIONS=", "UBSAN_OPTIONS=", "TSAN_OPTIONS=", "DPIPE_TEST_FAULT="};
     size_t n = 0;
     for (char **v = environ; v && *v; v++)
         for (size_t k = 0; k < sizeof keep / sizeof *keep && n + 1 < max; k++)
@@ -287,7 +287,8 @@ static int found_dead(struct dp_worker *w)
     const char *name = sigabbrev_np(sig);
     snprintf(what, sizeof what, "signal %d (SIG%s)", sig, name ? name : "?");
     /* Libraries abort, or fall over a null pointer, where memory is refused. */
-    if (sig != SIGKILL && sig != SIGSYS && w->peak_bytes > w->options->workers.memory_bytes / 10 * 9 * (uint64_t)w->lanes) return died(w, DP_DEATH_MEMORY, what);
+    uint64_t limit = w->options->workers.memory_bytes * (uint64_t)w->lanes;
+    if (sig != SIGKILL && sig != SIGSYS && w->peak_bytes > limit / 10 * 9) return died(w, DP_DEATH_MEMORY, what);
     return died(w, sig == SIGKILL ? DP_DEATH_KILLED : sig == SIGSYS ? DP_DEATH_SANDBOX : DP_DEATH_CRASH, what);
 }
 
@@ -386,7 +387,7 @@ static void pass_on(struct dp_worker *w, const struct dp_unit_job *job)
     memcpy(&l, m->bytes, sizeof l);
     const char *module = dp_msg_string(m->bytes, m->len, &at), *msg = module ? dp_msg_string(m->bytes, m->len, &at) : NULL;
     if (!msg || w->logged++ >= LOGGED_MAX) return;
-    enum dp_log_level level = l.level == DP_LOG_DEBUG ? DP_LOG_DEBUG : l.level == DP_LOG_INFO ? DP_LOG_INFO : l.level == DP_LOG_WARN ? DP_LOG_WARN : DP_LOG_ERROR;
+    enum dp_log_level level = l.level >= DP_LOG_DEBUG ? DP_LOG_DEBUG : l.level > DP_LOG_WARN ? DP_LOG_INFO : l.level == DP_LOG_WARN ? DP_LOG_WARN : DP_LOG_ERROR;
     char name[32];
     snprintf(name, sizeof name, "%s", module);
     if (dp_log_wanted(level)) dp_log_write(level, name, "%s", msg);
