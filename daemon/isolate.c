@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { KILLS_MAX = 20, UNEXPLAINED_MAX = 3, CAREFUL_MAX = 1024, LIST_MAX = 1024 };
+enum { KILLS_MAX = 20, UNEXPLAINED_MAX = 3, LIST_MAX = 1024 };
 
 struct dp_isolate {
     struct dp_road *road;
@@ -43,9 +43,10 @@ struct trial {
     const struct dp_unit *unit;
     size_t stages; /* of which a document may be dropped at: the signature stage isn't one of them */
     struct dp_skip skip[LIST_MAX];
-    struct dp_careful careful[CAREFUL_MAX];
+    struct dp_careful careful[LIST_MAX];
     struct dp_unit_care care;
     int64_t held;
+    int64_t deaths;
     int kills, unexplained;
 };
 
@@ -88,11 +89,6 @@ static int hold(struct trial *t, const struct dp_watch_slot *s, const struct dp_
     return DP_OK;
 }
 
-static void add_careful(struct trial *t, struct dp_careful c)
-{
-    if (t->care.carefuls < CAREFUL_MAX) t->careful[t->care.carefuls++] = c;
-}
-
 /* A slot of the dead worker. *fresh: something was learned. */
 static int accuse(struct trial *t, const struct dp_watch_slot *s, const struct dp_death *d, bool *fresh, struct dp_err *e)
 {
@@ -101,7 +97,8 @@ static int accuse(struct trial *t, const struct dp_watch_slot *s, const struct d
     if (!s->exact) {
         /* Once the range is taken record by record its slots are exact; not so when the worker writes them as it likes. */
         if (dp_care_wanted(&t->care, s->member, s->first, reading ? UINT64_MAX - s->first : s->count, reading)) return DP_OK;
-        add_careful(t, (struct dp_careful){s->member, reading, s->first, reading ? UINT64_MAX : s->first + s->count});
+        if (t->care.carefuls == LIST_MAX) return DP_OK;
+        t->careful[t->care.carefuls++] = (struct dp_careful){s->member, reading, s->first, reading ? UINT64_MAX : s->first + s->count};
         *fresh = true;
         return DP_OK;
     }
@@ -124,6 +121,9 @@ static int learn(struct trial *t, const struct dp_death *d, struct dp_err *e)
         return DP_OK;
     }
     bool fresh = false;
+    /* Two deaths name a document; the rest is for those that don't die every time. A worker that was taken over may accuse whom it likes: not for ever. */
+    if (++t->deaths > 4 * t->iso->road->options->workers.quarantine_max + 32)
+        DP_FAIL(e, LIMIT, "its worker process died %lld times (%s: %s)", (long long)t->deaths, dp_death_name(d->reason), d->what);
     for (size_t i = 0; i < d->suspects; i++) DP_TRY(accuse(t, &d->suspect[i], d, &fresh, e));
     if (!fresh && ++t->unexplained >= UNEXPLAINED_MAX)
         DP_FAIL(e, BROKEN, "its worker process died %d times outside any document (%s: %s)", t->unexplained, dp_death_name(d->reason), d->what);

@@ -41,6 +41,7 @@ struct child {
     int member_fd, member_code;
     char *member; /* name, prefix, digest, one behind the other; or a message */
     size_t member_len;
+    char *names; /* the same of the member at hand; the working thread's */
 };
 
 static struct child *the_child; /* for the log's sink */
@@ -88,15 +89,18 @@ static int ask_member(void *ctx, size_t i, const char **name, const char **prefi
     while (!c->have_member) pthread_cond_wait(&c->answered, &c->mu);
     c->have_member = false;
     int code = c->member_code, fd = c->member_fd;
+    size_t len = c->member_len, at = 0;
+    free(c->names);
+    c->names = c->member;
+    c->member = NULL;
     pthread_mutex_unlock(&c->mu);
-    size_t at = 0;
     if (code < 0) {
-        const char *why = dp_msg_string(c->member, c->member_len, &at);
+        const char *why = dp_msg_string(c->names, len, &at);
         return dp_err_set(e, (enum dp_code)code, 0, __FILE__, __LINE__, "%s", why ? why : "");
     }
-    *name = dp_msg_string(c->member, c->member_len, &at);
-    *prefix = dp_msg_string(c->member, c->member_len, &at);
-    *digest = dp_msg_string(c->member, c->member_len, &at);
+    *name = dp_msg_string(c->names, len, &at);
+    *prefix = dp_msg_string(c->names, len, &at);
+    *digest = dp_msg_string(c->names, len, &at);
     if (fd < 0 || !*name || !*prefix || !*digest) DP_FAIL(e, BROKEN, "worker: member %zu came without descriptor or names", i);
     return fd;
 }

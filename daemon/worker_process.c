@@ -40,6 +40,7 @@ struct dp_worker {
     struct dp_watch *watch;
     struct dp_message *m;
     int64_t units; /* of this process */
+    struct dp_sandbox_report sandbox;
     /* the unit at hand */
     uint64_t member_bytes;
     struct seen seen[DP_WATCH_SLOTS];
@@ -211,6 +212,7 @@ static int await_ready(struct dp_worker *w, struct dp_err *e)
     if (rc < 0) return rc;
     dp_message_close(m);
     struct dp_msg_ready r;
+    w->sandbox = (struct dp_sandbox_report){0};
     if (rc != DP_OK || m->kind != DP_MSG_READY || m->len != sizeof r) {
         int status = end_process(w, 1000);
         DP_FAIL(e, CONFIG, "a worker process didn't start (wait status 0x%x); --isolate=thread works without", (unsigned)status);
@@ -218,6 +220,7 @@ static int await_ready(struct dp_worker *w, struct dp_err *e)
     memcpy(&r, m->bytes, sizeof r);
     r.msg[sizeof r.msg - 1] = 0;
     if (r.code < 0) DP_FAIL(e, CONFIG, "a worker process didn't start: %s", r.msg);
+    w->sandbox = r.sandbox;
     struct dp_buf b;
     dp_buf_init(&b, 1024);
     dp_sandbox_print(&r.sandbox, &b);
@@ -299,6 +302,8 @@ static int check_limits(struct dp_worker *w, const struct dp_unit_job *job)
 {
     int64_t now = clock_ms(CLOCK_MONOTONIC), limit = w->options->workers.doc_seconds * 1000;
     if (now - w->ticked_ms < TICK_MS) return DP_OK;
+    /* A broker that was stopped itself (Ctrl-Z, a debugger) didn't hear the worker meanwhile. */
+    bool slept = now - w->ticked_ms > 50 * TICK_MS;
     w->ticked_ms = now;
     int64_t cpu = cpu_ms(w);
     for (int i = 0; i < DP_WATCH_SLOTS; i++) {
@@ -313,6 +318,7 @@ static int check_limits(struct dp_worker *w, const struct dp_unit_job *job)
             *k = (struct seen){turn, cpu, now};
             continue;
         }
+        if (slept) k->wall_ms = now;
         int64_t allowed = limit + (s.phase == DP_WATCH_READ ? (int64_t)(w->member_bytes / (READ_BYTES_PER_S / 1000)) : 0);
         char what[160];
         snprintf(what, sizeof what, "more than %lld s", (long long)(allowed / 1000));
@@ -387,7 +393,8 @@ static void pass_on(struct dp_worker *w, const struct dp_unit_job *job)
     memcpy(&l, m->bytes, sizeof l);
     const char *module = dp_msg_string(m->bytes, m->len, &at), *msg = module ? dp_msg_string(m->bytes, m->len, &at) : NULL;
     if (!msg || w->logged++ >= LOGGED_MAX) return;
-    enum dp_log_level level = l.level >= DP_LOG_DEBUG ? DP_LOG_DEBUG : l.level > DP_LOG_WARN ? DP_LOG_INFO : l.level == DP_LOG_WARN ? DP_LOG_WARN : DP_LOG_ERROR;
+    enum dp_log_level level = l.level >= DP_LOG_DEBUG ? DP_LOG_DEBUG : l.level > DP_LOG_WARN ? DP_LOG_INFO
+                            : l.level == DP_LOG_WARN ? DP_LOG_WARN : DP_LOG_ERROR;
     char name[32];
     snprintf(name, sizeof name, "%s", module);
     if (dp_log_wanted(level)) dp_log_write(level, name, "%s", msg);
@@ -486,6 +493,11 @@ int dp_worker_run(struct dp_worker *w, const struct dp_unit_job *job, struct dp_
 const struct dp_death *dp_worker_death(const struct dp_worker *w)
 {
     return &w->death;
+}
+
+const struct dp_sandbox_report *dp_worker_sandbox(const struct dp_worker *w)
+{
+    return &w->sandbox;
 }
 
 int dp_worker_pid(const struct dp_worker *w)

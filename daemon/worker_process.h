@@ -10,8 +10,9 @@
  * next; and it would be a third kind of process to supervise. A new program gets a new layout, inherits no descriptor but its channel (all of
  * dpipe's are close-on-exec), and no secret: neither the broker's memory nor its environment.
  *
- * What the worker sends is checked: sizes, codes, digests; a worker that sends what it shouldn't is killed. It can still lie about
- * counts and text, as far as the catalog's sums allow: what is made from hostile documents is only as true as the documents.
+ * What the worker sends is checked: sizes, codes, digests; a worker that sends what it shouldn't is killed. One that was taken over can still lie
+ * about counts and text, as far as the catalog's sums allow, and write to the outputs of units that it finished, whose descriptors it may
+ * have kept, until it is replaced: digests don't fit then, and reading the artifact says so.
  *
  * Limits of a document: doc_seconds of CPU for one stage (of a batch, or of one record once it is taken by itself), ten times that of wall-clock
  * time, and memory_bytes for the process. Reading may take a second more for each 16 MiB of its file.
@@ -20,6 +21,7 @@
 #ifndef DP_DAEMON_WORKER_PROCESS_H
 #define DP_DAEMON_WORKER_PROCESS_H
 
+#include "base/sandbox.h"
 #include "daemon/options.h"
 #include "daemon/unit_worker.h"
 
@@ -53,6 +55,8 @@ void dp_worker_close(struct dp_worker *w);
  * dp_worker_death, valid until the next call); a negative code is the unit's, or DP_CONFIG when no worker can be started. */
 int dp_worker_run(struct dp_worker *w, const struct dp_unit_job *job, struct dp_unit_result *res, struct dp_err *e);
 const struct dp_death *dp_worker_death(const struct dp_worker *w);
+/* What its process is restricted by, as it said when it started; all zero before. */
+const struct dp_sandbox_report *dp_worker_sandbox(const struct dp_worker *w);
 /* The process, 0 when there is none; for tests and metrics. */
 int dp_worker_pid(const struct dp_worker *w);
 

@@ -51,7 +51,8 @@ check_one() { # of the last fault: exactly one document is missing
 }
 for k in "segv 1 crash extract" "abort 5 crash gopher_repetition" "stack 3 crash language" "open 2 sandbox normalise" "spin 1 cpu extract" "eat 2 memory normalise"; do
   # shellcheck disable=SC2086
-  set -- $k; lines "$work/whole.jsonl" 5 2500 1234 "$1-$2"; cp "$work/whole.jsonl" "$work/f.jsonl"
+  set -- $k; case $1$DPIPE in eat*/asan/* | eat*/tsan/*) echo "skip: sanitizers have no memory limit" >&2; continue ;; esac
+  lines "$work/whole.jsonl" 5 2500 1234 "$1-$2"; cp "$work/whole.jsonl" "$work/f.jsonl"
   rm -rf "$work/whole"; space "$work/whole" "" "$work/f.jsonl"; "$DPIPE" run -q -w "$work/whole" --until dedup
   if [ "$1" = eat ]; then # the first death may be a matter of time, the second names memory
     rm -rf "$work/f1"; space "$work/f1" "workers: {isolate: process, worker_memory: 384M}" "$work/f.jsonl"; expect 0 "$DPIPE" run -q -w "$work/f1" --until dedup

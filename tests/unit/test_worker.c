@@ -106,6 +106,7 @@ static bool set_up(void)
     static bool done;
     if (done) return true;
     make_text();
+    setenv("TSAN_OPTIONS", "halt_on_error=1", 0); /* workers end with _exit: nobody would see a race otherwise */
     dp_log_init(DP_LOG_ERROR, DP_LOG_TEXT);
     if (dp_options_init(&options, &err) < 0) return false;
     static const char *const set[][3] = {{"clean.c4", "enabled", "false"}, {"clean.gopher_repetition", "enabled", "false"},
@@ -178,6 +179,7 @@ TEST(a_process_gives_what_a_thread_gives)
             pid = dp_worker_pid(w);
         }
     }
+    CHECK(dp_worker_sandbox(w)->seccomp && dp_worker_sandbox(w)->no_new_privs && dp_worker_sandbox(w)->rlimits);
     /* Everything one by one: reading, stages, writing. */
     struct dp_careful all[2 * MEMBERS];
     for (uint32_t m = 0; m < MEMBERS; m++) {
