@@ -155,7 +155,8 @@ int dp_recipe_load(const char *path, const struct dp_section *sections, size_t n
     }
     yaml_parser_set_input_file(&parser, f);
     if (!yaml_parser_load(&parser, &doc)) {
-        rc = dp_err_set(e, parser.error == YAML_MEMORY_ERROR ? DP_NOMEM : DP_CONFIG, 0, __FILE__, __LINE__, "%s:%zu:%zu: not YAML: %s", path,
+        /* libyaml doesn't always say so when memory ran out, but it names a problem for everything else. */
+        rc = dp_err_set(e, parser.error == YAML_MEMORY_ERROR || !parser.problem ? DP_NOMEM : DP_CONFIG, 0, __FILE__, __LINE__, "%s:%zu:%zu: not YAML: %s", path,
                         parser.problem_mark.line + 1, parser.problem_mark.column + 1, parser.problem ? parser.problem : "?");
     } else {
         struct load l = {path, &doc, sections, n, sources, e};
