@@ -65,7 +65,9 @@ int dp_manifest_add(struct dp_manifest *m, const struct dp_manifest_shard *s, st
                 "shard %zu: \"%.200s\" or \"%.200s\" is no name inside the manifest's folder",
                 m->count, s->name, s->index);
     if (s->tokens > DP_SHARD_TOKENS_MAX || s->documents > DP_SHARD_DOCS_MAX ||
-        s->bytes != s->tokens * (uint64_t)m->meta.dtype || (s->tokens && !s->documents))
+        (s->packed ? s->bytes > UINT64_C(1) << 33 || !s->bytes != !s->tokens
+                   : s->bytes != s->tokens * (uint64_t)m->meta.dtype) ||
+        (s->tokens && !s->documents))
         DP_FAIL(e, CONFIG,
                 "shard %zu, %s: %" PRIu64 " ids, %" PRIu64 " documents and %" PRIu64
                 " bytes don't go together",
@@ -142,6 +144,10 @@ static void render_shard(struct dp_jsonw *w, const struct dp_manifest_shard *s)
     dp_jsonw_cstr(w, s->sha256);
     dp_jsonw_key(w, "index_sha256");
     dp_jsonw_cstr(w, s->index_sha256);
+    if (s->packed) {
+        dp_jsonw_key(w, "compression");
+        dp_jsonw_cstr(w, "zstd");
+    }
     dp_jsonw_end(w, '}');
 }
 
@@ -248,6 +254,10 @@ static int parse_shard(struct dp_manifest *m, const struct dp_json *o, const cha
     s.bytes = (uint64_t)v;
     DP_TRY_OUT(digest(o, "sha256", s.sha256, name, e));
     DP_TRY_OUT(digest(o, "index_sha256", s.index_sha256, name, e));
+    const struct dp_json *packed = dp_json_get(o, "compression");
+    s.packed = dp_span_is(dp_json_str(packed), "zstd");
+    if (packed && !s.packed)
+        DP_GOTO(e, CORRUPT, "%s: \"compression\" of %s isn't \"zstd\"", name, body);
     rc = dp_manifest_add(m, &s, e);
     if (rc == DP_CONFIG) { /* the same rules, but here a file breaks them, not a caller */
         dp_err_prefix(e, "%s", name);
@@ -362,6 +372,10 @@ int dp_manifest_open_shard(const struct dp_manifest *m, const char *manifest_pat
     if (!bin || !dpx) DP_GOTO(e, NOMEM, "%s", manifest_path);
     DP_TRY_OUT(dp_shard_open(out, bin, dpx, e));
     const struct dp_shard_meta *meta = dp_shard_meta(*out);
+    if (want->packed != (dp_shard_pack_ids(*out) != 0) || want->bytes != dp_shard_body_bytes(*out))
+        DP_GOTO(e, CORRUPT, "%s: %s body of %" PRIu64 " bytes, %s says %s of %" PRIu64, dpx,
+                dp_shard_pack_ids(*out) ? "a compressed" : "a flat", dp_shard_body_bytes(*out),
+                manifest_path, want->packed ? "compressed" : "flat", want->bytes);
     if (dp_shard_tokens(*out) != want->tokens || dp_shard_documents(*out) != want->documents)
         DP_GOTO(e, CORRUPT,
                 "%s: %" PRIu64 " ids in %" PRIu64 " documents, %s says %" PRIu64 " in %" PRIu64,

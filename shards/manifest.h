@@ -2,7 +2,7 @@
  *
  * A JSON file {"format": "dpipe-manifest", "version": 1, "dtype", "vocab_size", "eot", "tokenizer",
  * "tokens", "documents", "shards": [{"name", "index", "tokens", "documents", "bytes", "sha256",
- * "index_sha256"}...]}; docs/formats/shard.md describes it. Names are relative to the manifest's
+ * "index_sha256", "compression"}...]}; docs/formats/shard.md describes it. Names are relative to the manifest's
  * folder and stay inside it. The order of shards is the order of the data.
  *
  * Invariants after a read: totals are the sums of the shards, sizes fit the type, names are unique
@@ -28,6 +28,7 @@ struct dp_manifest_shard {
     const char *name, *index; /* body and side file; a manifest owns those in its list */
     uint64_t tokens, documents, bytes;
     char sha256[DP_HEX256], index_sha256[DP_HEX256];
+    bool packed; /* "compression": "zstd"; the member is absent for a flat body */
 };
 
 struct dp_manifest {

@@ -22,9 +22,9 @@ TEST(manifest_has_one_form)
     dp_buf_init(&b, 1 << 20);
     REQUIRE_OK(dp_manifest_new(&m, &meta, &err));
     CHECK_OK(dp_manifest_add(
-        m, &(struct dp_manifest_shard){"a.bin", "a.dpx", 5, 1, 10, HEX64, HEX64}, &err));
+        m, &(struct dp_manifest_shard){"a.bin", "a.dpx", 5, 1, 10, HEX64, HEX64, false}, &err));
     CHECK_OK(dp_manifest_add(
-        m, &(struct dp_manifest_shard){"sub/b.bin", "sub/b.dpx", 7, 2, 14, HEX64, HEX64}, &err));
+        m, &(struct dp_manifest_shard){"sub/b.bin", "sub/b.dpx", 7, 2, 14, HEX64, HEX64, false}, &err));
     CHECK_OK(dp_manifest_render(m, &b, &err));
     CHECK_SPAN(dp_buf_span(&b), golden);
     REQUIRE_OK(dp_manifest_parse(&back, dp_buf_span(&b), "m", &err));
