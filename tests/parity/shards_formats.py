@@ -265,4 +265,5 @@ def main():
     print("%d passed, 0 failed%s" % (check.count, "" if np is not None else " (without numpy: plain Python readers only)"))
 
 
-main()
+if __name__ == '__main__':
+    main()
