@@ -60,7 +60,8 @@ CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DDP_VERSION='"$(VERSION)"' -I.
 BASEFLAGS := $(OPT) -g -fno-omit-frame-pointer -fPIC -pthread -ffp-contract=off $(SAN)
 ALL_CFLAGS := -std=c17 $(WARN) $(BASEFLAGS) $(CFLAGS)
 ALL_CXXFLAGS := -std=c++17 $(WARNXX) $(BASEFLAGS) -fno-exceptions -fno-rtti $(CXXFLAGS)
-ALL_LIBS := $(shell pkg-config --libs $(LIBS) 2>/dev/null) -lbz2 -lcld2 -lm -lpthread $(LDLIBS)
+MORE_LIBS := -lbz2 -lcld2 -lm -lpthread
+ALL_LIBS := $(shell pkg-config --libs $(LIBS) 2>/dev/null) $(MORE_LIBS) $(LDLIBS)
 
 # Instruction sets belong to suffixed files, and to nothing else.
 ISA_avx2       := -mavx2 -mfma -mbmi -mbmi2 -mpopcnt -mlzcnt
@@ -80,7 +81,7 @@ SHIMS    := $(patsubst tests/%.c,$(BUILD)/tests/%.so,$(sort $(wildcard tests/fau
 PROG     := $(BUILD)/dpipe
 
 .SECONDARY:
-.PHONY: all lib tests benches help deps check check-fast lint fmt fuzz demo bench-pipeline install uninstall dist compdb cov clean man completions
+.PHONY: all lib tests benches objects help deps check check-clang check-fast parity lint fmt fuzz demo bench-pipeline install uninstall dist compdb cov clean man completions
 .DEFAULT_GOAL := all
 
 ## all: the program, build/MODE/dpipe (the default)
@@ -89,6 +90,7 @@ all: $(PROG) $(BUILD)/libdpipe.so
 lib: $(BUILD)/libdpipe.a
 tests: $(UNIT) $(FUZZ) $(SHIMS)
 benches: $(BENCH)
+objects: $(LIB_OBJ) $(CLI_OBJ) $(UNIT:=.o) $(FUZZ:=.o) $(BENCH:=.o)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -129,22 +131,36 @@ $(SHIMS): $(BUILD)/tests/%.so: tests/%.c
 
 SH_TESTS := $(sort $(wildcard tests/cli/*.sh tests/golden/*.sh tests/fault/*.sh))
 
-## check: lint, build and run every test; the last line is "N passed, N failed"
+# One job a core, unless make was told a number.
+jobs = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$$(nproc 2>/dev/null || echo 1))
+TSAN_SH := tests/golden/threads.sh
+
+## check: lint, build with warnings as errors, run every test; the last line is "N passed, N failed"
 check: lint
-	@$(MAKE) --no-print-directory all tests
-	@$(MAKE) --no-print-directory MODE=asan all tests
-	@$(MAKE) --no-print-directory MODE=tsan all tests
+	@$(MAKE) --no-print-directory $(jobs) WERROR=1 all tests
+	@$(MAKE) --no-print-directory $(jobs) WERROR=1 MODE=asan all tests
+	@$(MAKE) --no-print-directory $(jobs) WERROR=1 MODE=tsan all tests
+	@$(MAKE) --no-print-directory check-clang
 	@echo "address and undefined-behaviour sanitizers:"; tests/run.sh build/asan $(UNIT:$(BUILD)/%=build/asan/%) $(FUZZ:$(BUILD)/%=build/asan/%) > build/check-asan.log; s=$$?; cat build/check-asan.log | sed '$$s/^/asan: /'; exit $$s
-	@echo "thread sanitizer:"; tests/run.sh build/tsan $(patsubst %,build/tsan/tests/unit/%,$(TSAN_TESTS)) > build/check-tsan.log; s=$$?; cat build/check-tsan.log | sed '$$s/^/tsan: /'; exit $$s
+	@echo "thread sanitizer:"; tests/run.sh build/tsan $(patsubst %,build/tsan/tests/unit/%,$(TSAN_TESTS)) $(TSAN_SH) > build/check-tsan.log; s=$$?; cat build/check-tsan.log | sed '$$s/^/tsan: /'; exit $$s
 	@echo "release:"; tests/run.sh $(BUILD) $(UNIT) $(FUZZ) $(SH_TESTS)
+
+## check-clang: compile everything with clang, warnings as errors, in build/clang; says so where there is no clang
+check-clang:
+	@if command -v clang >/dev/null && command -v clang++ >/dev/null; then echo "clang:" && $(MAKE) --no-print-directory $(jobs) BUILD=build/clang OPT=-O0 CC=clang CXX=clang++ WERROR=1 objects >build/check-clang.log && echo "  ok    no warning"; \
+	else echo "skip check-clang: clang isn't installed"; fi
+
+## parity: compare with the packages of others (Hugging Face, tiktoken, Megatron, datatrove...), which tools/venv.sh installs in build/venv
+parity: all $(BUILD)/bench/bench_ingest $(BUILD)/tests/parity/clean_parity
+	@PYTHON=$$(tools/venv.sh) && export PYTHON PYTHONDONTWRITEBYTECODE=1 && tests/run.sh $(BUILD) $(filter-out %/lib.py,$(sort $(wildcard tests/parity/*.py)))
 
 ## demo: the whole road on real documents, in build/demo; CORPUS=PATH takes another folder, archive or WARC file
 demo: all
 	@CORPUS='$(CORPUS)' tools/demo.sh
 
-## bench-pipeline: the whole road on a .warc.gz of real pages, and datatrove beside it where it is installed
+## bench-pipeline: the whole road on a .warc.gz of real pages in CPU seconds; PEERS=1 installs datatrove in build/venv and runs its road too
 bench-pipeline: all
-	@bench/pipeline.sh
+	@PEERS='$(PEERS)' bench/pipeline.sh
 
 ## check-fast: the unit tests of this MODE alone
 check-fast: all tests
@@ -168,9 +184,9 @@ fuzz:
 
 # --- installing ---
 
-## install: program, library, header and man pages under DESTDIR/PREFIX
+## install: program, library, headers, dpipe.pc and man pages under DESTDIR/PREFIX
 install: all man
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/dpipe $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/dpipe $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m755 $(PROG) $(DESTDIR)$(PREFIX)/bin/dpipe
 	install -m644 $(BUILD)/libdpipe.a $(DESTDIR)$(PREFIX)/lib/
 	install -m755 $(BUILD)/libdpipe.so $(DESTDIR)$(PREFIX)/lib/libdpipe.so.0
@@ -179,11 +195,12 @@ install: all man
 	install -m644 base/err.h base/hash.h base/span.h base/opt.h base/buf.h $(DESTDIR)$(PREFIX)/include/dpipe/base/
 	install -m644 trainer_feed/feed.h $(DESTDIR)$(PREFIX)/include/dpipe/trainer_feed/
 	install -m644 build/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	sed -e 's,@VERSION@,$(VERSION),' -e 's,@LIBS@,$(LIBS),' -e 's,@MORE@,$(MORE_LIBS),' -e 's,@ALL@,$(ALL_LIBS),' tools/dpipe.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/dpipe.pc
 	$(PROG) help --completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dpipe
 
 ## uninstall: take it away again
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/dpipe $(DESTDIR)$(PREFIX)/lib/libdpipe.* $(DESTDIR)$(PREFIX)/share/man/man1/dpipe*.1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dpipe
+	rm -f $(DESTDIR)$(PREFIX)/bin/dpipe $(DESTDIR)$(PREFIX)/lib/libdpipe.* $(DESTDIR)$(PREFIX)/lib/pkgconfig/dpipe.pc $(DESTDIR)$(PREFIX)/share/man/man1/dpipe*.1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dpipe
 	rm -rf $(DESTDIR)$(PREFIX)/include/dpipe
 
 ## man: man pages, generated from the option tables, in build/man
@@ -196,9 +213,10 @@ dist:
 	@mkdir -p build
 	git archive --format=tar.gz --prefix=dpipe-$(VERSION)/ -o build/dpipe-$(VERSION).tar.gz HEAD
 
+COMPDB ?= compile_commands.json
 ## compdb: compile_commands.json for editors
 compdb:
-	@$(MAKE) -n -B V=1 all tests 2>/dev/null | tools/compdb.sh > compile_commands.json
+	@$(MAKE) -n -B V=1 all tests 2>/dev/null | tools/compdb.sh > $(COMPDB)
 
 ## cov: line coverage of the unit tests (gcov), in build/cov
 cov:

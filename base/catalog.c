@@ -27,6 +27,8 @@ static const char *const migrations[] = {
     "CREATE TABLE dropped (unit INTEGER NOT NULL REFERENCES unit(id) ON DELETE CASCADE, ordinal INTEGER NOT NULL, reason TEXT NOT NULL,"
     " docs INTEGER NOT NULL, bytes INTEGER NOT NULL, PRIMARY KEY (unit, ordinal, reason)) STRICT, WITHOUT ROWID;"
     "CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;",
+    /* Sources are read in this order; without an index sqlite would sort all of them in memory. */
+    "CREATE INDEX source_order ON source(prefix, name, digest);",
 };
 enum { VERSION = sizeof migrations / sizeof *migrations };
 
@@ -42,6 +44,7 @@ struct change {
 struct dp_catalog {
     char *path;
     sqlite3 *w, *r; /* the writer thread's connection; readers' connection, under read_mu */
+    sqlite3_stmt *has_artifact; /* asked for every file of store/ */
     pthread_mutex_t mu, read_mu;
     pthread_cond_t work, committed;
     struct change *first, **last;
@@ -328,6 +331,7 @@ void dp_catalog_close(struct dp_catalog *c)
         pthread_mutex_unlock(&c->mu);
         pthread_join(c->writer, NULL);
     }
+    sqlite3_finalize(c->has_artifact);
     sqlite3_close(c->r);
     sqlite3_close(c->w);
     pthread_mutex_destroy(&c->mu);
@@ -340,21 +344,19 @@ void dp_catalog_close(struct dp_catalog *c)
 
 /* --- sources --- */
 
-struct source_put {
+struct sources_put {
     const struct dp_source *s;
-    bool fresh;
+    size_t n, fresh;
 };
 
-static int source_put(struct dp_catalog *c, void *ctx, struct dp_err *e)
+static int source_put(struct dp_catalog *c, const struct dp_source *s, size_t *fresh, struct dp_err *e)
 {
-    struct source_put *p = ctx;
-    const struct dp_source *s = p->s;
     sqlite3_stmt *st;
     DP_TRY(prepare(c, c->w, &st, e, "SELECT 1 FROM source WHERE path=? AND prefix=? AND digest=?", "sss", s->path, s->prefix, s->digest));
     int rc = step(c, c->w, st, e);
     sqlite3_finalize(st);
     DP_TRY(rc);
-    p->fresh = rc == 0;
+    *fresh += rc == 0;
     RUN(c, e,
         "INSERT INTO source(path,name,prefix,digest,bytes,mtime_ns,inode) VALUES(?,?,?,?,?,?,?) ON CONFLICT(path) DO UPDATE SET"
         " name=excluded.name, prefix=excluded.prefix, digest=excluded.digest, bytes=excluded.bytes, mtime_ns=excluded.mtime_ns, inode=excluded.inode",
@@ -362,10 +364,17 @@ static int source_put(struct dp_catalog *c, void *ctx, struct dp_err *e)
     return DP_OK;
 }
 
-int dp_catalog_source_put(struct dp_catalog *c, const struct dp_source *s, bool *fresh, struct dp_err *e)
+static int sources_put(struct dp_catalog *c, void *ctx, struct dp_err *e)
 {
-    struct source_put p = {.s = s};
-    int rc = change(c, source_put, &p, e);
+    struct sources_put *p = ctx;
+    for (size_t i = 0; i < p->n; i++) DP_TRY(source_put(c, &p->s[i], &p->fresh, e));
+    return DP_OK;
+}
+
+int dp_catalog_sources_put(struct dp_catalog *c, const struct dp_source *s, size_t n, size_t *fresh, struct dp_err *e)
+{
+    struct sources_put p = {.s = s, .n = n};
+    int rc = change(c, sources_put, &p, e);
     *fresh = p.fresh;
     return rc;
 }
@@ -386,14 +395,19 @@ int dp_catalog_source_known(struct dp_catalog *c, const char *path, int64_t byte
     return rc < 0 ? rc : DP_OK;
 }
 
-int dp_catalog_sources(struct dp_catalog *c, int (*fn)(void *ctx, const struct dp_source *s), void *ctx, struct dp_err *e)
+int dp_catalog_sources(struct dp_catalog *c, int64_t from, int64_t n, int (*fn)(void *ctx, const struct dp_source *s), void *ctx,
+                       struct dp_err *e)
 {
     sqlite3_stmt *st;
     pthread_mutex_lock(&c->read_mu);
     /* Of several paths with one content the first by path is read. */
-    int rc = prepare(c, c->r, &st, e,
-                     "SELECT id,path,name,prefix,digest,bytes,mtime_ns,inode FROM source s WHERE path ="
-                     " (SELECT min(path) FROM source t WHERE t.prefix=s.prefix AND t.digest=s.digest) ORDER BY prefix, name, digest", "");
+#define SELECT_SOURCES                                                                                                             \
+    "SELECT id,path,name,prefix,digest,bytes,mtime_ns,inode FROM source s WHERE path ="                                            \
+    " (SELECT min(path) FROM source t WHERE t.prefix=s.prefix AND t.digest=s.digest)"
+    int rc = from ? prepare(c, c->r, &st, e,
+                            SELECT_SOURCES " AND (prefix, name, digest) >= (SELECT prefix, name, digest FROM source WHERE id=?)"
+                                           " ORDER BY prefix, name, digest LIMIT ?", "ii", from, n)
+                  : prepare(c, c->r, &st, e, SELECT_SOURCES " ORDER BY prefix, name, digest LIMIT ?", "i", n);
     if (rc >= 0) {
         while ((rc = step(c, c->r, st, e)) == 1) {
             struct dp_source s = {sqlite3_column_int64(st, 0), text(st, 1), text(st, 2), text(st, 3), text(st, 4),
@@ -623,6 +637,21 @@ int dp_catalog_all(struct dp_catalog *c, int (*fn)(void *ctx, const struct dp_ar
     pthread_mutex_lock(&c->read_mu);
     int rc = prepare(c, c->r, &st, e, "SELECT kind,name,digest,bytes,docs,payload FROM artifact ORDER BY name", "");
     if (rc >= 0) rc = each_artifact(c, st, fn, ctx, e);
+    pthread_mutex_unlock(&c->read_mu);
+    return rc;
+}
+
+int dp_catalog_has_artifact(struct dp_catalog *c, const char *name, struct dp_err *e)
+{
+    int rc = DP_OK;
+    pthread_mutex_lock(&c->read_mu);
+    if (!c->has_artifact) rc = prepare(c, c->r, &c->has_artifact, e, "SELECT 1 FROM artifact WHERE name=?", "");
+    if (rc >= 0) {
+        sqlite3_bind_text(c->has_artifact, 1, name, -1, SQLITE_STATIC);
+        rc = step(c, c->r, c->has_artifact, e);
+        sqlite3_reset(c->has_artifact);
+        sqlite3_clear_bindings(c->has_artifact);
+    }
     pthread_mutex_unlock(&c->read_mu);
     return rc;
 }

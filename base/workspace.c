@@ -77,11 +77,6 @@ static int add_name(struct names *k, const char *name)
     return k->v[k->n] ? (k->n++, DP_OK) : DP_NOMEM;
 }
 
-static int add_known(void *ctx, const struct dp_artifact *a)
-{
-    return add_name(ctx, a->name);
-}
-
 /* Names of artifacts whose file is gone or has another size. */
 static int add_lost(void *ctx, const struct dp_artifact *a)
 {
@@ -114,27 +109,21 @@ static int forget_lost(struct dp_workspace *w, struct dp_err *e)
     return rc;
 }
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 static int sweep_store(struct dp_workspace *w, struct dp_err *e)
 {
-    struct names known = {.w = w};
-    int rc = dp_catalog_all(w->catalog, add_known, &known, e);
-    DIR *d = rc < 0 ? NULL : opendir(w->store);
-    if (rc >= 0 && !d) rc = dp_err_set(e, DP_IO, errno, __FILE__, __LINE__, "%s: cannot read folder", w->store);
-    for (struct dirent *f; d && (f = readdir(d));) {
+    int rc = DP_OK;
+    DIR *d = opendir(w->store);
+    if (!d) DP_FAIL_SYS(e, "%s: cannot read folder", w->store);
+    for (struct dirent *f; rc >= 0 && (f = readdir(d));) {
         const char *name = f->d_name;
         if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) continue;
-        if (known.n && bsearch(&name, known.v, known.n, sizeof *known.v, by_name)) continue;
+        rc = dp_catalog_has_artifact(w->catalog, name, e);
+        if (rc != 0) continue;
         dp_log(DEBUG, "workspace", "removing store/%s: the catalog doesn't know it", name);
         dp_workspace_unlink(w, name);
     }
-    if (d) closedir(d);
-    free_names(&known);
-    return rc;
+    closedir(d);
+    return rc < 0 ? rc : DP_OK;
 }
 
 /* Sweeping under an empty catalog would take everything: a store without its catalog is for its owner to decide about. */

@@ -15,7 +15,8 @@
 #include <time.h>
 
 static const struct dp_stage_type *const stages[] = {&dp_stage_extract, &dp_stage_normalise, &dp_stage_language,
-                                                     &dp_stage_gopher_repetition, &dp_stage_gopher_quality, &dp_stage_c4};
+                                                     &dp_stage_gopher_repetition, &dp_stage_gopher_quality, &dp_stage_c4,
+                                                     &dp_stage_fineweb};
 enum { STAGES = sizeof stages / sizeof *stages, RULES = 3 };
 struct open_stage {
     void *ctx, *worker;
@@ -43,6 +44,8 @@ static void open_all(void)
         opened[i].ctx = calloc(1, stages[i]->ctx_size);
         if (!opened[i].ctx) exit(1);
         if (dp_opt_defaults(stages[i]->opts, opened[i].ctx, &e) < 0) die(&e);
+        const struct dp_opt *on = dp_opt_find(stages[i]->opts, dp_span_str("enabled"));
+        if (on && dp_opt_set(on, opened[i].ctx, dp_span_str("true"), "enabled", &e) < 0) die(&e);
         if (dp_stage_workers_open(&stages[i], &opened[i].ctx, 1, &opened[i].worker, &e) < 0) die(&e);
     }
 }

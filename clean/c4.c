@@ -68,7 +68,7 @@ static bool too_long(struct dp_span s, int64_t max)
     return false;
 }
 
-/* re.sub(r"\[\d*]|\[edit]|\[citation needed]", ""); \d is any decimal digit, of which Python knows many. */
+/* re.sub(r"\[\d*]|\[edit]|\[citation needed]", ""); \d is a decimal digit of any script. */
 static struct dp_span strip_citations(struct dp_span s, struct dp_buf *out)
 {
     const char *p = s.ptr, *e = p + s.len, *from = p;
@@ -76,7 +76,7 @@ static struct dp_span strip_citations(struct dp_span s, struct dp_buf *out)
     dp_buf_clear(out);
     while ((p = memchr(p, '[', (size_t)(e - p))) != NULL) {
         const char *q = p + 1;
-        while (q < e && *q >= '0' && *q <= '9') q++;
+        for (const char *r = q; q < e && dp_uni_digit(dp_utf8_next(&r)); q = r) {}
         size_t left = (size_t)(e - p);
         if (q < e && *q == ']') q++;
         else if (left >= 6 && memcmp(p, "[edit]", 6) == 0) q = p + 6;
@@ -191,7 +191,7 @@ static void worker_close(const void *ctx, void *worker)
 const struct dp_stage_type dp_stage_c4 = {
     .name = "c4",
     .summary = "C4's rules: keeps lines that are sentences",
-    .version = 2,
+    .version = 3,
     .needs = DP_COL_TEXT,
     .fills = DP_COL_TEXT,
     .opts = opts,

@@ -8,6 +8,7 @@
 #ifndef DP_CLEAN_UNICODE_H
 #define DP_CLEAN_UNICODE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum dp_uni_flag {
@@ -36,7 +37,7 @@ struct dp_uni_decomp {
 struct dp_uni_comp {
     uint32_t first, second, composed; /* sorted by first, second */
 };
-enum { DP_UNI_DECOMPS = 2061, DP_UNI_COMPS = 941 };
+enum { DP_UNI_DECOMPS = 2061, DP_UNI_COMPS = 941, DP_UNI_ZEROS = 66 };
 extern const uint8_t dp_uni_flags_page[4352];
 extern const uint16_t dp_uni_flags_data[38400];
 extern const uint8_t dp_uni_ccc_page[4352];
@@ -44,11 +45,19 @@ extern const uint8_t dp_uni_ccc_data[16384];
 extern const struct dp_uni_decomp dp_uni_decomp[2061];
 extern const uint32_t dp_uni_pool[3406];
 extern const struct dp_uni_comp dp_uni_comp[941];
+extern const uint32_t dp_uni_zero[66]; /* the first of every ten decimal digits, ascending */
 
 /* cp must be at most 0x10FFFF. */
 static inline unsigned dp_uni(uint32_t cp)
 {
     return dp_uni_flags_data[dp_uni_flags_page[cp >> 8] * 256u + (cp & 255)];
+}
+/* A decimal digit of any script (category Nd, Python's \d)? */
+static inline bool dp_uni_digit(uint32_t cp)
+{
+    unsigned i = 0;
+    while (i + 1 < DP_UNI_ZEROS && dp_uni_zero[i + 1] <= cp) i++;
+    return cp - dp_uni_zero[i] < 10;
 }
 static inline unsigned dp_uni_class(uint32_t cp)
 {

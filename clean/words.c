@@ -19,7 +19,7 @@
 enum { SPECIAL_BYTES_MAX = 31, SLOTS = 4096, AFTER_BYTES_MAX = 12 };
 
 static uint16_t slots[SLOTS]; /* index + 1 into dp_word_special */
-static uint64_t first_len[256]; /* for every first byte, the lengths that occur */
+static uint32_t first_len[256], last_len[256]; /* for every first and last byte, the lengths that occur */
 static uint8_t plain[256];    /* ASCII letters and digits */
 static int after_count[AFTER_BYTES_MAX + 2]; /* units of so many bytes or more: they stand first */
 static uint8_t unit_end[256]; /* their last bytes */
@@ -61,7 +61,8 @@ static void tables_init(void)
         unsigned at = slot_of(s->text, s->len);
         while (slots[at]) at = (at + 1) & (SLOTS - 1);
         slots[at] = (uint16_t)(i + 1);
-        first_len[(unsigned char)s->text[0]] |= UINT64_C(1) << s->len;
+        first_len[(unsigned char)s->text[0]] |= UINT32_C(1) << s->len;
+        last_len[(unsigned char)s->text[s->len - 1]] |= UINT32_C(1) << s->len;
         uint64_t v = 0;
         memcpy(&v, s->text, s->len < 8 ? s->len : 8);
         filter[filter_slot(v) / 64] |= UINT64_C(1) << filter_slot(v) % 64;
@@ -81,7 +82,7 @@ static void tables_init(void)
 
 static const struct dp_word_special *special(const char *p, size_t n)
 {
-    if (n - 1 >= SPECIAL_BYTES_MAX || !(first_len[(unsigned char)*p] >> n & 1)) return NULL;
+    if (n - 1 >= SPECIAL_BYTES_MAX || !(first_len[(unsigned char)*p] & last_len[(unsigned char)p[n - 1]] & UINT32_C(1) << n)) return NULL;
     for (unsigned at = slot_of(p, n); slots[at]; at = (at + 1) & (SLOTS - 1)) {
         const struct dp_word_special *s = &dp_word_special[slots[at] - 1];
         if (s->len == n && memcmp(s->text, p, n) == 0) return s;
@@ -388,7 +389,7 @@ static int cut_affixes(struct dp_words *w, const char *p, const char *e, uint32_
  * was looked at is taken, also when that place lost. */
 
 static uint32_t torn[DP_WORD_SPECIALS]; /* bit k: without special cases a word of this one ends before byte k; 0: it has no affix */
-static uint8_t torn_first[256];         /* first bytes of those */
+static uint32_t torn_len[256];          /* for every first byte of those, the lengths that occur */
 
 static int torn_init(void)
 {
@@ -402,7 +403,7 @@ static int torn_init(void)
         if (!affix) continue;
         if (cut_affixes(&w, p, e, 0, false) < 0) return DP_NOMEM;
         for (size_t k = 0; k < w.count; k++) torn[i] |= UINT32_C(1) << (w.word[k].at + w.word[k].len);
-        torn_first[(unsigned char)*p] = 1;
+        torn_len[(unsigned char)*p] |= UINT32_C(1) << s->len;
     }
     dp_words_release(&w);
     return DP_OK;
@@ -411,13 +412,12 @@ static int torn_init(void)
 /* A bit for every number of words that from d on, at p, are a torn special case. */
 static uint32_t torn_at(const struct dp_word *d, size_t n, const char *p)
 {
-    uint32_t found = 0, ends = 0;
-    if (!torn_first[(unsigned char)*p]) return 0;
+    uint32_t found = 0, ends = 0, lens = torn_len[(unsigned char)*p];
     for (size_t k = 0; k < n && k < 31; k++) {
         size_t len = d[k].at + d[k].len - d->at;
-        if (len > SPECIAL_BYTES_MAX) break;
+        if (len > SPECIAL_BYTES_MAX || !(lens >> len)) break;
         ends |= UINT32_C(1) << len;
-        const struct dp_word_special *s = special(p, len);
+        const struct dp_word_special *s = lens >> len & 1 ? special(p, len) : NULL;
         if (s && torn[s - dp_word_special] == ends) found |= UINT32_C(2) << k;
     }
     return found;

@@ -79,9 +79,9 @@ static struct seen_path *seen_slot(const struct seen *t, struct dp_hash128 h)
     return &t->v[i];
 }
 
-/* *add: the path is new, or stands below a folder that is further up than before. So of roots inside each other the outer one names the
- * files, in whatever order they were registered. */
-static int seen_add(struct seen *t, const char *path, size_t prefix, bool *add, struct dp_err *e)
+/* *add: the path is new, or (*again) stands below a folder that is further up than before. So of roots inside each other the outer one names
+ * the files, in whatever order they were registered. */
+static int seen_add(struct seen *t, const char *path, size_t prefix, bool *add, bool *again, struct dp_err *e)
 {
     if ((t->n + 1) * 2 > t->cap) {
         struct seen more = {.cap = t->cap ? t->cap * 2 : 1024};
@@ -95,7 +95,8 @@ static int seen_add(struct seen *t, const char *path, size_t prefix, bool *add, 
     struct dp_hash128 h = dp_hash128(path, strlen(path));
     struct seen_path *p = seen_slot(t, h);
     bool fresh = !(p->path.lo | p->path.hi);
-    *add = fresh || prefix > p->prefix;
+    *again = !fresh && prefix > p->prefix;
+    *add = fresh || *again;
     t->n += fresh;
     if (*add) *p = (struct seen_path){h, prefix};
     return DP_OK;
@@ -108,13 +109,35 @@ static bool seen_has(void *ctx, const char *path)
     return t->n && dp_hash128_eq(seen_slot(t, h)->path, h);
 }
 
+enum { PUT_AT_ONCE = 256 }; /* a transaction costs an fsync */
+
 struct registering {
     struct dp_road *road;
     struct dp_err *e;
     struct dp_road_sources *found;
     struct seen seen;
     char *home; /* the workspace's real path */
+    struct dp_source put[PUT_AT_ONCE]; /* not in the catalog yet; strings malloc'ed */
+    size_t n_put;
 };
+
+static void release_source(struct dp_source *s)
+{
+    free((char *)(uintptr_t)s->path);
+    free((char *)(uintptr_t)s->name);
+    free((char *)(uintptr_t)s->prefix);
+    free((char *)(uintptr_t)s->digest);
+}
+
+static int flush(struct registering *g, struct dp_err *e)
+{
+    size_t fresh = 0;
+    int rc = g->n_put ? dp_catalog_sources_put(g->road->ws.catalog, g->put, g->n_put, &fresh, e) : DP_OK;
+    g->found->fresh += fresh;
+    for (size_t i = 0; i < g->n_put; i++) release_source(&g->put[i]);
+    g->n_put = 0;
+    return rc;
+}
 
 static void skip_file(void *ctx, const char *path, const char *why)
 {
@@ -149,7 +172,7 @@ static int put_file(struct registering *g, const char *full, const char *relativ
 {
     struct dp_catalog *catalog = g->road->ws.catalog;
     struct stat st;
-    bool known = false, fresh = false;
+    bool known = false;
     if (stat(full, &st) != 0) DP_FAIL_SYS(e, "%s: source", full);
     int64_t mtime = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
     DP_TRY(dp_catalog_source_known(catalog, full, st.st_size, mtime, (int64_t)st.st_ino, relative, &known, e));
@@ -158,9 +181,15 @@ static int put_file(struct registering *g, const char *full, const char *relativ
         DP_TRY(digest_file(full, hex, &st, e));
         mtime = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
         const char *slash = strrchr(full, '/');
-        struct dp_source s = {0, full, *relative ? relative : slash ? slash + 1 : full, relative, hex, st.st_size, mtime, (int64_t)st.st_ino};
-        DP_TRY(dp_catalog_source_put(catalog, &s, &fresh, e));
-        g->found->fresh += fresh;
+        struct dp_source *s = &g->put[g->n_put++];
+        *s = (struct dp_source){0, strdup(full), strdup(*relative ? relative : slash ? slash + 1 : full), strdup(relative), strdup(hex), st.st_size, mtime,
+                                (int64_t)st.st_ino};
+        if (!s->path || !s->name || !s->prefix || !s->digest) {
+            release_source(s);
+            g->n_put--;
+            DP_FAIL(e, NOMEM, "%s: source", full);
+        }
+        if (g->n_put == PUT_AT_ONCE) DP_TRY(flush(g, e));
     }
     g->found->files++;
     g->found->bytes += (uint64_t)st.st_size;
@@ -171,14 +200,15 @@ static int register_file(void *ctx, const char *path, const char *relative, uint
 {
     struct registering *g = ctx;
     struct dp_err err = {0};
-    bool add = true;
+    bool add = true, again = false;
     int rc = DP_OK;
     (void)size;
     if (dp_road_stopped(g->road)) DP_FAIL(g->e, STOPPED, "stopped while registering sources; run again to go on");
     char *full = realpath(path, NULL);
     if (!full) rc = dp_err_set(&err, dp_code_of_errno(errno), errno, __FILE__, __LINE__, "%s: source", path);
     else if (own_file(g, full)) add = false;
-    else rc = seen_add(&g->seen, full, strlen(relative), &add, &err);
+    else rc = seen_add(&g->seen, full, strlen(relative), &add, &again, &err);
+    if (rc >= 0 && again) rc = flush(g, &err); /* the catalog is asked what it knows of this path: under its first name, too */
     if (rc >= 0 && add) rc = put_file(g, full, relative, &err);
     if (rc < 0 && *relative && of_the_file(rc, &err)) {
         const char *why = strncmp(err.msg, full ? full : path, strlen(full ? full : path)) == 0 ? err.msg + strlen(full ? full : path) : err.msg;
@@ -231,9 +261,12 @@ static int registering_open(struct registering *g, struct dp_road *r, struct dp_
     return DP_OK;
 }
 
+/* After trouble, too, what was seen before it is registered as far as that still goes: the next look needn't read it again. */
 static void registering_close(struct registering *g)
 {
+    struct dp_err second = {0};
     dp_progress_end();
+    flush(g, &second);
     free(g->seen.v);
     free(g->home);
 }
@@ -252,6 +285,7 @@ int dp_road_register(struct dp_road *r, const char *const *paths, size_t n, stru
         if (!have) rc = dp_strings_add(&roots, full, e);
         free(full);
     }
+    if (rc >= 0) rc = flush(&g, e);
     registering_close(&g);
     if (rc >= 0) rc = save_roots(r, &roots, e); /* all of them or none: a file without a root is forgotten by the next run */
     if (rc >= 0)
@@ -298,16 +332,23 @@ out:
 
 /* --- planning --- */
 
-struct members {
-    struct dp_member *v;
-    size_t n, cap;
-};
+void dp_members_release(struct dp_members *m)
+{
+    for (size_t i = 0; i < m->n; i++) {
+        free(m->v[i].path);
+        free(m->v[i].name);
+        free(m->v[i].prefix);
+        free(m->v[i].digest);
+    }
+    free(m->v);
+    *m = (struct dp_members){0};
+}
 
 static int add_member(void *ctx, const struct dp_source *s)
 {
-    struct members *m = ctx;
+    struct dp_members *m = ctx;
     if (m->n == m->cap) {
-        size_t cap = m->cap ? m->cap * 2 : 256;
+        size_t cap = m->cap ? m->cap * 2 : 16;
         struct dp_member *v = realloc(m->v, cap * sizeof *v);
         if (!v) return DP_NOMEM;
         m->v = v;
@@ -319,38 +360,42 @@ static int add_member(void *ctx, const struct dp_source *s)
     return k->path && k->name && k->prefix && k->digest ? DP_OK : DP_NOMEM;
 }
 
+int dp_road_members(struct dp_road *r, const struct dp_unit *u, struct dp_members *m, struct dp_err *e)
+{
+    *m = (struct dp_members){0};
+    int rc = dp_catalog_sources(r->ws.catalog, u->first, (int64_t)u->members, add_member, m, e);
+    if (rc == DP_NOMEM) dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "unit %s: its files", u->what);
+    if (rc >= 0 && m->n != u->members) rc = dp_err_set(e, DP_BROKEN, 0, __FILE__, __LINE__, "unit %s: its files are not in the catalog any more", u->what);
+    if (rc < 0) dp_members_release(m);
+    return rc;
+}
+
+/* Files come in order, one by one; those of the unit at hand wait here until it is known where it ends. */
+struct planning {
+    struct dp_road *road;
+    struct dp_members m;
+    int64_t first; /* the source id of m.v[0] */
+    uint64_t bytes;
+    size_t cap;    /* of road->unit */
+    struct dp_err *e;
+};
+
 static bool cut_behind(const struct dp_member *m)
 {
     return dp_hash64(m->digest, strlen(m->digest), dp_hash64(m->prefix, strlen(m->prefix), 0)) % GROUP_EVERY == 0;
 }
 
-/* How many members from `at` on make the next unit. */
-static size_t unit_length(const struct members *m, size_t at)
-{
-    if (!m->v[at].prefix[0] || m->v[at].bytes >= ALONE_BYTES) return 1;
-    uint64_t bytes = 0;
-    size_t n = 0;
-    while (at + n < m->n && n < GROUP_FILES && bytes < GROUP_BYTES) {
-        const struct dp_member *k = &m->v[at + n];
-        if (!k->prefix[0] || k->bytes >= ALONE_BYTES) break;
-        bytes += k->bytes;
-        n++;
-        if (cut_behind(k)) break;
-    }
-    return n;
-}
-
-static int unit_keys(struct dp_road *r, struct dp_unit *u, struct dp_err *e)
+static int unit_keys(struct dp_road *r, struct dp_unit *u, const struct dp_members *m, struct dp_err *e)
 {
     const struct dp_options *o = r->options;
     struct dp_keyer k;
     dp_keyer_init(&k, "ingest", DP_INGEST_VERSION);
     dp_keyer_options(&k, "ingest", dp_ingest_opts, &o->ingest);
-    for (size_t i = 0; i < u->members; i++) {
+    for (size_t i = 0; i < m->n; i++) {
         /* The name is a hint for the format, so it counts. */
-        dp_keyer_add(&k, "name", u->member[i].name);
-        dp_keyer_add(&k, "prefix", u->member[i].prefix);
-        dp_keyer_add(&k, "digest", u->member[i].digest);
+        dp_keyer_add(&k, "name", m->v[i].name);
+        dp_keyer_add(&k, "prefix", m->v[i].prefix);
+        dp_keyer_add(&k, "digest", m->v[i].digest);
     }
     DP_TRY(dp_keyer_finish(&k, &u->ingest, e));
     size_t sig = dp_options_signature_stage(o);
@@ -369,37 +414,49 @@ static int unit_keys(struct dp_road *r, struct dp_unit *u, struct dp_err *e)
     return dp_keyer_finish(&k, &u->sig, e);
 }
 
-static int unit_make(struct dp_road *r, struct dp_unit *u, struct dp_member *m, size_t n, struct dp_err *e)
+/* The files at hand become the next unit. */
+static int end_unit(struct planning *p)
 {
-    *u = (struct dp_unit){.member = malloc(n * sizeof *m), .members = n};
-    if (!u->member) DP_FAIL(e, NOMEM, "unit of %zu files", n);
-    for (size_t i = 0; i < n; i++) {
-        u->member[i] = m[i];
-        u->bytes += m[i].bytes;
-    }
+    struct dp_road *r = p->road;
+    struct dp_members *m = &p->m;
     char what[512];
-    if (n == 1) snprintf(what, sizeof what, "%s", m[0].name);
-    else snprintf(what, sizeof what, "%.200s ... %.200s (%zu files)", m[0].name, m[n - 1].name, n);
+    if (!m->n) return DP_OK;
+    if (r->units == p->cap) {
+        size_t cap = p->cap ? p->cap + p->cap / 2 : 64;
+        struct dp_unit *v = realloc(r->unit, cap * sizeof *v);
+        if (!v) DP_FAIL(p->e, NOMEM, "list of %zu units", cap);
+        r->unit = v;
+        p->cap = cap;
+    }
+    struct dp_unit *u = &r->unit[r->units];
+    *u = (struct dp_unit){.first = p->first, .members = m->n, .bytes = p->bytes};
+    if (m->n == 1) snprintf(what, sizeof what, "%s", m->v[0].name);
+    else snprintf(what, sizeof what, "%.200s ... %.200s (%zu files)", m->v[0].name, m->v[m->n - 1].name, m->n);
     u->what = strdup(what);
-    if (!u->what) DP_FAIL(e, NOMEM, "unit of %zu files", n);
-    return unit_keys(r, u, e);
+    if (!u->what) DP_FAIL(p->e, NOMEM, "unit of %zu files", m->n);
+    r->units++; /* dp_road_close frees it, even when its keys fail */
+    int rc = unit_keys(r, u, m, p->e);
+    dp_members_release(m);
+    return rc;
 }
 
-static void free_member(struct dp_member *m)
+static int plan_source(void *ctx, const struct dp_source *s)
 {
-    free(m->path);
-    free(m->name);
-    free(m->prefix);
-    free(m->digest);
+    struct planning *p = ctx;
+    bool alone = !s->prefix[0] || s->bytes >= ALONE_BYTES;
+    if (alone || p->m.n == GROUP_FILES || p->bytes >= GROUP_BYTES) DP_TRY(end_unit(p));
+    if (!p->m.n) {
+        p->first = s->id;
+        p->bytes = 0;
+    }
+    p->bytes += (uint64_t)s->bytes;
+    if (add_member(&p->m, s) < 0) DP_FAIL(p->e, NOMEM, "list of sources");
+    return alone || cut_behind(&p->m.v[p->m.n - 1]) ? end_unit(p) : DP_OK;
 }
 
 static void free_units(struct dp_road *r)
 {
-    for (size_t i = 0; i < r->units; i++) {
-        for (size_t k = 0; k < r->unit[i].members; k++) free_member(&r->unit[i].member[k]);
-        free(r->unit[i].member);
-        free(r->unit[i].what);
-    }
+    for (size_t i = 0; i < r->units; i++) free(r->unit[i].what);
     free(r->unit);
     r->unit = NULL;
     r->units = 0;
@@ -445,6 +502,7 @@ static int rescan_roots(struct dp_road *r, struct dp_err *e)
         else rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "%s", s);
         free(path);
     }
+    if (rc >= 0) rc = flush(&g, e);
     if (rc >= 0) rc = dp_catalog_sources_prune(r->ws.catalog, seen_has, &g.seen, &found.gone, e);
     if (rc >= 0 && found.gone)
         dp_log(WARN, "ingest", "%llu files that were sources are gone or no longer named; their documents leave the corpus", (unsigned long long)found.gone);
@@ -455,22 +513,12 @@ static int rescan_roots(struct dp_road *r, struct dp_err *e)
 
 int dp_road_plan(struct dp_road *r, bool rescan, struct dp_err *e)
 {
-    struct members m = {0};
-    size_t at = 0;
+    struct planning p = {.road = r, .e = e};
     if (rescan) DP_TRY(rescan_roots(r, e));
     free_units(r);
-    int rc = dp_catalog_sources(r->ws.catalog, add_member, &m, e);
-    if (rc == DP_NOMEM) dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "list of sources");
-    if (rc >= 0 && !(r->unit = calloc(m.n + 1, sizeof *r->unit))) rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "list of units");
-    while (rc >= 0 && at < m.n) {
-        size_t n = unit_length(&m, at);
-        rc = unit_make(r, &r->unit[r->units], &m.v[at], n, e);
-        if (!r->unit[r->units].member) break;
-        r->units++; /* the members are the unit's now, even when its keys failed */
-        at += n;
-    }
-    for (; at < m.n; at++) free_member(&m.v[at]);
-    free(m.v);
+    int rc = dp_catalog_sources(r->ws.catalog, 0, -1, plan_source, &p, e);
+    if (rc >= 0) rc = end_unit(&p);
+    dp_members_release(&p.m);
     return rc;
 }
 

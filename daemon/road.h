@@ -39,9 +39,15 @@ struct dp_member {
     int64_t mtime_ns;
 };
 
-/* A unit of reading: one source file, or some files of a folder. */
+struct dp_members {
+    struct dp_member *v;
+    size_t n, cap;
+};
+
+/* A unit of reading: one source file, or some files of a folder. Its files stay in the catalog until it is worked on, so that memory goes
+ * with the units (about 300 bytes each) and not with the files. */
 struct dp_unit {
-    struct dp_member *member;
+    int64_t first; /* the source id of its first file; the others follow in the order of dp_catalog_sources */
     size_t members;
     uint64_t bytes;
     char *what; /* for people */
@@ -89,6 +95,9 @@ int dp_road_forget(struct dp_road *r, const char *const *paths, size_t n, struct
 /* Plan the units. With rescan: look again into the recipe's sources and the registered roots first; files that are no longer there
  * stop being sources. */
 int dp_road_plan(struct dp_road *r, bool rescan, struct dp_err *e);
+/* The files of a unit; free with dp_members_release. */
+int dp_road_members(struct dp_road *r, const struct dp_unit *u, struct dp_members *m, struct dp_err *e);
+void dp_members_release(struct dp_members *m);
 /* Make everything up to and including `until`. */
 int dp_road_run(struct dp_road *r, enum dp_step until, struct dp_err *e);
 bool dp_road_stopped(const struct dp_road *r);

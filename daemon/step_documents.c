@@ -32,7 +32,7 @@ struct pass {
 
 struct member_ctx {
     struct dp_road *road;
-    const struct dp_unit *unit;
+    struct dp_members m;
 };
 
 static bool unchanged(const struct dp_member *k, const struct stat *st)
@@ -41,12 +41,12 @@ static bool unchanged(const struct dp_member *k, const struct stat *st)
 }
 
 /* What was read must be what the key says, also when a file was written to meanwhile. */
-static int check_members(const struct dp_unit *u, struct dp_err *e)
+static int check_members(const struct dp_members *m, struct dp_err *e)
 {
-    for (size_t i = 0; i < u->members; i++) {
+    for (size_t i = 0; i < m->n; i++) {
         struct stat st;
-        if (lstat(u->member[i].path, &st) == 0 ? !unchanged(&u->member[i], &st) : errno == ENOENT)
-            DP_FAIL(e, BUSY, "source %s changed while dpipe read it; run again", u->member[i].path);
+        if (lstat(m->v[i].path, &st) == 0 ? !unchanged(&m->v[i], &st) : errno == ENOENT)
+            DP_FAIL(e, BUSY, "source %s changed while dpipe read it; run again", m->v[i].path);
     }
     return DP_OK;
 }
@@ -54,7 +54,7 @@ static int check_members(const struct dp_unit *u, struct dp_err *e)
 static int open_member(void *ctx, size_t i, const char **name, const char **prefix, const char **digest, struct dp_err *e)
 {
     const struct member_ctx *m = ctx;
-    const struct dp_member *k = &m->unit->member[i];
+    const struct dp_member *k = &m->m.v[i];
     int fd = open(k->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK); /* it may be a FIFO by now */
     struct stat st;
     if (fd < 0 && (errno == ENOENT || errno == ELOOP)) DP_FAIL(e, BUSY, "source %s is gone since the sources were looked through; run again", k->path);
@@ -135,14 +135,14 @@ static int open_outputs(struct claims *c, const struct dp_unit *u, int out[DP_OU
     return DP_OK;
 }
 
-static int commit_all(struct claims *c, struct dp_road *r, const struct dp_unit *u, const struct dp_unit_result *res, const size_t at[DP_OUTS],
-                      struct dp_err *e)
+static int commit_all(struct claims *c, struct dp_road *r, const struct dp_unit *u, const struct dp_members *m, const struct dp_unit_result *res,
+                      const size_t at[DP_OUTS], struct dp_err *e)
 {
     const struct dp_pipeline *clean = &r->options->clean;
     if (c->has_records) {
         const char *parents[DP_PIPELINE_STAGES_MAX];
         size_t n = 0;
-        for (; n < u->members && n < DP_PIPELINE_STAGES_MAX; n++) parents[n] = u->member[n].digest;
+        for (; n < m->n && n < DP_PIPELINE_STAGES_MAX; n++) parents[n] = m->v[n].digest;
         struct dp_unit_count count = {"ingest", &res->counts[0]};
         artifact(&c->records, at[DP_OUT_RECORDS], res, DP_OUT_RECORDS);
         DP_TRY(dp_publish_commit(&c->records, parents, n, &count, 1, e));
@@ -175,7 +175,9 @@ static int run_task(struct dp_road *r, const struct task *t, int lanes, struct d
     int out[DP_OUTS] = {-1, -1, -1, -1};
     size_t at[DP_OUTS] = {0};
     char *docs_path = NULL;
+    struct member_ctx m = {.road = r};
     int rc = c && res ? DP_OK : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "unit %s", u->what);
+    if (rc >= 0) rc = dp_road_members(r, u, &m.m, e);
     if (rc >= 0) rc = claim_all(c, r, t, e);
     if (rc >= 0) {
         rc = open_outputs(c, u, out, at, e);
@@ -192,20 +194,20 @@ static int run_task(struct dp_road *r, const struct task *t, int lanes, struct d
         }
         dp_progress_add(u->bytes, 0);
     } else if (rc >= 0 && (c->has_records || c->has_docs)) {
-        struct member_ctx m = {r, u};
         size_t sig = dp_options_signature_stage(r->options);
         struct dp_unit_job job = {.ingest = &r->options->ingest, .clean = &r->options->clean, .stages = !c->has_docs ? 0 : c->has_sig ? sig + 1 : sig,
                                   .lanes = lanes, .members = u->members, .open_member = open_member, .progress = progress, .stop = stop, .ctx = &m};
         memcpy(job.out, out, sizeof out);
         rc = dp_unit_run(&job, res, e);
-        if (rc >= 0) rc = check_members(u, e);
+        if (rc >= 0) rc = check_members(&m.m, e);
     }
-    if (rc >= 0) rc = commit_all(c, r, u, res, at, e);
+    if (rc >= 0) rc = commit_all(c, r, u, &m.m, res, at, e);
     if (rc < 0) {
         if (rc != DP_STOPPED) dp_err_prefix(e, "unit %s", u->what);
         if (c) abort_all(c, e);
     }
     free(docs_path);
+    dp_members_release(&m.m);
     free(c);
     free(res);
     return rc;

@@ -12,7 +12,8 @@ enum {
     ZSTD_LEVEL = 3,
     BATCH_ROWS = 2048,
     EXCERPT_BYTES = 400, /* of a dropped document, in the drop log */
-    DAMAGE_LOGGED = 20,  /* messages a unit; all are in the records file */
+    DAMAGE_LOGGED = 20,  /* messages a unit */
+    DAMAGE_BYTES = 8 << 20, /* of lines for the records file, about 40,000 damaged places a unit; the rest is a number */
 };
 /* A batch holds about 2 MiB of records; its arena must also hold what stages make of the largest document. */
 #define BATCH_BYTES_MAX ((size_t)512 << 20)
@@ -62,25 +63,39 @@ struct work {
     struct dp_lines *out[3];
     struct signatures sig;
     struct dp_buf damage; /* lines for the records file, written when no row is */
+    uint64_t unlisted, unlisted_offset; /* damaged places past DAMAGE_BYTES; where the first of them is */
+    char unlisted_path[1024];
     const char *name;
 };
+
+static void print_damage(struct work *w, const char *what, const char *path, uint64_t offset)
+{
+    struct dp_jsonw j;
+    dp_jsonw_init(&j, &w->damage, 0);
+    dp_jsonw_begin(&j, '{');
+    dp_jsonw_key(&j, "damage");
+    dp_jsonw_cstr(&j, what);
+    dp_jsonw_key(&j, "path");
+    dp_jsonw_cstr(&j, path);
+    dp_jsonw_key(&j, "offset");
+    dp_jsonw_uint(&j, offset);
+    dp_jsonw_end(&j, '}');
+    dp_buf_add_char(&w->damage, '\n');
+}
 
 static void on_damage(void *ctx, const struct dp_damage *d)
 {
     struct work *w = ctx;
     if (w->res->damaged++ < DAMAGE_LOGGED)
         dp_log(WARN, "ingest", "%s at byte %llu: %s", d->path, (unsigned long long)d->offset, d->msg);
-    struct dp_jsonw j;
-    dp_jsonw_init(&j, &w->damage, 0);
-    dp_jsonw_begin(&j, '{');
-    dp_jsonw_key(&j, "damage");
-    dp_jsonw_cstr(&j, d->msg);
-    dp_jsonw_key(&j, "path");
-    dp_jsonw_cstr(&j, d->path);
-    dp_jsonw_key(&j, "offset");
-    dp_jsonw_uint(&j, d->offset);
-    dp_jsonw_end(&j, '}');
-    dp_buf_add_char(&w->damage, '\n');
+    if (w->damage.len < DAMAGE_BYTES) {
+        print_damage(w, d->msg, d->path, d->offset);
+        return;
+    }
+    if (!w->unlisted++) {
+        snprintf(w->unlisted_path, sizeof w->unlisted_path, "%s", d->path);
+        w->unlisted_offset = d->offset;
+    }
 }
 
 static int open_reader(struct work *w, struct dp_err *e)
@@ -167,6 +182,12 @@ static int write_row(struct work *w, const struct dp_batch *b, uint32_t i, struc
 static int write_damage(struct work *w, struct dp_err *e)
 {
     if (!w->damage.len) return DP_OK;
+    if (w->unlisted) {
+        char what[96];
+        snprintf(what, sizeof what, "%llu more damaged places from here on, not listed", (unsigned long long)w->unlisted);
+        print_damage(w, what, w->unlisted_path, w->unlisted_offset);
+    }
+    DP_TRY(dp_buf_check(&w->damage, "list of damaged places", e));
     if (w->out[DP_OUT_RECORDS]) {
         dp_buf_add_span(dp_lines_buf(w->out[DP_OUT_RECORDS]), dp_buf_span(&w->damage));
         DP_TRY(dp_lines_end(w->out[DP_OUT_RECORDS], e));
@@ -230,7 +251,7 @@ int dp_unit_run(const struct dp_unit_job *job, struct dp_unit_result *res, struc
     int fd[DP_OUTS];
     memcpy(fd, job->out, sizeof fd);
     memset(res, 0, sizeof *res);
-    dp_buf_init(&w.damage, 64 << 20);
+    dp_buf_init(&w.damage, 2 * DAMAGE_BYTES);
     int rc = open_outputs(&w, fd, e);
     if (rc >= 0) {
         struct dp_pipeline part = *job->clean; /* the first stages of it; contexts are shared */

@@ -274,10 +274,10 @@ static int find_magic(struct codec *c, bool *found, struct dp_err *e)
         if (c->src->len < 8) return DP_OK;
         const unsigned char *p = (const unsigned char *)c->src->ptr;
         size_t n = c->src->len - 7, i = 0;
-        int first = codecs[c->kind].magic[0];
+        const char first = (char)codecs[c->kind].magic[0];
         while (i < n && !is_magic(c->kind, p + i, 8)) {
-            const unsigned char *q = memchr(p + i + 1, first, n - i - 1);
-            i = q ? (size_t)(q - p) : n;
+            const char *q = dp_stream_find(c->src, i + 1, n, &first, 1);
+            i = q ? (size_t)(q - c->src->ptr) : n;
         }
         dp_stream_skip(c->src, i);
         if (i < n) {
@@ -372,7 +372,8 @@ static bool account(struct codec *c, size_t n)
     uint64_t in = c->src->offset - c->member_in;
     uint64_t chain_in = c->s.chain->offset - c->s.chain_base;
     bool bomb = c->member_out > DP_RATIO_FREE_BYTES && (double)c->member_out > ratio_max * (double)(in + 1);
-    bool chain_bomb = c->produced > DP_RATIO_FREE_BYTES && (double)c->produced > ratio_max * (double)(chain_in + 1);
+    /* Of one layer alone, members are judged one by one: a bad one doesn't take the others with it. */
+    bool chain_bomb = c->src != c->s.chain && c->produced > DP_RATIO_FREE_BYTES && (double)c->produced > ratio_max * (double)(chain_in + 1);
     if (!bomb && !chain_bomb) {
         if (dp_run_produced(c->s.run, c->s.where, c->member_in, n)) return true;
         c->s.eof = true;

@@ -323,8 +323,8 @@ int dp_reader_next(struct dp_reader *r, struct dp_batch *b, struct dp_err *e)
 
 /* --- opening --- */
 
-int dp_reader_open_span(struct dp_reader **out, const struct dp_ingest_options *o, struct dp_span bytes, const char *name, const char *prefix,
-                        const char *digest, dp_damage_fn damage, void *damage_ctx, struct dp_err *e)
+static int open_bytes(struct dp_reader **out, const struct dp_ingest_options *o, struct dp_span bytes, bool mapped, const char *name,
+                      const char *prefix, const char *digest, dp_damage_fn damage, void *damage_ctx, struct dp_err *e)
 {
     struct dp_reader *r = calloc(1, sizeof *r);
     int rc = DP_OK;
@@ -340,6 +340,7 @@ int dp_reader_open_span(struct dp_reader **out, const struct dp_ingest_options *
         dp_stream_close(s);
         DP_GOTO(e, NOMEM, "%s: a reader", name);
     }
+    s->mapped = mapped;
     r->run.name = r->name;
     dp_clean_name(&r->prefix, dp_span_str(prefix));
     dp_buf_add_str(&r->id_text, digest);
@@ -358,13 +359,19 @@ out:
     return DP_OK;
 }
 
+int dp_reader_open_span(struct dp_reader **out, const struct dp_ingest_options *o, struct dp_span bytes, const char *name, const char *prefix,
+                        const char *digest, dp_damage_fn damage, void *damage_ctx, struct dp_err *e)
+{
+    return open_bytes(out, o, bytes, false, name, prefix, digest, damage, damage_ctx, e);
+}
+
 int dp_reader_open(struct dp_reader **out, const struct dp_ingest_options *o, int fd, const char *name, const char *prefix, const char *digest,
                    dp_damage_fn damage, void *damage_ctx, struct dp_err *e)
 {
     struct dp_map map;
     *out = NULL;
     DP_TRY(dp_map_fd(&map, fd, name, e));
-    int rc = dp_reader_open_span(out, o, dp_span(map.ptr, map.len), name, prefix, digest, damage, damage_ctx, e);
+    int rc = open_bytes(out, o, dp_span(map.ptr, map.len), map.len > 0, name, prefix, digest, damage, damage_ctx, e);
     if (rc < 0) dp_map_close(&map);
     else (*out)->map = map;
     return rc;

@@ -129,7 +129,8 @@ static int header_at_hand(struct dp_warc *w, size_t *bytes, bool *too_long, stru
     *bytes = 0;
     *too_long = false;
     for (;;) {
-        const char *nl = i < s->len ? memchr(s->ptr + i, '\n', s->len - i) : NULL;
+        size_t reach = s->len < HEADER_MAX + 1 ? s->len : HEADER_MAX + 1;
+        const char *nl = i < reach ? memchr(s->ptr + i, '\n', reach - i) : NULL;
         if (nl) {
             size_t end = (size_t)(nl - s->ptr), n = end - i;
             if (end >= HEADER_MAX) {
@@ -190,16 +191,15 @@ static bool parse_arc(struct header *h, const char *p, size_t n)
 
 /* --- finding the way back --- */
 
-/* The first record line in [from, n) that stands at the begin of a line, or n. */
-static size_t find_inside(const char *p, size_t from, size_t n)
+/* The first record line in the window's [from, end) that stands at the begin of a line, or end. */
+static size_t find_inside(struct dp_stream *s, size_t from, size_t end)
 {
-    while (from < n) {
-        const char *q = memmem(p + from, n - from, "\nWARC/", 6);
-        if (!q) break;
-        if (version_line(q + 1, n - (size_t)(q + 1 - p))) return (size_t)(q + 1 - p);
-        from = (size_t)(q + 1 - p);
+    const char *q;
+    while ((q = dp_stream_find(s, from, end, "\nWARC/", 6))) {
+        from = (size_t)(q + 1 - s->ptr);
+        if (version_line(q + 1, s->len - from)) return from;
     }
-    return n;
+    return end;
 }
 
 /* Skip garbage up to the next line that begins a record; the window is then at it, or empty at the end. */
@@ -210,7 +210,7 @@ static int resync(struct dp_warc *w, struct dp_err *e)
         DP_TRY(dp_stream_need(s, TAIL, e));
         size_t i = 0;
         for (;;) {
-            const char *q = s->len - i >= 5 ? memmem(s->ptr + i, s->len - i, "WARC/", 5) : NULL;
+            const char *q = dp_stream_find(s, i, s->len, "WARC/", 5);
             size_t at = q ? (size_t)(q - s->ptr) : s->len;
             if (!q || version_line(q, s->len - at)) {
                 i = at;
@@ -248,7 +248,8 @@ static int drop_rest(struct dp_warc *w, struct dp_err *e)
     while (w->drop) {
         DP_TRY(dp_stream_need(s, TAIL, e));
         struct dp_mark m;
-        if (!s->len || (dp_stream_member_at(s, s->offset, &m) && m.out == s->offset && version_line(s->ptr, s->len))) {
+        bool another = s->offset != w->begin && dp_stream_member_at(s, s->offset, &m) && m.out == s->offset && version_line(s->ptr, s->len);
+        if (!s->len || another) {
             dp_run_damage(w->run, s->where, w->begin, DP_CORRUPT,
                           "the record at offset %llu ends %llu bytes before its Content-Length says", (unsigned long long)w->begin,
                           (unsigned long long)w->drop);
@@ -380,7 +381,7 @@ static bool good_tail(const char *p, size_t n)
 static int bad_length(struct dp_warc *w, const struct header *h, struct dp_err *e)
 {
     struct dp_stream *s = w->s;
-    size_t inside = find_inside(s->ptr, h->bytes > 1 ? h->bytes - 1 : 0, s->len);
+    size_t inside = find_inside(s, h->bytes > 1 ? h->bytes - 1 : 0, s->len);
     dp_run_damage(w->run, s->where, w->begin, DP_CORRUPT,
                   inside < s->len ? "the record at offset %llu: the next one begins before its Content-Length %llu is over; left out"
                                   : "the record at offset %llu is cut short (Content-Length %llu); left out",
@@ -442,7 +443,7 @@ static int take_record(struct dp_warc *w, struct header *h, struct dp_record *re
     bool good = w->arc || good_tail(s->ptr + n, s->len - n);
     if (!good) {
         DP_TRY(grow(w, h, n + TAIL, e)); /* the record line may stand across the end */
-        if (find_inside(s->ptr, h->bytes - 1, s->len) < n) {
+        if (find_inside(s, h->bytes - 1, s->len - n < TAIL ? s->len : n + TAIL) < n) {
             DP_TRY(bad_length(w, h, e));
             return DP_EMPTY;
         }

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+enum { FRAMES_TRIM = 16, DOCS_TRIM = 1 << 19 }; /* a few MiB */
+
 #define OFF(field) offsetof(struct dp_export_options, field)
 const struct dp_opt dp_export_opts[] = {
     {"file_tokens", DP_OPT_INT, OFF(file_tokens), "100000000", 1024, 2147483647, NULL, "N",
@@ -100,6 +102,7 @@ static int check_frame(const struct dp_export_set *set, size_t s, uint64_t frame
 {
     struct dp_export_cursor *c = set->cursor;
     if (c->checked_shard == s && c->checked_frame == frame + 1) return DP_OK;
+    if (frame % FRAMES_TRIM == 0) dp_shard_trim(set->shard[s]);
     int rc = dp_shard_verify_frame(set->shard[s], frame, e);
     if (rc < 0) {
         dp_err_prefix(e, "export stopped: %s", set->m->shards[s].name);
@@ -131,7 +134,10 @@ int dp_export_ids(const struct dp_export_set *set, struct dp_export_file *f, uin
             first += k;
             n -= k;
         }
-        if (n) c->start += dp_shard_tokens(set->shard[c->shard++]);
+        if (n) {
+            dp_shard_trim(shard);
+            c->start += dp_shard_tokens(set->shard[c->shard++]);
+        }
     }
     DP_ASSERT(n == 0);
     return DP_OK;
@@ -181,8 +187,11 @@ int dp_export_documents(const struct dp_export_set *set, dp_export_doc_fn fn, vo
     for (size_t s = 0; s < set->m->count; s++) {
         const uint64_t *ends = dp_shard_ends(set->shard[s]);
         uint64_t from = 0;
-        for (uint64_t d = 0; d < dp_shard_documents(set->shard[s]); from = ends[d++])
+        for (uint64_t d = 0; d < dp_shard_documents(set->shard[s]); from = ends[d++]) {
             DP_TRY(fn(ctx, start + from, ends[d] - from, e));
+            if (d % DOCS_TRIM == DOCS_TRIM - 1) dp_shard_trim(set->shard[s]);
+        }
+        dp_shard_trim(set->shard[s]);
         start += dp_shard_tokens(set->shard[s]);
     }
     return DP_OK;

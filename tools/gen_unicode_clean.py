@@ -114,6 +114,10 @@ array(out, f'const struct dp_uni_decomp dp_uni_decomp[{len(dec)}]', ['{%d,%d,%d}
 array(out, f'const uint32_t dp_uni_pool[{len(pool)}]', pool)
 cs = sorted((x, y, z) for (x, y), z in comp.items())
 array(out, f'const struct dp_uni_comp dp_uni_comp[{len(cs)}]', ['{%d,%d,%d}' % t for t in cs])
+# Decimal digits stand in rows of ten.
+zeros = [c for c in range(N) if u.category(chars[c]) == 'Nd' and u.decimal(chars[c]) == 0]
+assert sum(u.category(s) == 'Nd' for s in chars) == 10 * len(zeros) and all(u.decimal(chars[z + k]) == k for z in zeros for k in range(10))
+array(out, f'const uint32_t dp_uni_zero[{len(zeros)}]', zeros)
 open('clean/unicode_tables.c', 'w').write('\n'.join(out) + '\n')
 
 h = ['/* clean/unicode.h - properties of characters: two-stage tables from Unicode %s.' % u.unidata_version, ' *',
@@ -122,17 +126,21 @@ h = ['/* clean/unicode.h - properties of characters: two-stage tables from Unico
  ' * that it splits off a chunk; GOPHER is datatrove\'s PUNCTUATION and STOP its TERMINAL_PUNCTUATION, TERMINAL spaCy\'s sentence ends;',
  ' * ALPHA, SPACE, PUNCT are Python\'s isalpha, isspace and category P; NFC_SLOW marks what an NFC quick check can\'t pass:',
  ' * a combining class, or Quick_Check No or Maybe. */',
- '#ifndef DP_CLEAN_UNICODE_H', '#define DP_CLEAN_UNICODE_H', '', '#include <stdint.h>', '', 'enum dp_uni_flag {']
+ '#ifndef DP_CLEAN_UNICODE_H', '#define DP_CLEAN_UNICODE_H', '', '#include <stdbool.h>', '#include <stdint.h>', '', 'enum dp_uni_flag {']
 h += [f'    DP_UNI_{f} = 1 << {i},' for i, f in enumerate(FLAGS)] + ['};', '']
 h += ['struct dp_uni_decomp {', '    uint32_t cp;', '    uint16_t at, len; /* full canonical decomposition in dp_uni_pool */', '};',
  'struct dp_uni_comp {', '    uint32_t first, second, composed; /* sorted by first, second */', '};',
- f'enum {{ DP_UNI_DECOMPS = {len(dec)}, DP_UNI_COMPS = {len(cs)} }};']
+ f'enum {{ DP_UNI_DECOMPS = {len(dec)}, DP_UNI_COMPS = {len(cs)}, DP_UNI_ZEROS = {len(zeros)} }};']
 for n, t, (k, i, d) in (('dp_uni_flags', 'uint16_t', a), ('dp_uni_ccc', 'uint8_t', b)):
     h += [f'extern const {k} {n}_page[{i}];', f'extern const {t} {n}_data[{d}];']
 h += [f'extern const struct dp_uni_decomp dp_uni_decomp[{len(dec)}];', f'extern const uint32_t dp_uni_pool[{len(pool)}];',
- f'extern const struct dp_uni_comp dp_uni_comp[{len(cs)}];', '',
+ f'extern const struct dp_uni_comp dp_uni_comp[{len(cs)}];',
+ f'extern const uint32_t dp_uni_zero[{len(zeros)}]; /* the first of every ten decimal digits, ascending */', '',
  '/* cp must be at most 0x10FFFF. */',
  'static inline unsigned dp_uni(uint32_t cp)', '{', '    return dp_uni_flags_data[dp_uni_flags_page[cp >> 8] * 256u + (cp & 255)];', '}',
+ '/* A decimal digit of any script (category Nd, Python\'s \\d)? */',
+ 'static inline bool dp_uni_digit(uint32_t cp)', '{', '    unsigned i = 0;',
+ '    while (i + 1 < DP_UNI_ZEROS && dp_uni_zero[i + 1] <= cp) i++;', '    return cp - dp_uni_zero[i] < 10;', '}',
  'static inline unsigned dp_uni_class(uint32_t cp)', '{', '    return dp_uni_ccc_data[dp_uni_ccc_page[cp >> 8] * 256u + (cp & 255)];', '}',
  '', '#endif']
 open('clean/unicode.h', 'w').write('\n'.join(h) + '\n')

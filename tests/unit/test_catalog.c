@@ -213,18 +213,60 @@ TEST(sources_are_forgotten)
 {
     char *path;
     struct dp_catalog *c = fresh(&path);
-    bool isnew;
+    bool known;
+    size_t isnew;
     uint64_t gone;
-    for (char *p = (char[]){"/a\0/b\0/c\0"}; *p; p += 3) {
-        struct dp_source s = {0, p, p + 1, "", p, 1, 2, 3};
-        REQUIRE_OK(dp_catalog_source_put(c, &s, &isnew, &err));
-    }
+    struct dp_source s[] = {{0, "/a", "a", "", "/a", 1, 2, 3}, {0, "/b", "b", "", "/b", 1, 2, 3}, {0, "/c", "c", "", "/c", 1, 2, 3}};
+    REQUIRE_OK(dp_catalog_sources_put(c, s, 3, &isnew, &err));
+    CHECK_INT(isnew, 3);
     REQUIRE_OK(dp_catalog_sources_prune(c, keep_b, NULL, &gone, &err));
     CHECK_INT(gone, 2);
-    REQUIRE_OK(dp_catalog_source_known(c, "/b", 1, 2, 3, "", &isnew, &err));
-    CHECK(isnew);
-    REQUIRE_OK(dp_catalog_source_known(c, "/a", 1, 2, 3, "", &isnew, &err));
-    CHECK(!isnew);
+    REQUIRE_OK(dp_catalog_source_known(c, "/b", 1, 2, 3, "", &known, &err));
+    CHECK(known);
+    REQUIRE_OK(dp_catalog_source_known(c, "/a", 1, 2, 3, "", &known, &err));
+    CHECK(!known);
+    dp_catalog_close(c);
+    free(path);
+}
+
+struct listing {
+    char names[64];
+    int64_t id[8];
+    size_t n;
+};
+
+static int list_source(void *ctx, const struct dp_source *s)
+{
+    struct listing *l = ctx;
+    l->id[l->n++] = s->id;
+    size_t n = strlen(l->names);
+    snprintf(l->names + n, sizeof l->names - n, "%s ", s->path);
+    return DP_OK;
+}
+
+/* In the order of prefix, name, digest, whatever the order they came in; parts of the list are parts of the whole; one path of a content. */
+TEST(sources_in_order_and_in_parts)
+{
+    char *path;
+    struct dp_catalog *c = fresh(&path);
+    size_t isnew;
+    const struct dp_source s[] = {{0, "/5", "n", "p", "d5", 1, 2, 3}, {0, "/2", "b", "", "d2", 1, 2, 3}, {0, "/4", "m", "p", "d4", 1, 2, 3},
+                                  {0, "/1", "a", "", "d1", 1, 2, 3},  {0, "/3", "b", "", "d3", 1, 2, 3}, {0, "/9", "n", "p", "d5", 1, 2, 3}};
+    REQUIRE_OK(dp_catalog_sources_put(c, s, 6, &isnew, &err));
+    CHECK_INT(isnew, 6);
+    REQUIRE_OK(dp_catalog_sources_put(c, s, 6, &isnew, &err));
+    CHECK_INT(isnew, 0);
+    struct listing all = {.n = 0};
+    REQUIRE_OK(dp_catalog_sources(c, 0, -1, list_source, &all, &err));
+    CHECK_STR(all.names, "/1 /2 /3 /4 /5 ");
+    for (size_t from = 0; from < all.n; from++)
+        for (size_t n = 1; from + n <= all.n; n++) {
+            struct listing part = {.n = 0};
+            REQUIRE_OK(dp_catalog_sources(c, all.id[from], (int64_t)n, list_source, &part, &err));
+            CHECK_INT(part.n, n);
+            CHECK(memcmp(part.id, all.id + from, n * sizeof *part.id) == 0);
+        }
+    CHECK_INT(dp_catalog_has_artifact(c, "docs-k", &err), 0);
     dp_catalog_close(c);
     free(path);
 }

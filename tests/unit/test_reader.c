@@ -169,6 +169,16 @@ TEST(bombs_are_refused_and_the_rest_is_read)
     CHECK((after.ru_maxrss - before.ru_maxrss) < 400 * 1024); /* KiB; 1 GiB would come out. The sanitizer's own memory is in it */
 }
 
+TEST(a_bomb_between_members_is_skipped)
+{
+    struct dp_buf b = load("bomb_between.jsonl.zst");
+    char *got = transcript(dp_buf_span(&b), "bomb_between.jsonl.zst", NULL);
+    CHECK(strncmp(got, "@0 text kept 3\n", 15) == 0 && strstr(got, " text kept 5\n") && strstr(got, "!bomb_between.jsonl.zst 28\n"));
+    if (!strstr(got, " text kept 5\n")) DP_TEST_FAIL("%s", got);
+    free(got);
+    dp_buf_release(&b);
+}
+
 TEST(limits_of_a_source)
 {
     struct dp_ingest_options o = {0};

@@ -278,6 +278,19 @@ TEST(streams_of_all_codecs_give_every_record)
     dp_buf_release(&want);
 }
 
+/* Once a loop without end: the record's own begin was taken for the next one's. */
+TEST(a_record_too_large_to_hold_is_dropped)
+{
+    static const struct {
+        const char *file, *want;
+    } cases[] = {{"large.warc.gz", "@0 kept 5\n@87 too_large 17825792\n@17530 kept 6\n"}, {"large_cut.warc.gz", "@0 too_large 17825792\n@17439 kept 6\n!0\n"}};
+    for (size_t i = 0; i < 2; i++) {
+        struct dp_buf b = load(cases[i].file);
+        check(dp_buf_span(&b), cases[i].file, cases[i].want);
+        dp_buf_release(&b);
+    }
+}
+
 TEST(bad_gzip_members_lose_only_themselves)
 {
     struct dp_buf b = load("warcio--example-wget-bad-target-uri.warc.gz");

@@ -136,3 +136,10 @@ bad[bad.index(b"PK\x01\x02") + 1] ^= 1
 write("directory.zip", bytes(bad))
 write("self.exe", b"MZ\x90\0\3\0\0\0" + b"\x01\x02\x03\0" * 256 + zipped(FILES[:4]))
 write("padding.tar", tar(FILES[:2])[:1024 + 512 + len(HTML)])
+
+# A record that is too large to hold, at the begin of a compressed member.
+large = [b"WARC/1.1\r\nWARC-Type: resource\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % n + b"x" * n + b"\r\n\r\n" for n in (5, 17 << 20, 6)]
+write("large.warc.gz", b"".join(gzip.compress(r, 9, mtime=0) for r in large))
+write("large_cut.warc.gz", gzip.compress(large[1][:-100], 9, mtime=0) + gzip.compress(large[2], mtime=0))
+frames = [b'{"text":"one"}\n', b"x" * (40 << 20) + b"\n", b'{"text":"three"}\n']
+write("bomb_between.jsonl.zst", b"".join(subprocess.run(["zstd", "-19", "-c", "-q"], input=f, stdout=subprocess.PIPE, check=True).stdout for f in frames))
