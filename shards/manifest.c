@@ -37,7 +37,7 @@ void dp_manifest_free(struct dp_manifest *m)
 
 /* Relative, inside the folder, printable: "a/b.bin", but not "", "/a", "a/../b", "./a" or
  * "a//b". */
-static bool safe_name(const char *s)
+bool dp_manifest_name_ok(const char *s)
 {
     size_t n = strlen(s);
     if (n == 0 || n > 1024) return false;
@@ -60,7 +60,7 @@ static bool is_digest(const char *s)
 
 int dp_manifest_add(struct dp_manifest *m, const struct dp_manifest_shard *s, struct dp_err *e)
 {
-    if (!safe_name(s->name) || !safe_name(s->index))
+    if (!dp_manifest_name_ok(s->name) || !dp_manifest_name_ok(s->index))
         DP_FAIL(e, CONFIG,
                 "shard %zu: \"%.200s\" or \"%.200s\" is no name inside the manifest's folder",
                 m->count, s->name, s->index);
@@ -295,6 +295,9 @@ static int parse_meta(const struct dp_json *o, struct dp_shard_meta *meta, const
     if (!hex.ptr) DP_FAIL(e, CORRUPT, "%s: \"tokenizer\" is missing", name);
     if (dp_hash128_parse(hex, &meta->tokenizer, e) < 0)
         return dp_err_prefix(e, "%s: \"tokenizer\"", name), DP_CORRUPT;
+    char form[DP_HEX128]; /* one form: then a flipped bit is never the same digest */
+    dp_hash128_hex(meta->tokenizer, form);
+    if (!dp_span_is(hex, form)) DP_FAIL(e, CORRUPT, "%s: \"tokenizer\" isn't in lower case", name);
     return DP_OK;
 }
 

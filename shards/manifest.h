@@ -18,6 +18,7 @@
 #include "base/hash.h"
 #include "shards/shard.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -57,6 +58,8 @@ int dp_manifest_read(struct dp_manifest **out, const char *path, struct dp_err *
 /* XXH3-128 of a manifest's bytes: what a feed's state names. */
 struct dp_hash128 dp_manifest_hash(struct dp_span text);
 
+/* Whether a manifest may name a file so: relative, inside the folder, printable. */
+bool dp_manifest_name_ok(const char *name);
 /* The path of a file that the manifest at manifest_path names; malloc'ed, NULL when out of
  * memory. */
 char *dp_manifest_path(const char *manifest_path, const char *name);
