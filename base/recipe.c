@@ -159,6 +159,13 @@ int dp_recipe_environ(const struct dp_section *sections, size_t n, struct dp_err
     return DP_OK;
 }
 
+/* libyaml says what is wrong with a text, but not always that it had no memory. */
+static int not_yaml(const char *path, const yaml_parser_t *p, struct dp_err *e)
+{
+    if (p->error == YAML_MEMORY_ERROR || !p->problem) DP_FAIL(e, NOMEM, "%s: YAML parser", path);
+    DP_FAIL(e, CONFIG, "%s:%zu:%zu: not YAML: %s", path, p->problem_mark.line + 1, p->problem_mark.column + 1, p->problem);
+}
+
 int dp_recipe_load(const char *path, const struct dp_section *sections, size_t n, struct dp_strings *sources, struct dp_err *e)
 {
     yaml_parser_t parser;
@@ -174,14 +181,15 @@ int dp_recipe_load(const char *path, const struct dp_section *sections, size_t n
     }
     yaml_parser_set_input_file(&parser, f);
     if (!yaml_parser_load(&parser, &doc)) {
-        rc = dp_err_set(e, parser.error == YAML_MEMORY_ERROR ? DP_NOMEM : DP_CONFIG, 0, __FILE__, __LINE__, "%s:%zu:%zu: not YAML: %s", path,
-                        parser.problem_mark.line + 1, parser.problem_mark.column + 1, parser.problem ? parser.problem : "?");
+        rc = not_yaml(path, &parser, e);
     } else {
         struct load l = {path, &doc, sections, n, sources, e};
         yaml_node_t *root = yaml_document_get_root_node(&doc);
         if (root) rc = load_section(&l, "", root, 0);
         yaml_document_delete(&doc);
-        if (rc >= 0 && root && yaml_parser_load(&parser, &doc)) { /* a second one would be ignored */
+        if (rc >= 0 && root && !yaml_parser_load(&parser, &doc)) {
+            rc = not_yaml(path, &parser, e);
+        } else if (rc >= 0 && root) { /* a second one would be ignored */
             l.doc = &doc;
             root = yaml_document_get_root_node(&doc);
             if (root) rc = bad(&l, root, "a recipe is one YAML document; this is a second one", NULL);

@@ -139,14 +139,11 @@ struct artifacts {
 static int check_artifact(void *ctx, const struct dp_artifact *a)
 {
     struct artifacts *k = ctx;
-    struct dp_map map = {0};
     struct dp_err err = {0};
     char hex[DP_HEX256] = "", *path;
     if (strcmp(a->kind, "shard") == 0) return DP_OK;
     if (!(path = dp_workspace_store_path(k->ws, a->name))) DP_FAIL(k->e, NOMEM, "verify");
-    int rc = dp_map_open(&map, path, &err);
-    if (rc >= 0) rc = dp_sha256_span(dp_span(map.ptr, map.len), hex, &err);
-    dp_map_close(&map);
+    int rc = dp_fs_sha256(path, hex, &err);
     free(path);
     k->checked++;
     if (rc >= 0 && strcmp(hex, a->digest) == 0) return DP_OK;

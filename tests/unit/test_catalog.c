@@ -239,8 +239,8 @@ static int list_source(void *ctx, const struct dp_source *s)
 {
     struct listing *l = ctx;
     l->id[l->n++] = s->id;
-    size_t n = strlen(l->names);
-    snprintf(l->names + n, sizeof l->names - n, "%s ", s->path);
+    size_t at = strlen(l->names);
+    snprintf(l->names + at, sizeof l->names - at, "%s ", s->path);
     return DP_OK;
 }
 
