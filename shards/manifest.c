@@ -1,4 +1,4 @@
-/* The manifest is rewritten whole and renamed into place, not appended to: a few hundred bytes a
+/* The manifest is rewritten whole and renamed into place, also to append: a few hundred bytes a
  * shard make the rewrite cheap beside the shard itself, and a reader never meets half a line.
  * Whoever holds the old file keeps a consistent view of it.
  *
@@ -9,8 +9,12 @@
 #include "base/fs.h"
 #include "base/json.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 int dp_manifest_new(struct dp_manifest **out, const struct dp_shard_meta *meta, struct dp_err *e)
 {
@@ -194,6 +198,52 @@ int dp_manifest_write(struct dp_manifest *m, const char *path, struct dp_err *e)
     int rc = dp_manifest_render(m, &buf, e);
     if (rc >= 0) rc = dp_fs_write_atomic(path, dp_buf_span(&buf), e);
     dp_buf_release(&buf);
+    return rc;
+}
+
+/* The files that a row names are there, with the sizes that it says. */
+static int check_files(const char *path, const struct dp_manifest_shard *s, struct dp_err *e)
+{
+    char *bin = dp_manifest_path(path, s->name), *dpx = dp_manifest_path(path, s->index);
+    struct stat b, x;
+    int rc = DP_OK;
+    if (!bin || !dpx) DP_GOTO(e, NOMEM, "%s", path);
+    if (stat(bin, &b) != 0 || stat(dpx, &x) != 0)
+        DP_GOTO(e, CONFIG, "%s: %s or %s isn't there; publish the files before the manifest", path, bin, dpx);
+    if ((uint64_t)b.st_size != s->bytes)
+        DP_GOTO(e, CONFIG, "%s: %s has %" PRIu64 " bytes, not %" PRIu64, path, bin, (uint64_t)b.st_size, s->bytes);
+out:
+    free(bin);
+    free(dpx);
+    return rc;
+}
+
+int dp_manifest_append(const char *path, const struct dp_manifest_shard *rows, size_t n, struct dp_err *e)
+{
+    struct dp_manifest *m = NULL;
+    char *dir = dp_manifest_path(path, ".");
+    int rc = DP_OK, lock = -1;
+    if (!dir) DP_GOTO(e, NOMEM, "%s", path);
+    /* The folder's lock: the manifest itself is another file after each change. */
+    lock = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (lock < 0) DP_GOTO_SYS(e, "%s", dir);
+    do rc = flock(lock, LOCK_EX);
+    while (rc != 0 && errno == EINTR);
+    if (rc != 0) DP_GOTO_SYS(e, "%s: lock", dir);
+    DP_TRY_OUT(dp_manifest_read(&m, path, e));
+    for (size_t i = 0; i < n; i++) {
+        DP_TRY_OUT(check_files(path, &rows[i], e));
+        DP_TRY_OUT(dp_manifest_add(m, &rows[i], e));
+    }
+    rc = dp_manifest_write(m, path, e);
+    if (rc == DP_CORRUPT) { /* a name twice: the caller's, not the file's */
+        rc = DP_CONFIG;
+        if (e) e->code = DP_CONFIG;
+    }
+out:
+    if (lock >= 0) close(lock);
+    dp_manifest_free(m);
+    free(dir);
     return rc;
 }
 

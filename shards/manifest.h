@@ -52,6 +52,12 @@ int dp_manifest_render(struct dp_manifest *m, struct dp_buf *out, struct dp_err 
 /* Render and write atomically. */
 int dp_manifest_write(struct dp_manifest *m, const char *path, struct dp_err *e);
 
+/* Append shards to the manifest at path: the file is replaced by one with n more rows at its end, fsynced, so a
+ * reader has the old list or the new one, and the old is its beginning. Both files of a shard must be there with
+ * their sizes and durable (the writer's finish, then dp_fs_publish): DP_CONFIG otherwise, and when a name is in
+ * the list already. Appenders of one folder wait for each other; a crash appends all n or none. */
+int dp_manifest_append(const char *path, const struct dp_manifest_shard *rows, size_t n, struct dp_err *e);
+
 int dp_manifest_parse(struct dp_manifest **out, struct dp_span text, const char *name,
                       struct dp_err *e);
 int dp_manifest_read(struct dp_manifest **out, const char *path, struct dp_err *e);
