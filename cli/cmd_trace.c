@@ -85,6 +85,15 @@ static bool goes_on(const struct spot *a, const struct spot *b)
     return a->shard == b->shard && a->document == b->document && b->document_token == a->document_token + a->tokens;
 }
 
+/* A domain may have another manifest, but only this workspace's documents can be looked up. */
+static int shard_number(const struct tracing *t, const struct dp_feed_origin *at, size_t *s, struct dp_err *e)
+{
+    if (at->shard_number < t->m->count && strcmp(t->m->shards[at->shard_number].name, at->shard) == 0) return *s = (size_t)at->shard_number, DP_OK;
+    for (*s = 0; *s < t->m->count; ++*s)
+        if (strcmp(t->m->shards[*s].name, at->shard) == 0) return DP_OK;
+    DP_FAIL(e, NOTFOUND, "trace: shard %s isn't of this workspace; trace it in its own with --shard and --token %" PRIu64, at->shard, at->shard_token);
+}
+
 /* One token of a row, or the row's segments. */
 static int add_row(struct tracing *t, uint64_t sample, int64_t row, int64_t seq_len, struct dp_err *e)
 {
@@ -93,9 +102,11 @@ static int add_row(struct tracing *t, uint64_t sample, int64_t row, int64_t seq_
     if (first > seq_len) DP_FAIL(e, USAGE, "--token %" PRId64 ": a row has ids 0 to %" PRId64, first, seq_len);
     for (int64_t k = first; k <= last; k++) {
         struct dp_feed_origin at = {0};
+        size_t shard = 0;
         int rc = dp_feed_locate(t->feed, sample, (uint64_t)k, &at, e);
         if (rc < 0) return rc;
-        struct spot s = {(int64_t)sample, row, k, (size_t)at.shard_number, at.document, at.document_token, at.shard_token, 1, rc == DP_EMPTY};
+        if (rc == DP_OK) DP_TRY(shard_number(t, &at, &shard, e));
+        struct spot s = {(int64_t)sample, row, k, shard, at.document, at.document_token, at.shard_token, 1, rc == DP_EMPTY};
         if (run.tokens && goes_on(&run, &s)) run.tokens++;
         else {
             if (run.tokens) DP_TRY(add_spot(t, run, e));
