@@ -27,7 +27,7 @@ class Meta(C.Structure):
 
 class Row(C.Structure):
     _fields_ = [("name", C.c_char_p), ("index", C.c_char_p), ("tokens", C.c_uint64), ("documents", C.c_uint64),
-                ("bytes", C.c_uint64), ("sha256", C.c_char * 65), ("index_sha256", C.c_char * 65)]
+                ("bytes", C.c_uint64), ("sha256", C.c_char * 65), ("index_sha256", C.c_char * 65), ("packed", C.c_bool)]
 
 
 class Options(C.Structure):
