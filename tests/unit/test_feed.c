@@ -65,7 +65,7 @@ static struct stream stream_of(const struct data *d, int split, double val_fract
     struct stream s = {malloc((d->tokens + 1) * sizeof *s.ids),
                        malloc((d->tokens + 1) * sizeof *s.doc), 0, 0};
     for (size_t k = 0; k < d->docs; k++) {
-        if (dp_feed_split_of(d->doc[k].content, val_fraction) != split) continue;
+        if (dp_feed_split_of(d->doc[k].content, val_fraction, 0) != split) continue;
         s.docs++;
         for (uint64_t i = 0; i < d->doc[k].n; i++) {
             s.doc[s.tokens] = k;
@@ -167,9 +167,11 @@ TEST(feed_index_stays_right_when_it_thins_out)
     REQUIRE_OK(dp_manifest_read(&m, d.path, &err));
     for (size_t max = 2; max <= 64; max = max * 2 + 1) {
         struct dp_feed_index full, thin;
-        REQUIRE_OK(
-            dp_feed_index_open(&full, m, d.path, DP_FEED_TRAIN, 0.3, DP_FEED_RUNS_MAX, &err));
-        REQUIRE_OK(dp_feed_index_open(&thin, m, d.path, DP_FEED_TRAIN, 0.3, max, &err));
+        struct dp_feed_select train = {.split = DP_FEED_TRAIN, .val_fraction = 0.3};
+        struct dp_feed_docs docs;
+        REQUIRE_OK(dp_feed_docs_open(&docs, m, d.path, m->count, &train, false, false, &err));
+        REQUIRE_OK(dp_feed_index_open(&full, &docs, DP_FEED_RUNS_MAX, &err));
+        REQUIRE_OK(dp_feed_index_open(&thin, &docs, max, &err));
         CHECK(full.stride == 1 && thin.stride > 1 && thin.runs <= max &&
               thin.tokens == full.tokens);
         for (uint64_t pos = 0; pos < full.tokens; pos++)
@@ -180,6 +182,7 @@ TEST(feed_index_stays_right_when_it_thins_out)
             }
         dp_feed_index_release(&full);
         dp_feed_index_release(&thin);
+        dp_feed_docs_release(&docs);
     }
     dp_manifest_free(m);
     data_release(&d);
@@ -191,14 +194,14 @@ TEST(feed_split_is_by_content)
     REQUIRE_OK(data_make(&d, 300, 0, 4, 2500, 3, 51, &err));
     size_t val = 0;
     for (size_t k = 0; k < d.docs; k++) {
-        int s = dp_feed_split_of(d.doc[k].content, 0.1);
+        int s = dp_feed_split_of(d.doc[k].content, 0.1, 0);
         val += s == DP_FEED_VAL;
         if (k % 7 == 6)
             CHECK_INT(s,
-                      dp_feed_split_of(d.doc[k - 1].content, 0.1)); /* duplicates stay together */
-        if (s == DP_FEED_VAL) CHECK_INT(dp_feed_split_of(d.doc[k].content, 0.2), DP_FEED_VAL);
-        CHECK_INT(dp_feed_split_of(d.doc[k].content, 0), DP_FEED_TRAIN);
-        CHECK_INT(dp_feed_split_of(d.doc[k].content, 1), DP_FEED_VAL);
+                      dp_feed_split_of(d.doc[k - 1].content, 0.1, 0)); /* duplicates stay together */
+        if (s == DP_FEED_VAL) CHECK_INT(dp_feed_split_of(d.doc[k].content, 0.2, 0), DP_FEED_VAL);
+        CHECK_INT(dp_feed_split_of(d.doc[k].content, 0, 0), DP_FEED_TRAIN);
+        CHECK_INT(dp_feed_split_of(d.doc[k].content, 1, 0), DP_FEED_VAL);
     }
     CHECK_NEAR((double)val, 0.1 * (double)d.docs,
                5 * 35); /* a seventh are pairs: a little over 5 sigma */
@@ -383,7 +386,7 @@ TEST(feed_open_refuses)
         if (k == 3) o.world = 0;
         if (k == 4) o.rank = 1;
         if (k == 5) o.rank = -1;
-        if (k == 6) o.split = 2;
+        if (k == 6) o.split = 3;
         if (k == 7) o.val_fraction = NAN;
         if (k == 8) o.val_fraction = 1.5;
         if (dp_feed_open(&f, d.path, &o, &err) != DP_CONFIG) DP_TEST_FAIL("case %d was taken", k);
