@@ -162,8 +162,7 @@ out:
     return rc;
 }
 
-/* "NAME=MANIFEST,...", cut in place. */
-static int parse_domains(char *text, struct dp_feed_domain *d, size_t *n, struct dp_err *e)
+int dp_feed_domains_parse(char *text, struct dp_feed_domain *d, size_t *n, struct dp_err *e)
 {
     for (char *at = text; at;) {
         char *comma = strchr(at, ','), *equals = strchr(at, '=');
@@ -172,8 +171,6 @@ static int parse_domains(char *text, struct dp_feed_domain *d, size_t *n, struct
             DP_FAIL(e, CONFIG, "feed: \"%s\" in domains is no NAME=MANIFEST", at);
         if (*n == DP_FEED_DOMAINS_MAX) DP_FAIL(e, CONFIG, "feed: more than %d domains", DP_FEED_DOMAINS_MAX);
         *equals = 0;
-        if (strncmp(equals + 1, "source:", 7) == 0)
-            DP_FAIL(e, CONFIG, "feed: domain %s is given by source files, whose names only a workspace knows", at);
         d[(*n)++] = (struct dp_feed_domain){.name = at, .manifest = equals + 1};
         at = comma ? comma + 1 : NULL;
     }
@@ -189,7 +186,11 @@ int dp_feed_open(struct dp_feed **out, const char *manifest_path, const struct d
     char *text = strdup(o->domains);
     if (!text) DP_FAIL(e, NOMEM, "feed");
     n = 0;
-    int rc = parse_domains(text, d, &n, e);
+    int rc = dp_feed_domains_parse(text, d, &n, e);
+    for (size_t i = 0; rc >= 0 && i < n; i++)
+        if (strncmp(d[i].manifest, "source:", 7) == 0)
+            rc = dp_err_set(e, DP_CONFIG, 0, __FILE__, __LINE__, "feed: domain %s is given by source files, whose names only a workspace knows",
+                            d[i].name);
     if (rc >= 0) rc = dp_feed_open_domains(out, d, n, o, e);
     free(text);
     return rc;

@@ -106,6 +106,9 @@ struct dp_feed_domain {
 int dp_feed_open_domains(struct dp_feed **out, const struct dp_feed_domain *d, size_t n, const struct dp_feed_options *o,
                          struct dp_err *e);
 
+/* Cut "NAME=FROM,..." in place into *n more domains, FROM standing in `manifest`; d has room for 64. DP_CONFIG. */
+int dp_feed_domains_parse(char *text, struct dp_feed_domain *d, size_t *n, struct dp_err *e);
+
 /* In one epoch, at least 1. Of several domains: samples until the mixture's epochs are done when it is given in epochs, else
  * the sum of the domains' rows. */
 uint64_t dp_feed_samples(const struct dp_feed *f);
