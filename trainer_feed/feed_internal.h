@@ -69,6 +69,12 @@ int dp_feed_row_copy(const struct dp_feed *f, struct dp_feed_row *r, int32_t *id
 /* That *r is readable, or another row is found that is: what dp_feed_row_copy does, without the copy. */
 int dp_feed_row_settle(const struct dp_feed *f, struct dp_feed_row *r, struct dp_err *e);
 
+/* dp_feed_next_meta; ids or m may be NULL. */
+int dp_feed_rows(struct dp_feed *f, int32_t *ids, const struct dp_feed_meta *m, struct dp_err *e);
+
+/* feed_meta.c: of a row that was copied or settled, which is global sample `sample` and the b-th of the batch. */
+void dp_feed_row_meta(const struct dp_feed *f, uint64_t sample, struct dp_feed_row *r, const struct dp_feed_meta *out, uint64_t b);
+
 /* feed_options.c */
 int dp_feed_options_check(const struct dp_feed_options *o, struct dp_err *e);
 const char *dp_feed_split_name(int split);

@@ -12,10 +12,28 @@ struct marks {
     int32_t segments, begin; /* of the segment at hand */
 };
 
+/* Blocks of constant length are what the compiler makes vectors of. */
+enum { BLOCK = 16 };
+
+static void count_up(int32_t *p, int32_t n)
+{
+    int32_t i = 0;
+    for (; i + BLOCK <= n; i += BLOCK)
+        for (int32_t k = 0; k < BLOCK; k++) p[i + k] = i + k;
+    for (; i < n; i++) p[i] = i;
+}
+
+static void fill(int32_t *p, int32_t n, int32_t value)
+{
+    int32_t i = 0;
+    for (; i + BLOCK <= n; i += BLOCK)
+        for (int32_t k = 0; k < BLOCK; k++) p[i + k] = value;
+    for (; i < n; i++) p[i] = value;
+}
+
 static void close_segment(struct marks *m, int32_t end)
 {
-    if (m->positions)
-        for (int32_t i = m->begin; i < end; i++) m->positions[i] = i - m->begin;
+    if (m->positions) count_up(m->positions + m->begin, end - m->begin);
     m->segments++;
     if (m->cu) m->cu[m->segments] = end;
     m->begin = end;
@@ -45,7 +63,7 @@ static void inside(const struct dp_feed_docs *docs, uint64_t token, uint64_t n, 
     }
 }
 
-static int meta_row(const struct dp_feed *f, uint64_t sample, struct dp_feed_row *r, const struct dp_feed_meta *out, uint64_t b)
+void dp_feed_row_meta(const struct dp_feed *f, uint64_t sample, struct dp_feed_row *r, const struct dp_feed_meta *out, uint64_t b)
 {
     size_t t = (size_t)f->o.seq_len;
     struct marks m = {.t = (int32_t)t,
@@ -67,37 +85,23 @@ static int meta_row(const struct dp_feed *f, uint64_t sample, struct dp_feed_row
         begin_at(&m, at);
     }
     close_segment(&m, m.t);
-    for (int32_t i = m.segments + 1; m.cu && i <= m.t; i++) m.cu[i] = m.t;
+    if (m.cu) fill(m.cu + m.segments + 1, m.t - m.segments, m.t);
     if (out->segments) out->segments[b] = m.segments;
     if (out->domain) out->domain[b] = (uint32_t)r->domain;
     if (out->sample) out->sample[b] = sample;
-    return DP_OK;
-}
-
-static int row_with_meta(const struct dp_feed *f, uint64_t sample, struct dp_feed_epoch *cache, int32_t *ids, const struct dp_feed_meta *out,
-                         uint64_t b, struct dp_err *e)
-{
-    struct dp_feed_row r;
-    DP_TRY(dp_feed_row_find(f, sample, cache, &r, e));
-    if (ids) {
-        dp_feed_row_begin(f, &r);
-        DP_TRY(dp_feed_row_copy(f, &r, ids + b * ((uint64_t)f->o.seq_len + 1), e));
-    } else {
-        DP_TRY(dp_feed_row_settle(f, &r, e));
-    }
-    return meta_row(f, sample, &r, out, b);
 }
 
 int dp_feed_get_meta(const struct dp_feed *f, uint64_t global_sample, int32_t *ids, const struct dp_feed_meta *m, struct dp_err *e)
 {
-    return row_with_meta(f, global_sample, NULL, ids, m, 0, e);
+    struct dp_feed_row r;
+    DP_TRY(dp_feed_row_find(f, global_sample, NULL, &r, e));
+    dp_feed_row_begin(f, &r);
+    DP_TRY(ids ? dp_feed_row_copy(f, &r, ids, e) : dp_feed_row_settle(f, &r, e));
+    dp_feed_row_meta(f, global_sample, &r, m, 0);
+    return DP_OK;
 }
 
 int dp_feed_next_meta(struct dp_feed *f, int32_t *ids, const struct dp_feed_meta *m, struct dp_err *e)
 {
-    uint64_t batch = (uint64_t)f->o.batch, step = batch * (uint64_t)f->o.world, first = f->cursor + (uint64_t)f->o.rank * batch;
-    if (f->cursor >= DP_FEED_SAMPLE_MAX - 2 * step) DP_FAIL(e, USAGE, "feed: sample %llu is past 2^62", (unsigned long long)f->cursor);
-    for (uint64_t b = 0; b < batch; b++) DP_TRY(row_with_meta(f, first + b, f->epoch, ids, m, b, e));
-    f->cursor += step;
-    return DP_OK;
+    return dp_feed_rows(f, ids, m, e);
 }

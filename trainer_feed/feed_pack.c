@@ -275,6 +275,22 @@ static void set_piece(const struct dp_feed_pack *p, struct dp_feed_pieces *it)
     }
 }
 
+/* The first of n ascending entries with more rows than j < `last`, the last one's: from where it would be were they evenly
+ * spaced outwards, so that a lookup touches two or three lines and not one a halving. */
+static size_t first_above(const uint64_t *longs, size_t n, uint64_t j, uint64_t last)
+{
+    size_t lo = 0, hi = n - 1, at = (size_t)((double)j / (double)last * (double)n); /* it is in [lo, hi] */
+    if (at >= hi) at = hi ? hi - 1 : 0;
+    for (size_t step = 1; lo < hi; step *= 2) {
+        bool above = longs[at] >> 16 > j;
+        if (above) hi = at;
+        else lo = at + 1;
+        size_t half = (hi - lo) / 2;
+        at = half < step ? lo + half : above ? hi - step : lo + step - 1;
+    }
+    return lo;
+}
+
 void dp_feed_pack_row(const struct dp_feed_pack *p, uint64_t row, struct dp_feed_pieces *it)
 {
     size_t lo = 0, hi = p->windows;
@@ -290,12 +306,7 @@ void dp_feed_pack_row(const struct dp_feed_pack *p, uint64_t row, struct dp_feed
     uint64_t j = row - w->row, long_rows = n_longs ? longs[n_longs - 1] >> 16 : 0;
     *it = (struct dp_feed_pieces){.first_doc = (uint64_t)lo * DP_FEED_PACK_WINDOW};
     if (j < long_rows) {
-        size_t a = 0, b = n_longs; /* the first entry with more rows than j */
-        while (a < b) {
-            size_t mid = (a + b) / 2;
-            if (longs[mid] >> 16 > j) b = mid;
-            else a = mid + 1;
-        }
+        size_t a = first_above(longs, n_longs, j, long_rows);
         document(p, it, it->first_doc + (longs[a] & 0xffff), &it->token);
         it->token += (j - (a ? longs[a - 1] >> 16 : 0)) * p->seq_len;
         it->n = p->seq_len + 1;

@@ -166,15 +166,25 @@ int dp_feed_row_settle(const struct dp_feed *f, struct dp_feed_row *r, struct dp
 
 /* --- the calls --- */
 
-static void prefetch(const struct dp_feed *f, const struct dp_feed_row *r)
+static uint64_t prefetch_piece(const struct dp_feed *f, const struct dp_feed_row *r, uint64_t most)
 {
     const struct dp_feed_docs *docs = &r->layout->docs;
     size_t s = dp_feed_docs_shard(docs, r->piece.token), width = (size_t)f->meta.dtype;
     uint64_t first = r->piece.token - docs->token_start[s], n = docs->token_start[s + 1] - r->piece.token;
     if (n > r->piece.n) n = r->piece.n;
     const char *p = (const char *)dp_shard_ids(docs->shard[s]) + first * width;
-    size_t bytes = n * width < PREFETCH_BYTES ? (size_t)n * width : PREFETCH_BYTES;
-    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 3);
+    uint64_t bytes = n * width < most ? n * width : most;
+    for (uint64_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 3);
+    return bytes;
+}
+
+/* The row's first pieces, up to PREFETCH_BYTES of them. */
+static void prefetch(const struct dp_feed *f, const struct dp_feed_row *r)
+{
+    uint64_t left = PREFETCH_BYTES - prefetch_piece(f, r, PREFETCH_BYTES);
+    if (!left || r->piece.at == r->piece.end) return;
+    struct dp_feed_row copy = *r;
+    while (left && dp_feed_row_next(f, &copy)) left -= prefetch_piece(f, &copy, left);
 }
 
 int dp_feed_get(const struct dp_feed *f, uint64_t global_sample, int32_t *ids, struct dp_err *e)
@@ -185,7 +195,7 @@ int dp_feed_get(const struct dp_feed *f, uint64_t global_sample, int32_t *ids, s
     return dp_feed_row_copy(f, &r, ids, e);
 }
 
-int dp_feed_next(struct dp_feed *f, int32_t *ids, struct dp_err *e)
+int dp_feed_rows(struct dp_feed *f, int32_t *ids, const struct dp_feed_meta *m, struct dp_err *e)
 {
     uint64_t batch = (uint64_t)f->o.batch, step = batch * (uint64_t)f->o.world, first = f->cursor + (uint64_t)f->o.rank * batch;
     struct dp_feed_row r, next;
@@ -196,12 +206,22 @@ int dp_feed_next(struct dp_feed *f, int32_t *ids, struct dp_err *e)
         /* After the batch's last row comes the first of this rank's next batch. */
         DP_TRY(dp_feed_row_find(f, b + 1 < batch ? first + b + 1 : first + step, f->epoch, &next, e));
         dp_feed_row_begin(f, &next);
-        prefetch(f, &next);
-        DP_TRY(dp_feed_row_copy(f, &r, ids + b * ((uint64_t)f->o.seq_len + 1), e));
+        if (ids) {
+            prefetch(f, &next);
+            DP_TRY(dp_feed_row_copy(f, &r, ids + b * ((uint64_t)f->o.seq_len + 1), e));
+        } else {
+            DP_TRY(dp_feed_row_settle(f, &r, e));
+        }
+        if (m) dp_feed_row_meta(f, first + b, &r, m, b);
         r = next;
     }
     f->cursor += step;
     return DP_OK;
+}
+
+int dp_feed_next(struct dp_feed *f, int32_t *ids, struct dp_err *e)
+{
+    return dp_feed_rows(f, ids, NULL, e);
 }
 
 int dp_feed_locate(const struct dp_feed *f, uint64_t global_sample, uint64_t row_token, struct dp_feed_origin *out, struct dp_err *e)
