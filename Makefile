@@ -155,7 +155,7 @@ check-fast: all tests
 	@tests/run.sh $(BUILD) $(UNIT) $(FUZZ)
 
 # Programs whose code runs on several threads.
-TSAN_TESTS := $(filter test_base test_catalog test_pipeline test_dedup test_manifest test_shard test_feed test_feed_domains,$(notdir $(UNIT)))
+TSAN_TESTS := $(filter test_base test_catalog test_pipeline test_dedup test_manifest test_shard test_feed,$(notdir $(UNIT)))
 
 ## lint: folder layers, style
 lint:

@@ -80,6 +80,14 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct dp_feed_source *)a)->name, ((const struct dp_feed_source *)b)->name);
 }
 
+/* FNV-1a, mixed; 0 for no name. Simple, so that others can do it too. */
+static uint64_t name_key(const char *name)
+{
+    uint64_t h = UINT64_C(0xcbf29ce484222325);
+    for (const char *p = name; *p; p++) h = (h ^ (uint8_t)*p) * UINT64_C(0x100000001b3);
+    return *name ? dp_mix64(h) : 0;
+}
+
 static int add_source(struct dp_feed *f, const struct dp_feed_domain *from, struct dp_err *e)
 {
     struct dp_feed_source *d = &f->domain[f->domains++];
@@ -92,7 +100,7 @@ static int add_source(struct dp_feed *f, const struct dp_feed_domain *from, stru
     if (!d->name || !d->path) DP_FAIL(e, NOMEM, "feed");
     d->select = (struct dp_feed_select){f->o.split, f->o.val_fraction, f->o.test_fraction, from->takes, from->ctx};
     /* A domain has an order of its own, and the same whatever else is mixed in; the one manifest has the plain seed's. */
-    d->seed = (uint64_t)f->o.seed ^ (*name ? dp_hash64(name, strlen(name), 0) : 0);
+    d->seed = (uint64_t)f->o.seed ^ name_key(name);
     return DP_OK;
 }
 

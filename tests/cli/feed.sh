@@ -34,6 +34,24 @@ expect 66 "$DPIPE" feed -w "$work/a" --domains "a=$work/absent.json"; says "$wor
 for s in train val test; do expect 0 "$DPIPE" feed -w "$work/a" --seq-len 256 --pack bestfit --split $s --val-fraction 0.2 --test-fraction 0.2; vals documents | cut -d' ' -f1; done >"$work/n"
 expect 0 "$DPIPE" feed -w "$work/a" --seq-len 256 --pack bestfit --val-fraction 0; same "$(awk '{ n += $1 } END { print n }' "$work/n")" "$(vals documents | cut -d' ' -f1)" "documents of three splits"
 expect 0 "$DPIPE" feed -w "$work/a" --seq-len 2048 --pack bestfit --val-fraction 0; set -- $(vals samples) $(vals tokens) $(vals padding); same "$(vals cut)" "0 " "documents cut"; same $4 $(($1 * 2049 - $2)) "padding where nothing is cut"
+# A second implementation of docs/formats/feed_order.md gives the same rows.
+if command -v python3 >/dev/null; then
+  a=$(ls "$work"/a/store/manifest-*.json)
+  # peer PACK VAL TEST SPLIT SHUFFLE START MIXTURE NAME=MANIFEST...
+  peer() {
+    local pack=$1 val=$2 test=$3 split=$4 shuffle=$5 start=$6 mixture=$7 t=$((16 + $6 % 50)); shift 7
+    set -- "$@"; local domains; domains=$(IFS=,; echo "$*")
+    local more=(); [ "$mixture" = - ] || more+=(--mixture "$mixture"); [ "$shuffle" = 1 ] || more+=(--no-shuffle)
+    case $domains in =*) more+=(--manifest "${domains#=}") ;; *) more+=(--domains "$domains" -w "$work/none") ;; esac
+    expect 0 "$DPIPE" feed --seq-len $t --batch 1 --steps 700 --seed 12345 --pack $pack --val-fraction $val --test-fraction $test --split $split --start $start "${more[@]}" --dump "$work/rows"
+    expect 0 python3 tests/parity/feed_order.py "$work/rows" $t 12345 $pack $val $test $split $shuffle $start "$mixture" "$@"; says "$work/out" "700 rows agree"
+  }
+  for pack in concat bestfit; do
+    peer $pack 0.1 0 train 1 0 - "=$a"; peer $pack 0.3 0.2 val 1 12345 - "=$b"; peer $pack 0.3 0.3 test 0 7 - "=$b"
+    peer $pack 0.1 0.1 train 1 3 - "web=$a" "books=$b"; peer $pack 0 0 train 1 999999999999 'web=1.5e,books=0.25e' "web=$a" "books=$b"
+    peer $pack 0 0.01 train 1 90 'web=0.7,books=0.2,x=0.1; 100: books=3,x=1; 301: web=0.123456789,x=1; 600: x=1' "web=$a" "books=$b" "x=$a"
+  done
+fi
 # A trainer takes no loss masks yet, and says so.
 DPIPE_FEED_PACK=bestfit expect 78 "$DPIPE" run -q -w "$work/a"; says "$work/err" "loss mask"
 # A bad byte: stop or skip.

@@ -407,6 +407,8 @@ TEST(feed_options_match_their_table)
     CHECK(a.seq_len == b.seq_len && a.batch == b.batch && a.seed == b.seed && a.split == b.split &&
           a.val_fraction == b.val_fraction);
     CHECK(a.rank == b.rank && a.world == b.world && a.shuffle == b.shuffle);
+    CHECK(a.test_fraction == b.test_fraction && a.pack == b.pack && a.loss_mask == b.loss_mask && a.on_bad == b.on_bad && a.check == b.check &&
+          !b.domains && !b.mixture);
 }
 
 TEST(feed_never_hands_out_an_id_outside_the_vocabulary)
@@ -455,19 +457,22 @@ TEST(feed_get_from_many_threads)
     struct dp_feed *f;
     REQUIRE_OK(data_make(&d, 50257, 50256, 3, 60, 120, 71, &err));
     int32_t *want = sequence(&d, 1, 24, 10, 0);
-    struct dp_feed_options o = options(16, DP_FEED_TRAIN, 0.1, true);
-    REQUIRE_OK(dp_feed_open(&f, d.path, &o, &err));
-    pthread_t t[4];
-    struct reader r[4];
-    for (int i = 0; i < 4; i++) {
-        r[i] = (struct reader){f, want, 0};
-        REQUIRE(pthread_create(&t[i], NULL, read_some, &r[i]) == 0);
+    for (int check = 0; check < 2; check++) { /* with check, all meet the frames first at once */
+        struct dp_feed_options o = options(16, DP_FEED_TRAIN, 0.1, true);
+        o.check = check != 0;
+        REQUIRE_OK(dp_feed_open(&f, d.path, &o, &err));
+        pthread_t t[4];
+        struct reader r[4];
+        for (int i = 0; i < 4; i++) {
+            r[i] = (struct reader){f, want, 0};
+            REQUIRE(pthread_create(&t[i], NULL, read_some, &r[i]) == 0);
+        }
+        for (int i = 0; i < 4; i++) {
+            pthread_join(t[i], NULL);
+            CHECK_INT(r[i].bad, 0);
+        }
+        dp_feed_close(f);
     }
-    for (int i = 0; i < 4; i++) {
-        pthread_join(t[i], NULL);
-        CHECK_INT(r[i].bad, 0);
-    }
-    dp_feed_close(f);
     free(want);
     data_release(&d);
 }
