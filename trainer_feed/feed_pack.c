@@ -291,32 +291,60 @@ static size_t first_above(const uint64_t *longs, size_t n, uint64_t j, uint64_t 
     return lo;
 }
 
-void dp_feed_pack_row(const struct dp_feed_pack *p, uint64_t row, struct dp_feed_pieces *it)
+static size_t window_of(const struct dp_feed_pack *p, uint64_t row)
 {
     size_t lo = 0, hi = p->windows;
-    DP_ASSERT(row < p->rows);
     while (hi - lo > 1) {
         size_t mid = (lo + hi) / 2;
         if (p->window[mid].row <= row) lo = mid;
         else hi = mid;
     }
+    return lo;
+}
+
+/* Place *it before the first piece of a packed row, given its number among its window's; or find it is a long document's. */
+static bool packed_pieces(const struct dp_feed_pack *p, uint64_t row, struct dp_feed_pieces *it, uint64_t *j)
+{
+    size_t lo = window_of(p, row);
     const struct dp_feed_window *w = &p->window[lo];
-    const uint64_t *longs = (const uint64_t *)p->longs.ptr + w->longs;
-    size_t n_longs = (size_t)(w[1].longs - w->longs);
-    uint64_t j = row - w->row, long_rows = n_longs ? longs[n_longs - 1] >> 16 : 0;
+    uint64_t n_longs = w[1].longs - w->longs, long_rows = n_longs ? ((const uint64_t *)p->longs.ptr)[w[1].longs - 1] >> 16 : 0;
     *it = (struct dp_feed_pieces){.first_doc = (uint64_t)lo * DP_FEED_PACK_WINDOW};
-    if (j < long_rows) {
-        size_t a = first_above(longs, n_longs, j, long_rows);
-        document(p, it, it->first_doc + (longs[a] & 0xffff), &it->token);
-        it->token += (j - (a ? longs[a - 1] >> 16 : 0)) * p->seq_len;
-        it->n = p->seq_len + 1;
+    *j = row - w->row;
+    if (*j < long_rows) return false;
+    const uint16_t *packed = (const uint16_t *)p->packed.ptr + w->packed, *piece = (const uint16_t *)p->piece.ptr + w->piece;
+    uint64_t k = *j - long_rows;
+    it->at = piece + packed[k];
+    it->end = k + 1 < w[1].packed - w->packed ? piece + packed[k + 1] : piece + (w[1].piece - w->piece);
+    return true;
+}
+
+void dp_feed_pack_row(const struct dp_feed_pack *p, uint64_t row, struct dp_feed_pieces *it)
+{
+    uint64_t j;
+    DP_ASSERT(row < p->rows);
+    if (packed_pieces(p, row, it, &j)) {
+        set_piece(p, it);
         return;
     }
-    const uint16_t *packed = (const uint16_t *)p->packed.ptr + w->packed, *piece = (const uint16_t *)p->piece.ptr + w->piece;
-    j -= long_rows;
-    it->at = piece + packed[j];
-    it->end = j + 1 < w[1].packed - w->packed ? piece + packed[j + 1] : piece + (w[1].piece - w->piece);
-    set_piece(p, it);
+    const struct dp_feed_window *w = &p->window[it->first_doc / DP_FEED_PACK_WINDOW];
+    const uint64_t *longs = (const uint64_t *)p->longs.ptr + w->longs;
+    size_t n = (size_t)(w[1].longs - w->longs), a = first_above(longs, n, j, longs[n - 1] >> 16);
+    document(p, it, it->first_doc + (longs[a] & 0xffff), &it->token);
+    it->token += (j - (a ? longs[a - 1] >> 16 : 0)) * p->seq_len;
+    it->n = p->seq_len + 1;
+}
+
+void dp_feed_pack_prefetch(const struct dp_feed_pack *p, uint64_t row)
+{
+    const struct dp_feed_docs *docs = p->docs;
+    struct dp_feed_pieces it;
+    uint64_t j;
+    if (!packed_pieces(p, row, &it, &j)) return;
+    for (int i = 0; it.at < it.end && i < 64; it.at++, i++) {
+        uint64_t doc = it.first_doc + *it.at;
+        if (doc >= docs->doc_start[it.shard + 1] || doc < docs->doc_start[it.shard]) it.shard = dp_feed_docs_shard_of(docs, doc);
+        __builtin_prefetch(dp_shard_ends(docs->shard[it.shard]) + (doc - docs->doc_start[it.shard]), 0, 3);
+    }
 }
 
 bool dp_feed_pack_next(const struct dp_feed_pack *p, struct dp_feed_pieces *it)

@@ -54,6 +54,8 @@ struct dp_feed_pieces {
     size_t shard;
 };
 void dp_feed_pack_row(const struct dp_feed_pack *p, uint64_t row, struct dp_feed_pieces *it);
+/* Ask memory for the document ends that dp_feed_pack_row of this row will read. */
+void dp_feed_pack_prefetch(const struct dp_feed_pack *p, uint64_t row);
 /* To the next piece; false behind the last. */
 bool dp_feed_pack_next(const struct dp_feed_pack *p, struct dp_feed_pieces *it);
 

@@ -195,16 +195,24 @@ int dp_feed_get(const struct dp_feed *f, uint64_t global_sample, int32_t *ids, s
     return dp_feed_row_copy(f, &r, ids, e);
 }
 
+/* The k-th row from the batch's first on, as far as this rank goes: behind the batch's last comes the first of its next batch. */
+static int find_ahead(struct dp_feed *f, uint64_t k, struct dp_feed_row *r, struct dp_err *e)
+{
+    uint64_t batch = (uint64_t)f->o.batch, first = f->cursor + (uint64_t)f->o.rank * batch, step = batch * (uint64_t)f->o.world;
+    return dp_feed_row_find(f, first + k / batch * step + k % batch, f->epoch, r, e);
+}
+
 int dp_feed_rows(struct dp_feed *f, int32_t *ids, const struct dp_feed_meta *m, struct dp_err *e)
 {
-    uint64_t batch = (uint64_t)f->o.batch, step = batch * (uint64_t)f->o.world, first = f->cursor + (uint64_t)f->o.rank * batch;
-    struct dp_feed_row r, next;
-    if (f->cursor >= DP_FEED_SAMPLE_MAX - 2 * step) DP_FAIL(e, USAGE, "feed: sample %" PRIu64 " is past 2^62", f->cursor);
-    DP_TRY(dp_feed_row_find(f, first, f->epoch, &r, e));
+    uint64_t batch = (uint64_t)f->o.batch, step = batch * (uint64_t)f->o.world;
+    struct dp_feed_row r, next, later; /* being copied; its ids being fetched; its document ends being fetched */
+    if (f->cursor >= DP_FEED_SAMPLE_MAX - 4 * step) DP_FAIL(e, USAGE, "feed: sample %" PRIu64 " is past 2^62", f->cursor);
+    DP_TRY(find_ahead(f, 0, &r, e));
+    DP_TRY(find_ahead(f, 1, &next, e));
     dp_feed_row_begin(f, &r);
-    for (uint64_t b = 0; b < batch; b++) {
-        /* After the batch's last row comes the first of this rank's next batch. */
-        DP_TRY(dp_feed_row_find(f, b + 1 < batch ? first + b + 1 : first + step, f->epoch, &next, e));
+    for (uint64_t b = 0; b < batch; b++, r = next, next = later) {
+        DP_TRY(find_ahead(f, b + 2, &later, e));
+        if (later.layout->packed) dp_feed_pack_prefetch(&later.layout->pack, later.row);
         dp_feed_row_begin(f, &next);
         if (ids) {
             prefetch(f, &next);
@@ -212,8 +220,7 @@ int dp_feed_rows(struct dp_feed *f, int32_t *ids, const struct dp_feed_meta *m, 
         } else {
             DP_TRY(dp_feed_row_settle(f, &r, e));
         }
-        if (m) dp_feed_row_meta(f, first + b, &r, m, b);
-        r = next;
+        if (m) dp_feed_row_meta(f, f->cursor + (uint64_t)f->o.rank * batch + b, &r, m, b);
     }
     f->cursor += step;
     return DP_OK;
