@@ -150,6 +150,76 @@ TEST(domains_are_drawn_in_their_shares_and_whole)
     }
 }
 
+/* Random options over random domains: what ranks draw, restarted at random, is each domain's own sequence dealt out by the mixture. */
+static void check_random(uint64_t *state)
+{
+#define BELOW(n) ((int)(dp_splitmix64(state) % (uint64_t)(n)))
+    static const char *const names[] = {"a", "b", "c", "d", "e", "f"};
+    struct dp_feed_options o = options(BELOW(2)), alone;
+    struct dp_feed_domain d[6];
+    struct dp_feed *own[6], *f;
+    struct dp_feed_state s;
+    uint64_t drawn[6] = {0}, g = 0;
+    size_t n = 1 + (size_t)BELOW(6), len = 0;
+    char mixture[512] = "";
+    o.seq_len = 1 + BELOW(70);
+    o.shuffle = BELOW(4) != 0;
+    o.seed = (int64_t)dp_splitmix64(state);
+    o.val_fraction = BELOW(3) * 0.2;
+    o.test_fraction = BELOW(3) * 0.1;
+    o.check = BELOW(2);
+    o.on_bad = BELOW(2);
+    o.domains = NULL;
+    o.mixture = BELOW(4) ? mixture : NULL;
+    for (int stage = 0, at = 0; stage < 1 + BELOW(3); stage++, at += 1 + BELOW(60)) {
+        if (stage) len += (size_t)snprintf(mixture + len, sizeof mixture - len, ";%d:", at);
+        bool epochs = BELOW(3) == 0;
+        for (size_t k = 0; k < n; k++)
+            len += (size_t)snprintf(mixture + len, sizeof mixture - len, "%s%s=%d.%d%s", k ? "," : "", names[k], BELOW(3) + (k == 0), BELOW(10), epochs ? "e" : "");
+    }
+    alone = o;
+    alone.mixture = NULL;
+    for (size_t k = 0; k < n; k++) {
+        d[k] = (struct dp_feed_domain){.name = names[k], .manifest = sets[k % 3].path};
+        REQUIRE_OK(dp_feed_open_domains(&own[k], &d[k], 1, &alone, &err));
+    }
+    size_t row = (size_t)o.seq_len + 1;
+    int32_t *got = malloc(4 * row * sizeof *got), *want = malloc(row * sizeof *want);
+    uint32_t domain[4];
+    struct dp_feed_meta m = {.domain = domain};
+    REQUIRE_OK(dp_feed_open_domains(&f, d, n, &o, &err));
+    while (g < 150) {
+        /* One step of all ranks, each opened for it. */
+        o.world = 1 + BELOW(5);
+        o.batch = 1 + BELOW(4);
+        dp_feed_state(f, &s);
+        s.sample = g;
+        for (o.rank = 0; o.rank < o.world; o.rank++) {
+            struct dp_feed *r;
+            REQUIRE_OK(dp_feed_open_domains(&r, d, n, &o, &err));
+            REQUIRE_OK(dp_feed_resume(r, &s, &err));
+            REQUIRE_OK(dp_feed_next_meta(r, got, &m, &err));
+            for (size_t b = 0; b < (size_t)o.batch; b++) {
+                REQUIRE_OK(dp_feed_get(own[domain[b]], drawn[domain[b]]++, want, &err));
+                REQUIRE(memcmp(got + b * row, want, row * sizeof *want) == 0);
+            }
+            dp_feed_close(r);
+        }
+        g += (uint64_t)(o.world * o.batch);
+    }
+    for (size_t k = 0; k < n; k++) dp_feed_close(own[k]);
+    dp_feed_close(f);
+    free(got);
+    free(want);
+}
+
+TEST(random_feeds_are_their_domains_dealt_out)
+{
+    uint64_t state = 20;
+    make_sets();
+    for (int i = 0; i < 40; i++) check_random(&state);
+}
+
 TEST(domains_do_not_depend_on_their_order)
 {
     struct dp_feed_options o = options(DP_FEED_BESTFIT), p = o;
@@ -465,6 +535,50 @@ TEST(growth_begins_with_an_epoch)
     }
 }
 
+TEST(growth_where_an_epoch_begins)
+{
+    struct data d;
+    struct dp_manifest *full;
+    struct dp_feed_options o = options(DP_FEED_CONCAT);
+    struct dp_feed *f, *part[4];
+    int32_t row[ROW], want[ROW];
+    o.domains = o.mixture = NULL;
+    REQUIRE_OK(data_make(&d, 1 << 20, 5, 3, 30, 60, 23, &err));
+    REQUIRE_OK(dp_manifest_read(&full, d.path, &err));
+    for (size_t n = 1; n <= 3; n++) {
+        cut_manifest(&d, full, n);
+        REQUIRE_OK(dp_feed_open(&part[n], d.path, &o, &err));
+    }
+    uint64_t n1 = dp_feed_samples(part[1]), n3 = dp_feed_samples(part[3]);
+    for (int first = 0; first < 2; first++) { /* grown once before, or not */
+        struct dp_feed_state s;
+        cut_manifest(&d, full, 1);
+        REQUIRE_OK(dp_feed_open(&f, d.path, &o, &err));
+        for (uint64_t g = 0; g < n1 + n3; g++) {
+            if (first && g == n1 - 1) {
+                cut_manifest(&d, full, 2);
+                CHECK_INT(dp_feed_reload(f, &err), DP_OK);
+            }
+            if (g == n1) { /* the epoch that begins here takes all 3 up, and what went before can still be asked for */
+                cut_manifest(&d, full, 3);
+                CHECK_INT(dp_feed_reload(f, &err), DP_OK);
+                dp_feed_state(f, &s);
+                CHECK(s.floor == 0 && s.turn_draw[0] == n1 && s.turn_epoch[0] == 1 && s.shards[0] == 1 && s.shards_next[0] == 3);
+                REQUIRE_OK(dp_feed_get(f, g - 1, row, &err));
+                REQUIRE_OK(dp_feed_get(part[1], g - 1, want, &err));
+                CHECK(memcmp(row, want, sizeof row) == 0);
+            }
+            REQUIRE_OK(dp_feed_next(f, row, &err));
+            REQUIRE_OK(g < n1 ? dp_feed_get(part[1], g, want, &err) : dp_feed_get(part[3], n3 + g - n1, want, &err));
+            REQUIRE(memcmp(row, want, sizeof row) == 0);
+        }
+        dp_feed_close(f);
+    }
+    for (size_t n = 1; n <= 3; n++) dp_feed_close(part[n]);
+    dp_manifest_free(full);
+    data_release(&d);
+}
+
 TEST(growth_of_a_mixture_is_exact)
 {
     /* One domain grows, three times, in a mixture with stages: a run that is never restarted against one that is at every step. */
@@ -581,41 +695,67 @@ TEST(domains_refuse)
 
 /* --- damage --- */
 
-/* Rows of a damaged copy beside the whole one's: those that touch what is bad are others, all else is equal. */
-static void check_skip(const struct data *d, struct dp_feed *whole, const struct dp_feed_options *o, const char *shard, uint64_t first, uint64_t end,
-                       uint64_t *replaced)
+struct damage {
+    const char *shard;
+    uint64_t first, end; /* frames */
+};
+static bool touches(const struct dp_feed *f, uint64_t g, const struct damage *bad)
 {
-    struct dp_feed *f, *backwards;
+    for (uint64_t i = 0; i < ROW; i++) {
+        struct dp_feed_origin at;
+        if (dp_feed_locate(f, g, i, &at, &err) != DP_OK) continue;
+        uint64_t frame = at.shard_token / DP_SHARD_FRAME_IDS;
+        if (strcmp(at.shard, bad->shard) == 0 && frame >= bad->first && frame < bad->end) return true;
+    }
+    return false;
+}
+
+/* docs/formats/feed_order.md: the row that stands in for sample g; rows of `plain` are in their own order. */
+static uint64_t stand_in(const struct dp_feed *plain, uint64_t seed, uint64_t g, const struct damage *bad)
+{
+    uint64_t n = dp_feed_samples(plain), h = dp_mix64(dp_mix64(dp_mix64(seed ^ UINT64_C(0x7375627374697475)) + g / n) + g % n);
+    for (uint64_t j = 1;; j++)
+        if (!touches(plain, dp_mix64(h + j) % n, bad)) return dp_mix64(h + j) % n;
+}
+
+/* Rows of a damaged copy beside the whole one's: those that touch what is bad are others, all else is equal. */
+static void check_skip(const struct data *d, const char *whole_path, const struct dp_feed_options *o, struct damage bad, uint64_t *replaced)
+{
+    struct dp_feed *f, *backwards, *whole, *plain;
+    struct dp_feed_options p = *o;
     int32_t a[ROW], b[ROW], c[ROW];
-    uint64_t n = dp_feed_samples(whole);
     REQUIRE_OK(dp_feed_open(&f, d->path, o, &err));
     REQUIRE_OK(dp_feed_open(&backwards, d->path, o, &err));
+    REQUIRE_OK(dp_feed_open(&whole, whole_path, o, &err));
+    p.shuffle = false;
+    REQUIRE_OK(dp_feed_open(&plain, whole_path, &p, &err));
+    uint64_t n = dp_feed_samples(whole);
     CHECK_INT(dp_feed_samples(f), n);
     for (uint64_t g = 2 * n; g-- > 0;) REQUIRE_OK(dp_feed_get(backwards, g, c, &err)); /* it has met all damage before */
     *replaced = 0;
     for (uint64_t g = 0; g < 2 * n; g++) {
-        bool touches = false, still = false;
-        struct dp_feed_origin at;
-        for (uint64_t i = 0; i < ROW; i++) {
-            if (dp_feed_locate(whole, g, i, &at, &err) == DP_OK)
-                touches = touches || (strcmp(at.shard, shard) == 0 && at.shard_token / DP_SHARD_FRAME_IDS >= first && at.shard_token / DP_SHARD_FRAME_IDS < end);
-            if (dp_feed_locate(f, g, i, &at, &err) == DP_OK)
-                still = still || (strcmp(at.shard, shard) == 0 && at.shard_token / DP_SHARD_FRAME_IDS >= first && at.shard_token / DP_SHARD_FRAME_IDS < end);
-        }
-        REQUIRE(!still);
-        REQUIRE_OK(dp_feed_get(whole, g, a, &err));
+        bool hit = touches(whole, g, &bad);
+        REQUIRE(!touches(f, g, &bad));
+        if (hit) REQUIRE_OK(dp_feed_get(plain, stand_in(plain, (uint64_t)o->seed, g, &bad), a, &err));
+        else REQUIRE_OK(dp_feed_get(whole, g, a, &err));
         REQUIRE_OK(dp_feed_get(f, g, b, &err));
         REQUIRE_OK(dp_feed_get(backwards, g, c, &err));
-        REQUIRE(memcmp(b, c, sizeof b) == 0);
-        REQUIRE(touches == (memcmp(a, b, sizeof a) != 0));
-        *replaced += touches;
+        REQUIRE(memcmp(b, c, sizeof b) == 0 && memcmp(a, b, sizeof a) == 0);
+        /* Masks are of the row that came, whether its ids are asked for or not. */
+        int32_t cu[2][T + 1];
+        struct dp_feed_meta m = {.cu_seqlens = cu[0]}, without = {.cu_seqlens = cu[1]};
+        REQUIRE_OK(dp_feed_get_meta(f, g, b, &m, &err));
+        REQUIRE_OK(dp_feed_get_meta(backwards, g, NULL, &without, &err));
+        REQUIRE(memcmp(b, c, sizeof b) == 0 && memcmp(cu[0], cu[1], sizeof cu[0]) == 0);
+        *replaced += hit;
     }
-    CHECK_INT(dp_feed_samples(f), n);
     struct dp_feed_domain_info info;
     dp_feed_domain_info(f, 0, &info);
-    CHECK(info.frames_bad == end - first && info.shards_absent == 0);
+    CHECK(info.frames_bad == bad.end - bad.first && info.shards_absent == 0);
     dp_feed_close(f);
     dp_feed_close(backwards);
+    dp_feed_close(whole);
+    dp_feed_close(plain);
 }
 
 TEST(bad_frames_and_missing_shards_are_skipped_or_stop)
@@ -644,7 +784,7 @@ TEST(bad_frames_and_missing_shards_are_skipped_or_stop)
         dp_feed_close(f);
         o.check = false;
         o.on_bad = DP_FEED_SKIP;
-        check_skip(&d, whole, &o, "part-001.bin", 1, 2, &replaced);
+        check_skip(&d, same.path, &o, (struct damage){"part-001.bin", 1, 2}, &replaced);
         CHECK(replaced >= 2 * stops - 2 && replaced > 200);
         /* The body of shard 2 goes: the layout stays, all its rows are others. Run states stay good. */
         struct dp_feed_state s;
@@ -652,7 +792,7 @@ TEST(bad_frames_and_missing_shards_are_skipped_or_stop)
         data_flip(d.dir, "part-001.bin", (65536ull + 40000) * 32 + 3);
         char *body = dp_fs_join(d.dir, "part-002.bin"), *side = dp_fs_join(d.dir, "part-002.dpx");
         REQUIRE(unlink(body) == 0);
-        check_skip(&d, whole, &o, "part-002.bin", 0, (d.tokens - d.doc[1400].first + 65535) / 65536, &replaced);
+        check_skip(&d, same.path, &o, (struct damage){"part-002.bin", 0, (d.tokens - d.doc[1400].first + 65535) / 65536}, &replaced);
         CHECK(replaced > n / 2);
         dp_feed_state(whole, &s);
         REQUIRE_OK(dp_feed_open(&f, d.path, &o, &err));
