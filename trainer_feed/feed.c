@@ -303,6 +303,8 @@ static struct dp_hash128 data_hash(const struct dp_feed *f, struct dp_feed_layou
     return x.before;
 }
 
+_Static_assert(sizeof(struct dp_feed_state) == 176, "a state is kept in checkpoints, and under 200 bytes");
+
 void dp_feed_state(const struct dp_feed *f, struct dp_feed_state *s)
 {
     struct dp_feed_layout *now[DP_FEED_DOMAINS_MAX];
@@ -451,6 +453,9 @@ static int look_again(const struct dp_feed *f, size_t d, struct change *c, struc
         DP_FAIL(e, LIMIT, "feed: %zu domains; data can grow under a run of at most %d", f->domains, DP_FEED_STATE_DOMAINS);
     if (f->domains > 1 && f->mix.by_epochs)
         DP_FAIL(e, CONFIG, "feed: %s has grown, but the mixture is given in epochs, so its shares would change under the run; give weights", x->path);
+    uint64_t at = draws_of(f, f->cursor, d);
+    if (at > x->turn_draw && (at - x->turn_draw) / now->rows >= UINT32_MAX - 1 - x->turn_epoch)
+        DP_FAIL(e, LIMIT, "feed: %s grows behind epoch 2^32; start a new run", x->path);
     c->now_fresh[d] = true;
     c->now[d] = NULL;
     DP_TRY(layout_open(&c->now[d], f, x, has, e));
