@@ -11,7 +11,7 @@ Q       := $(if $(V),,@)
 
 # Lowest first: a layer includes only what stands before it (tools/layers.sh).
 LAYERS  := base ingest clean dedup tokenizer shards trainer_feed trainer daemon cli
-LIBS    := libarchive libzstd libpcre2-8 sqlite3 libcrypto yaml-0.1 jansson libdeflate zlib liblzma liblz4 libxxhash
+LIBS    := libarchive libzstd libpcre2-8 sqlite3 libcrypto yaml-0.1 jansson libdeflate zlib liblzma liblz4 libxxhash libevent_core libevent_extra libevent_pthreads libevent_openssl libssl
 # Flags come from pkg-config when make starts. So where packages are missing, any goal first installs them
 # and then starts make again; on a complete machine this block is nothing.
 ifneq ($(filter-out help clean deps lint,$(or $(MAKECMDGOALS),all)),)

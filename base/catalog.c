@@ -24,6 +24,10 @@ static const char *const migrations[] = {
     "CREATE TABLE dropped (unit INTEGER NOT NULL REFERENCES unit(id) ON DELETE CASCADE, ordinal INTEGER NOT NULL, reason TEXT NOT NULL,"
     " docs INTEGER NOT NULL, bytes INTEGER NOT NULL, PRIMARY KEY (unit, ordinal, reason)) STRICT, WITHOUT ROWID;"
     "CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;",
+    /* What the daemon needs: failures in a row and when to try again; finding what isn't done among millions that are. */
+    "ALTER TABLE unit ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE unit ADD COLUMN retry_at INTEGER NOT NULL DEFAULT 0;"
+    "CREATE INDEX unit_open ON unit(state) WHERE state<>'done';",
 };
 enum { VERSION = sizeof migrations / sizeof *migrations };
 
@@ -407,7 +411,7 @@ static int put_counts(struct dp_catalog *c, const struct done *k, struct dp_err 
 static int done(struct dp_catalog *c, void *ctx, struct dp_err *e)
 {
     const struct done *k = ctx;
-    RUN(c, e, "UPDATE unit SET state='done', owner=NULL, lease_until=0, recipe_hash=? WHERE id=? AND epoch=? AND state='running'", "sii",
+    RUN(c, e, "UPDATE unit SET state='done', owner=NULL, lease_until=0, failures=0, retry_at=0, recipe_hash=? WHERE id=? AND epoch=? AND state='running'", "sii",
         k->recipe_hash, k->unit, k->epoch);
     if (sqlite3_changes(c->w) != 1)
         DP_FAIL(e, BUSY, "unit %lld: the lease (epoch %lld) was lost to another worker; its result stands", (long long)k->unit, (long long)k->epoch);
@@ -428,26 +432,114 @@ int dp_catalog_done(struct dp_catalog *c, int64_t unit, int64_t epoch, const cha
 struct failed {
     int64_t unit, epoch;
     const char *reason;
+    const struct dp_catalog_retry *retry;
 };
+
+int64_t dp_catalog_delay_s(const struct dp_catalog_retry *r, int64_t failures)
+{
+    double s = r->base_s;
+    for (int64_t i = 0; i < failures && s < r->max_s; i++) s *= 2;
+    if (s > r->max_s) s = r->max_s;
+    s *= 0.5 + 0.5 * r->jitter;
+    return s < 1 ? 1 : (int64_t)(s + 0.5);
+}
 
 static int failed(struct dp_catalog *c, void *ctx, struct dp_err *e)
 {
     const struct failed *k = ctx;
-    RUN(c, e, "UPDATE unit SET state='failed', owner=NULL, lease_until=0, error=? WHERE id=? AND epoch=? AND state='running'", "sii", k->reason,
-        k->unit, k->epoch);
+    int64_t failures = 0;
+    sqlite3_stmt *st;
+    DP_TRY(prepare(c, c->w, &st, e, "SELECT failures FROM unit WHERE id=?", "i", k->unit));
+    int rc = step(c, c->w, st, e);
+    if (rc == 1) failures = sqlite3_column_int64(st, 0);
+    sqlite3_finalize(st);
+    DP_TRY(rc);
+    int64_t retry_at = k->retry ? (int64_t)time(NULL) + dp_catalog_delay_s(k->retry, failures) : 0;
+    RUN(c, e, "UPDATE unit SET state='failed', owner=NULL, lease_until=0, error=?, failures=failures+1, retry_at=? WHERE id=? AND epoch=? AND state='running'",
+        "siii", k->reason, retry_at, k->unit, k->epoch);
     return DP_OK;
 }
 
 int dp_catalog_failed(struct dp_catalog *c, int64_t unit, int64_t epoch, const char *reason, struct dp_err *e)
 {
-    struct failed k = {unit, epoch, reason};
+    return dp_catalog_failed_for(c, unit, epoch, reason, NULL, e);
+}
+
+int dp_catalog_failed_for(struct dp_catalog *c, int64_t unit, int64_t epoch, const char *reason, const struct dp_catalog_retry *retry, struct dp_err *e)
+{
+    struct failed k = {unit, epoch, reason, retry};
     return change(c, failed, &k, e);
+}
+
+static int give_back(struct dp_catalog *c, void *ctx, struct dp_err *e)
+{
+    const struct failed *k = ctx;
+    RUN(c, e, "UPDATE unit SET state='ready', owner=NULL, lease_until=0, attempts=attempts-1 WHERE id=? AND epoch=? AND state='running'", "ii", k->unit,
+        k->epoch);
+    return DP_OK;
+}
+
+int dp_catalog_give_back(struct dp_catalog *c, int64_t unit, int64_t epoch, struct dp_err *e)
+{
+    struct failed k = {.unit = unit, .epoch = epoch};
+    return change(c, give_back, &k, e);
+}
+
+struct retrying {
+    int64_t unit;
+    int changed;
+};
+
+static int retry_now(struct dp_catalog *c, void *ctx, struct dp_err *e)
+{
+    struct retrying *k = ctx;
+    /* One by one, a failed one even without an id: `state<>'done'` is what the index unit_open knows. */
+    RUN(c, e, "UPDATE unit SET failures=0, retry_at=0, state='ready' WHERE state<>'done' AND state='failed' AND (?=0 OR id=?)", "ii", k->unit, k->unit);
+    k->changed = sqlite3_changes(c->w);
+    return DP_OK;
+}
+
+int dp_catalog_retry(struct dp_catalog *c, int64_t unit, int *changed, struct dp_err *e)
+{
+    struct retrying k = {.unit = unit};
+    int rc = change(c, retry_now, &k, e);
+    *changed = k.changed;
+    return rc;
+}
+
+int dp_catalog_failures(struct dp_catalog *c, const char *stage, const char *key, int64_t *failures, int64_t *retry_at, struct dp_err *e)
+{
+    sqlite3_stmt *st;
+    *failures = *retry_at = 0;
+    pthread_mutex_lock(&c->read_mu);
+    int rc = prepare(c, c->r, &st, e, "SELECT failures,retry_at FROM unit WHERE stage=? AND key=? AND state='failed'", "ss", stage, key);
+    if (rc >= 0) {
+        rc = step(c, c->r, st, e);
+        if (rc == 1) {
+            *failures = sqlite3_column_int64(st, 0);
+            *retry_at = sqlite3_column_int64(st, 1);
+        }
+        sqlite3_finalize(st);
+    }
+    pthread_mutex_unlock(&c->read_mu);
+    return rc < 0 ? rc : DP_OK;
+}
+
+static int source_forget(struct dp_catalog *c, void *ctx, struct dp_err *e)
+{
+    RUN(c, e, "DELETE FROM source WHERE path=?", "s", (const char *)ctx);
+    return DP_OK;
+}
+
+int dp_catalog_source_forget(struct dp_catalog *c, const char *path, struct dp_err *e)
+{
+    return change(c, source_forget, (void *)(uintptr_t)path, e);
 }
 
 static int reclaim(struct dp_catalog *c, void *ctx, struct dp_err *e)
 {
     (void)ctx;
-    RUN(c, e, "UPDATE unit SET state='ready', owner=NULL, lease_until=0 WHERE state='running'", "");
+    RUN(c, e, "UPDATE unit SET state='ready', owner=NULL, lease_until=0 WHERE state<>'done' AND state='running'", "");
     return DP_OK;
 }
 

@@ -42,6 +42,8 @@ int dp_catalog_source_put(struct dp_catalog *c, const struct dp_source *s, bool 
 /* A registered source whose file hasn't changed since (size, mtime, inode); *found. Fills digest (65 bytes). */
 int dp_catalog_source_known(struct dp_catalog *c, const char *path, int64_t bytes, int64_t mtime_ns, int64_t inode, const char *prefix,
                             bool *found, struct dp_err *e);
+/* A file that is gone. What was made of it stays. */
+int dp_catalog_source_forget(struct dp_catalog *c, const char *path, struct dp_err *e);
 /* Every distinct content, ordered by (name, digest): registration order and place don't matter. Strings live for the call only. */
 int dp_catalog_sources(struct dp_catalog *c, int (*fn)(void *ctx, const struct dp_source *s), void *ctx, struct dp_err *e);
 
@@ -65,8 +67,21 @@ int dp_catalog_claim(struct dp_catalog *c, const char *stage, const char *key, c
 /* Publish: artifacts, their parents (digests or keys, one text each), counts; marks the unit done. */
 int dp_catalog_done(struct dp_catalog *c, int64_t unit, int64_t epoch, const char *recipe_hash, const struct dp_artifact *a, size_t n,
                     const char *const *parents, size_t nparents, const struct dp_unit_count *counts, size_t ncounts, struct dp_err *e);
-/* Give the unit back, with the reason; attempts are counted. */
+/* How long a failed unit waits: base, doubled for every failure before, at most max, of which a part between 1/2 and 1 (jitter 0 to 1). */
+struct dp_catalog_retry {
+    double base_s, max_s, jitter;
+};
+int64_t dp_catalog_delay_s(const struct dp_catalog_retry *r, int64_t failures);
+/* Give the unit back, with the reason; attempts and failures are counted. */
 int dp_catalog_failed(struct dp_catalog *c, int64_t unit, int64_t epoch, const char *reason, struct dp_err *e);
+/* The same, to be left alone for a while. */
+int dp_catalog_failed_for(struct dp_catalog *c, int64_t unit, int64_t epoch, const char *reason, const struct dp_catalog_retry *retry, struct dp_err *e);
+/* Give the unit back as if it had never been claimed: stopped, or the disk was full. */
+int dp_catalog_give_back(struct dp_catalog *c, int64_t unit, int64_t epoch, struct dp_err *e);
+/* Failures in a row of a unit, and the time (Unix seconds) before which it is left alone; 0 when it hasn't failed. */
+int dp_catalog_failures(struct dp_catalog *c, const char *stage, const char *key, int64_t *failures, int64_t *retry_at, struct dp_err *e);
+/* Forget the failures of one failed unit (0: of all); *changed says how many there were. */
+int dp_catalog_retry(struct dp_catalog *c, int64_t unit, int *changed, struct dp_err *e);
 /* The leases of all running units end now. For an owner that holds the workspace's lock: whoever had them is dead. */
 int dp_catalog_reclaim(struct dp_catalog *c, struct dp_err *e);
 bool dp_catalog_is_done(struct dp_catalog *c, const char *stage, const char *key);

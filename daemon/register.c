@@ -37,6 +37,7 @@ static int digest_file(const char *path, char hex[DP_HEX256], struct dp_err *e)
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) DP_GOTO_SYS(e, "%s: read", path);
         if (n == 0) break;
+        dp_progress_tick();
         dp_sha256_add(s, buf, (size_t)n);
     }
     dp_sha256_finish(s, hex);
@@ -52,7 +53,16 @@ struct registering {
     struct dp_road *road;
     struct dp_err *e;
     uint64_t files, fresh, bytes;
+    bool stuck; /* the catalog failed: no source's fault */
 };
+
+/* A file that can't be read is left out where the policy goes on; a later look may find it better. */
+static int leave_out(struct registering *g, int rc)
+{
+    if (!dp_road_tolerates(g->road, rc)) return rc;
+    dp_log(WARN, "ingest", "%s", g->e->msg);
+    return DP_OK;
+}
 
 static int register_file(void *ctx, const char *path, const char *relative, uint64_t size)
 {
@@ -67,17 +77,30 @@ static int register_file(void *ctx, const char *path, const char *relative, uint
         free(full);
         DP_FAIL(g->e, STOPPED, "stopped while registering sources; run again to go on");
     }
-    if (!full || stat(full, &st) != 0) DP_GOTO_SYS(g->e, "%s: source", path);
+    if (!full || stat(full, &st) != 0) {
+        rc = dp_err_set(g->e, dp_code_of_errno(errno), errno, __FILE__, __LINE__, "%s: source", path);
+        free(full);
+        return leave_out(g, rc);
+    }
+    if (r->policy.accept && !r->policy.accept(r->policy.accept_ctx, path, relative, &st)) goto out;
     int64_t mtime = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
-    DP_TRY_OUT(dp_catalog_source_known(r->ws.catalog, full, st.st_size, mtime, (int64_t)st.st_ino, relative, &known, g->e));
+    rc = dp_catalog_source_known(r->ws.catalog, full, st.st_size, mtime, (int64_t)st.st_ino, relative, &known, g->e);
+    g->stuck = rc < 0;
+    if (rc < 0) goto out;
     g->files++;
     g->bytes += (uint64_t)st.st_size;
     if (!known) {
         char hex[DP_HEX256];
-        DP_TRY_OUT(digest_file(full, hex, g->e));
+        rc = digest_file(full, hex, g->e);
+        if (rc < 0) {
+            rc = leave_out(g, rc);
+            goto out;
+        }
         const char *slash = strrchr(full, '/');
         struct dp_source s = {0, full, *relative ? relative : slash ? slash + 1 : full, relative, hex, st.st_size, mtime, (int64_t)st.st_ino};
-        DP_TRY_OUT(dp_catalog_source_put(r->ws.catalog, &s, &fresh, g->e));
+        rc = dp_catalog_source_put(r->ws.catalog, &s, &fresh, g->e);
+        g->stuck = rc < 0;
+        if (rc < 0) goto out;
         g->fresh += fresh;
     }
     dp_progress_add(1, 0);
@@ -126,6 +149,10 @@ int dp_road_register(struct dp_road *r, const char *const *paths, size_t n, bool
     dp_progress_begin("register", "files", 0);
     for (size_t i = 0; i < n && rc >= 0; i++) {
         rc = dp_walk(paths[i], register_file, &g, e);
+        if (!g.stuck && dp_road_tolerates(r, rc)) {
+            dp_log(WARN, "ingest", "%s", e->msg);
+            rc = DP_OK;
+        }
         if (rc < 0 || !remember) continue;
         char *full = realpath(paths[i], NULL);
         bool have = !full;
@@ -239,31 +266,46 @@ static void free_member(struct dp_member *m)
     free(m->digest);
 }
 
+void dp_road_unit_release(struct dp_unit *u)
+{
+    for (size_t k = 0; k < u->members; k++) free_member(&u->member[k]);
+    free(u->member);
+    free(u->what);
+}
+
 static void free_units(struct dp_road *r)
 {
-    for (size_t i = 0; i < r->units; i++) {
-        for (size_t k = 0; k < r->unit[i].members; k++) free_member(&r->unit[i].member[k]);
-        free(r->unit[i].member);
-        free(r->unit[i].what);
-    }
+    for (size_t i = 0; i < r->units; i++) dp_road_unit_release(&r->unit[i]);
     free(r->unit);
     r->unit = NULL;
     r->units = 0;
 }
 
+int dp_road_register_file(struct dp_road *r, const char *path, const char *relative, struct dp_err *e)
+{
+    struct registering g = {.road = r, .e = e};
+    return register_file(&g, path, relative, 0);
+}
+
+int dp_road_roots(struct dp_road *r, struct dp_strings *roots, struct dp_err *e)
+{
+    DP_TRY(load_roots(r, roots, e));
+    for (size_t i = 0; i < r->options->sources.n; i++) {
+        const char *s = r->options->sources.v[i];
+        char *path = *s == '/' ? strdup(s) : dp_fs_join(r->ws.dir, s);
+        if (!path) DP_FAIL(e, NOMEM, "%s", s);
+        int rc = dp_strings_add(roots, path, e);
+        free(path);
+        DP_TRY(rc);
+    }
+    return DP_OK;
+}
+
 static int rescan_roots(struct dp_road *r, struct dp_err *e)
 {
     struct dp_strings roots = {0};
-    int rc = load_roots(r, &roots, e);
+    int rc = dp_road_roots(r, &roots, e);
     if (rc >= 0 && roots.n) rc = dp_road_register(r, (const char *const *)roots.v, roots.n, false, e);
-    for (size_t i = 0; rc >= 0 && i < r->options->sources.n; i++) {
-        const char *s = r->options->sources.v[i];
-        char *path = *s == '/' ? strdup(s) : dp_fs_join(r->ws.dir, s);
-        if (!path) DP_GOTO(e, NOMEM, "%s", s);
-        rc = dp_road_register(r, (const char *const *)&path, 1, false, e);
-        free(path);
-    }
-out:
     dp_strings_release(&roots);
     return rc;
 }

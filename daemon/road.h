@@ -22,6 +22,7 @@
 #include "daemon/options.h"
 
 #include <stdatomic.h>
+#include <sys/stat.h>
 
 enum dp_step { DP_STEP_INGEST, DP_STEP_CLEAN, DP_STEP_DEDUP, DP_STEP_TRAIN_BPE, DP_STEP_TOKENIZE, DP_STEP_SHARD, DP_STEP_TRAIN, DP_STEPS };
 const char *dp_step_name(enum dp_step s);
@@ -54,6 +55,28 @@ struct dp_group {
     struct dp_key key;
 };
 
+/* What failing units and sources mean. All zero, as for `dpipe run`: the first failure ends the run. */
+struct dp_policy {
+    bool go_on;          /* report a failing unit or source, leave it out, and go on with the rest; try it again later */
+    int64_t tries;       /* after so many failures in a row a unit is left alone */
+    struct dp_catalog_retry retry;
+    atomic_bool *hold;   /* begin no further unit; those that run are finished. May be NULL */
+    /* Whether a source file is complete and may be registered now; NULL: every one. From the thread that registers. */
+    bool (*accept)(void *ctx, const char *path, const char *relative, const struct stat *st);
+    void *accept_ctx;
+    /* Told of every unit that failed; from any worker. May be NULL. */
+    void (*failed)(void *ctx, const char *what, const struct dp_err *why);
+    void *failed_ctx;
+};
+/* What a run with go_on left aside. */
+struct dp_left {
+    uint64_t failed;    /* units that failed now */
+    uint64_t waiting;   /* units that failed before and aren't due yet, the failed ones among them */
+    uint64_t given_up;  /* units that failed as often as policy.tries */
+    int64_t retry_at;   /* when the first of the waiting is due, Unix seconds; 0: none */
+    bool changed;       /* a source changed or vanished while it was read: register again */
+};
+
 struct dp_road {
     struct dp_workspace ws;
     struct dp_options *options;
@@ -68,6 +91,8 @@ struct dp_road {
     struct dp_group *group;
     size_t groups;
     uint64_t made, found; /* units of any step made now, and found done */
+    struct dp_policy policy;
+    struct dp_left left;  /* by the latest dp_road_run */
 };
 
 /* Open a workspace and its recipe. `flags` are applied after the recipe: name=value rows of sections, by the command line. */
@@ -75,14 +100,25 @@ typedef int (*dp_apply_fn)(void *ctx, struct dp_options *o, struct dp_err *e);
 int dp_road_open(struct dp_road *r, const char *dir, struct dp_options *o, int threads, uint64_t memory, bool write, dp_apply_fn apply,
                  void *ctx, struct dp_err *e);
 void dp_road_close(struct dp_road *r);
+/* The same as a writer; sweeping is left to dp_workspace_sweep. */
+int dp_road_open_unswept(struct dp_road *r, const char *dir, struct dp_options *o, int threads, uint64_t memory, dp_apply_fn apply, void *ctx,
+                         struct dp_err *e);
 
 /* Register files and folders (digests are computed; unchanged files aren't read again). Adds roots that later runs look into again. */
 int dp_road_register(struct dp_road *r, const char *const *paths, size_t n, bool remember, struct dp_err *e);
+/* One file of a folder that is a root, as dp_road_register would: `relative` is its path below the root, "" for a root itself. */
+int dp_road_register_file(struct dp_road *r, const char *path, const char *relative, struct dp_err *e);
+/* The recipe's sources and the remembered roots, as paths. */
+int dp_road_roots(struct dp_road *r, struct dp_strings *roots, struct dp_err *e);
 /* Look again into the recipe's sources and the remembered roots, then plan the units. */
 int dp_road_plan(struct dp_road *r, bool rescan, struct dp_err *e);
+void dp_road_unit_release(struct dp_unit *u);
 /* Make everything up to and including `until`. */
 int dp_road_run(struct dp_road *r, enum dp_step until, struct dp_err *e);
 bool dp_road_stopped(const struct dp_road *r);
+bool dp_road_held(const struct dp_road *r);
+/* Whether trouble with one source or unit is no reason to stop under the policy; full disks, memory and the catalog always are. */
+bool dp_road_tolerates(const struct dp_road *r, int code);
 
 /* Steps, called in order by dp_road_run; each sets its keys in r even when there is nothing to do. */
 int dp_road_documents(struct dp_road *r, enum dp_step until, struct dp_err *e);
