@@ -151,7 +151,7 @@ check-fast: all tests
 	@tests/run.sh $(BUILD) $(UNIT) $(FUZZ)
 
 # Programs whose code runs on several threads.
-TSAN_TESTS := $(filter test_base test_catalog test_pipeline test_dedup test_manifest test_shard,$(notdir $(UNIT)))
+TSAN_TESTS := $(filter test_base test_catalog test_control test_pipeline test_dedup test_manifest test_serve_process test_shard,$(notdir $(UNIT)))
 
 ## lint: folder layers, style
 lint:

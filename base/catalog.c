@@ -56,6 +56,9 @@ static int sql_fail(struct dp_catalog *c, sqlite3 *db, const char *what, struct 
 {
     int code = sqlite3_errcode(db) & 0xff;
     const char *msg = sqlite3_errmsg(db);
+    int sys = sqlite3_system_errno(db);
+    /* Where the log's index or a truncation finds no room sqlite says "I/O error", and so may a failing COMMIT say FULL only there. */
+    if (code == SQLITE_IOERR && (sys == ENOSPC || sys == EDQUOT)) code = SQLITE_FULL;
     switch (code) {
     case SQLITE_FULL: DP_FAIL(e, NOSPACE, "%s: %s: %s", c->path, what, msg);
     case SQLITE_NOMEM: DP_FAIL(e, NOMEM, "%s: %s: %s", c->path, what, msg);
@@ -193,22 +196,29 @@ static int open_db(struct dp_catalog *c, sqlite3 **db, struct dp_err *e)
     return exec(c, *db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY", e);
 }
 
-static int migrate(struct dp_catalog *c, struct dp_err *e)
+static int read_version(struct dp_catalog *c, int *version, struct dp_err *e)
 {
     sqlite3_stmt *st;
     DP_TRY(prepare(c, c->w, &st, e, "PRAGMA user_version", ""));
     int rc = step(c, c->w, st, e);
-    int version = rc == 1 ? sqlite3_column_int(st, 0) : 0;
+    *version = rc == 1 ? sqlite3_column_int(st, 0) : 0;
     sqlite3_finalize(st);
-    DP_TRY(rc);
+    return rc < 0 ? rc : DP_OK;
+}
+
+static int migrate(struct dp_catalog *c, struct dp_err *e)
+{
+    int version, rc;
+    DP_TRY(read_version(c, &version, e));
     if (version > VERSION)
         DP_FAIL(e, CONFIG, "%s: made by a newer dpipe (catalog version %d, this program knows %d); use that program", c->path, version, VERSION);
     for (; version < VERSION; version++) {
         char sql[64];
         DP_TRY(exec(c, c->w, "BEGIN IMMEDIATE", e));
+        rc = read_version(c, &version, e); /* another process may have been first */
         snprintf(sql, sizeof sql, "PRAGMA user_version=%d", version + 1);
-        rc = exec(c, c->w, migrations[version], e);
-        if (rc >= 0) rc = exec(c, c->w, sql, e);
+        if (rc >= 0 && version < VERSION) rc = exec(c, c->w, migrations[version], e);
+        if (rc >= 0 && version < VERSION) rc = exec(c, c->w, sql, e);
         if (rc >= 0) rc = exec(c, c->w, "COMMIT", e);
         if (rc < 0) {
             sqlite3_exec(c->w, "ROLLBACK", NULL, NULL, NULL);

@@ -192,7 +192,8 @@ static void go_on_stopping(struct dp_serve *s)
     double t = dp_serve_now();
     dp_work_status(s->work, &w);
     if (w.ended) {
-        event_base_loopbreak(s->base);
+        const struct timeval a_moment = {0, 50000}; /* for answers to leave */
+        event_base_loopexit(s->base, &a_moment);
         return;
     }
     dp_notify("EXTEND_TIMEOUT_USEC=%lld", (long long)((s->o.drain_timeout_s + abandon_s + 1) * 1e6));

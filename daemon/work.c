@@ -15,7 +15,7 @@ struct dp_work {
     pthread_mutex_t mu;
     pthread_cond_t wake;
     bool thread_up, quit;
-    bool want_rescan, want_pass, paused;
+    bool want_rescan, want_pass, paused, unclean; /* unclean: a failed publication may have left files in store/ */
     atomic_bool hold, halt; /* what the road sees: paused or a reload at hand; halted */
     struct dp_options *next;
     double rescan_at, step_retry_at; /* monotonic; 0: none */
@@ -155,6 +155,7 @@ static void finish_pass(struct dp_work *w, int rc, const struct dp_err *e, bool 
     w->s.left = r->left;
     w->step_retry_at = 0;
     w->s.disk_full = rc == DP_NOSPACE;
+    w->unclean = (rc < 0 && rc != DP_STOPPED) || r->left.failed;
     if (looked && rc != DP_NOSPACE) w->rescan_at = now() + options(w)->rescan_s;
     if (r->left.changed) w->want_rescan = true;
     if (rc == DP_STOPPED || rc == DP_NOSPACE) {
@@ -228,9 +229,11 @@ static void one_pass(struct dp_work *w)
     w->s.pass_begun = (int64_t)time(NULL);
     if (!w->s.behind_since) w->s.behind_since = w->s.pass_begun;
     atomic_store(&w->hold, w->paused);
+    bool sweep = w->unclean;
     pthread_mutex_unlock(&w->mu);
     w->c.changed(w->c.ctx);
-    int rc = pass(w, look || first, &err);
+    int rc = sweep ? dp_workspace_sweep(&w->c.road->ws, &err) : DP_OK;
+    if (rc >= 0) rc = pass(w, look || first, &err);
     pthread_mutex_lock(&w->mu);
     finish_pass(w, rc, &err, look || first);
     pthread_mutex_unlock(&w->mu);
