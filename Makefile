@@ -11,7 +11,7 @@ Q       := $(if $(V),,@)
 
 # Lowest first: a layer includes only what stands before it (tools/layers.sh).
 LAYERS  := base ingest clean dedup tokenizer shards trainer_feed trainer daemon cli
-LIBS    := libarchive libzstd libpcre2-8 sqlite3 libcrypto yaml-0.1 jansson libdeflate zlib liblzma liblz4 libxxhash libevent_core libevent_extra libevent_pthreads libevent_openssl libssl
+LIBS    := libarchive libzstd libpcre2-8 sqlite3 libcrypto yaml-0.1 jansson libdeflate zlib liblzma liblz4 libxxhash libevent_core libevent_pthreads libevent_openssl libssl
 # Flags come from pkg-config when make starts. So where packages are missing, any goal first installs them
 # and then starts make again; on a complete machine this block is nothing.
 ifneq ($(filter-out help clean deps lint,$(or $(MAKECMDGOALS),all)),)
@@ -80,7 +80,7 @@ SHIMS    := $(patsubst tests/%.c,$(BUILD)/tests/%.so,$(sort $(wildcard tests/fau
 PROG     := $(BUILD)/dpipe
 
 .SECONDARY:
-.PHONY: all lib tests benches help deps check check-fast lint fmt fuzz demo bench-pipeline install uninstall dist compdb cov clean man completions
+.PHONY: all lib tests benches help deps check check-fast lint fmt fuzz demo bench-pipeline deb install uninstall dist compdb cov clean man completions
 .DEFAULT_GOAL := all
 
 ## all: the program, build/MODE/dpipe (the default)
@@ -168,7 +168,7 @@ fuzz:
 
 # --- installing ---
 
-## install: program, library, header and man pages under DESTDIR/PREFIX
+## install: program, library, headers, man pages, completions and the systemd unit under DESTDIR/PREFIX
 install: all man
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/dpipe $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m755 $(PROG) $(DESTDIR)$(PREFIX)/bin/dpipe
@@ -180,16 +180,28 @@ install: all man
 	install -m644 trainer_feed/feed.h $(DESTDIR)$(PREFIX)/include/dpipe/trainer_feed/
 	install -m644 build/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	$(PROG) help --completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dpipe
+	install -d $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(DESTDIR)$(PREFIX)/share/doc/dpipe/examples $(DESTDIR)$(PREFIX)/lib/systemd/system
+	$(PROG) help --completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_dpipe
+	$(PROG) help --completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/dpipe.fish
+	sed 's,@bindir@,$(PREFIX)/bin,' packaging/dpipe.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/dpipe.service
+	install -m644 packaging/recipe.yaml $(DESTDIR)$(PREFIX)/share/doc/dpipe/examples/
+	install -m644 README.md docs/daemon.md docs/metrics.md $(DESTDIR)$(PREFIX)/share/doc/dpipe/
 
 ## uninstall: take it away again
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/dpipe $(DESTDIR)$(PREFIX)/lib/libdpipe.* $(DESTDIR)$(PREFIX)/share/man/man1/dpipe*.1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dpipe
-	rm -rf $(DESTDIR)$(PREFIX)/include/dpipe
+	rm -f $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_dpipe $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/dpipe.fish $(DESTDIR)$(PREFIX)/lib/systemd/system/dpipe.service
+	rm -rf $(DESTDIR)$(PREFIX)/include/dpipe $(DESTDIR)$(PREFIX)/share/doc/dpipe
 
 ## man: man pages, generated from the option tables, in build/man
 man: $(PROG)
 	@mkdir -p build/man
+	@rm -f build/man/*; $(PROG) help --man dpipe > build/man/dpipe.1
 	@for c in $$($(PROG) help --commands); do $(PROG) help --man $$c > build/man/dpipe-$$c.1; done
+
+## deb: a Debian package, build/dpipe_VERSION_ARCH.deb (dpkg-deb; checked by lintian where that is installed)
+deb: all man
+	@tools/make-deb.sh $(VERSION) $(PROG)
 
 ## dist: a source archive, build/dpipe-VERSION.tar.gz
 dist:

@@ -72,6 +72,7 @@ void dp_help_command(const struct dp_command *cmd, struct dp_buf *out);
 void dp_help_all(struct dp_buf *out);
 /* For `dpipe help --man|--completion SHELL`. */
 void dp_help_man(const struct dp_command *cmd, struct dp_buf *out);
+void dp_help_man_all(struct dp_buf *out);
 void dp_help_completion(const char *shell, struct dp_buf *out);
 
 

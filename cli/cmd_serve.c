@@ -6,6 +6,7 @@
 #include "daemon/serve.h"
 
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct own {
@@ -20,6 +21,12 @@ static char *first_directory(const char *variable)
 {
     const char *list = getenv(variable);
     return list && *list == '/' ? strndup(list, strcspn(list, ":")) : NULL;
+}
+
+static bool same_folder(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 /* Under systemd the workspace is the service's state folder; its recipe is the administrator's, or at first the defaults. */
@@ -50,7 +57,7 @@ static int run(struct dp_cli *c, struct dp_err *e)
     int rc = DP_OK;
     if (o->feed) rc = dp_err_set(e, DP_USAGE, 0, __FILE__, __LINE__, "--feed is not in this build yet: use `dpipe feed`, or map the shards of the workspace's store/");
     if (rc >= 0 && state && strcmp(dir, ".") == 0) dir = state;
-    if (rc >= 0 && state && strcmp(dir, state) == 0) rc = make_workspace(c, dir, e);
+    if (rc >= 0 && state && same_folder(dir, state)) rc = make_workspace(c, dir, e);
     if (rc >= 0) {
         struct dp_serve_config s = {.dir = dir, .threads = (int)c->global.threads, .memory = c->global.memory, .apply = dp_cli_apply, .ctx = c};
         if (!c->global.json) dp_progress_init(DP_PROGRESS_QUIET); /* a service has no terminal to redraw; `dpipe status` tells */
