@@ -80,7 +80,7 @@ SHIMS    := $(patsubst tests/%.c,$(BUILD)/tests/%.so,$(sort $(wildcard tests/fau
 PROG     := $(BUILD)/dpipe
 
 .SECONDARY:
-.PHONY: all lib tests benches help deps check check-fast lint fmt fuzz demo bench-pipeline deb install uninstall dist compdb cov clean man completions
+.PHONY: all lib tests benches help deps check check-fast lint fmt fuzz demo bench-pipeline check-systemd deb install uninstall dist compdb cov clean man completions
 .DEFAULT_GOAL := all
 
 ## all: the program, build/MODE/dpipe (the default)
@@ -137,6 +137,10 @@ check: lint
 	@echo "address and undefined-behaviour sanitizers:"; tests/run.sh build/asan $(UNIT:$(BUILD)/%=build/asan/%) $(FUZZ:$(BUILD)/%=build/asan/%) > build/check-asan.log; s=$$?; cat build/check-asan.log | sed '$$s/^/asan: /'; exit $$s
 	@echo "thread sanitizer:"; tests/run.sh build/tsan $(patsubst %,build/tsan/tests/unit/%,$(TSAN_TESTS)) > build/check-tsan.log; s=$$?; cat build/check-tsan.log | sed '$$s/^/tsan: /'; exit $$s
 	@echo "release:"; tests/run.sh $(BUILD) $(UNIT) $(FUZZ) $(SH_TESTS)
+
+## check-systemd: boot the package in a minimal Debian under systemd-nspawn (root, mmdebstrap, a mirror)
+check-systemd: all
+	@tests/systemd/boot.sh
 
 ## demo: the whole road on real documents, in build/demo; CORPUS=PATH takes another folder, archive or WARC file
 demo: all

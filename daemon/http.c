@@ -63,7 +63,7 @@ static void free_conn(struct dp_http_request *r)
     *r->link = r->next;
     if (r->next) r->next->link = r->link;
     free(r);
-    if (h->count-- == h->c.connections_max) evconnlistener_enable(h->listener);
+    h->count--;
 }
 
 static void arm(struct dp_http_request *r)
@@ -234,13 +234,26 @@ static void on_event(struct bufferevent *bev, short what, void *v)
     free_conn(r);
 }
 
+/* Room for one more: the connection that has waited longest without a whole request goes. A thousand clients that send nothing, or a
+ * byte now and then, thus push out each other and not those who ask. */
+static bool make_room(struct dp_http *h)
+{
+    struct dp_http_request *oldest = NULL;
+    if (h->count < h->c.connections_max) return true;
+    for (struct dp_http_request *r = h->first; r; r = r->next)
+        if (!r->answering && evbuffer_get_length(bufferevent_get_output(r->bev)) == 0) oldest = r; /* the newest stands first */
+    if (oldest) free_conn(oldest);
+    return oldest != NULL;
+}
+
 static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *a, int len, void *v)
 {
     struct dp_http *h = v;
     uid_t uid;
+    (void)l;
     (void)a;
     (void)len;
-    struct dp_http_request *r = h->c.tcp || dp_unix_peer_allowed(fd, h->group, &uid) ? calloc(1, sizeof *r) : NULL;
+    struct dp_http_request *r = !make_room(h) ? NULL : h->c.tcp || dp_unix_peer_allowed(fd, h->group, &uid) ? calloc(1, sizeof *r) : NULL;
     if (!r) {
         close(fd);
         return;
@@ -258,7 +271,7 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
     r->link = &h->first;
     if ((r->next = h->first)) r->next->link = &r->next;
     h->first = r;
-    if (++h->count == h->c.connections_max) evconnlistener_disable(l);
+    h->count++;
     bufferevent_setcb(r->bev, on_read, on_written, on_event, r);
     bufferevent_setwatermark(r->bev, EV_READ, 0, DP_HTTP_HEAD_MAX + 4);
     arm(r);
@@ -281,7 +294,7 @@ static void accept_again(evutil_socket_t fd, short what, void *v)
     struct dp_http *h = v;
     (void)fd;
     (void)what;
-    if (h->count < h->c.connections_max) evconnlistener_enable(h->listener);
+    evconnlistener_enable(h->listener);
 }
 
 int dp_http_open(struct dp_http **out, const struct dp_http_config *config, struct dp_err *e)
@@ -311,7 +324,6 @@ int dp_http_open(struct dp_http **out, const struct dp_http_config *config, stru
 void dp_http_close(struct dp_http *h)
 {
     if (!h) return;
-    h->c.connections_max = -1; /* no listener to switch on again */
     while (h->first) free_conn(h->first);
     if (h->listener) evconnlistener_free(h->listener);
     if (h->accept_again) event_free(h->accept_again);

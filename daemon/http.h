@@ -2,7 +2,7 @@
  *
  * One server a listener. On a Unix socket the peer's credentials decide; on TCP a bearer token, compared in constant time, or,
  * without one, only a loopback address and a loopback Host (so that a web page can't ask through its visitor's browser). GET and HEAD
- * only. Limits: `connections_max` open connections (further ones wait in the kernel's queue), 8 KiB of head, no bodies, DP_HTTP_AGE_S
+ * only. Limits: `connections_max` open connections (a further one pushes out the one that has been silent longest), 8 KiB of head, no bodies, DP_HTTP_AGE_S
  * for a request to arrive and for an answer to be read. A handler answers now or later, on the loop's thread, and never waits for a disk.
  *
  * Not evhttp: its 2.1 can neither count connections nor end one that sends a byte now and then. */

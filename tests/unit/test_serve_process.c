@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sqlite3.h>
 #include <stddef.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -259,6 +260,58 @@ TEST(clients_cannot_hold_it_up)
     REQUIRE(ask(control_path(&s), "{\"op\":\"stop\"}", answer, sizeof answer));
     CHECK_INT(end_of(&s, 10), 0);
     free(big);
+    finish(&s);
+}
+
+/* One GET on a connected descriptor: the status, 0 when there is none. */
+static int get(int fd, const char *request)
+{
+    char answer[512] = "";
+    const struct timeval wait = {20, 0};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
+    if (send(fd, request, strlen(request), MSG_NOSIGNAL) < 0) return 0;
+    ssize_t n = recv(fd, answer, sizeof answer - 1, 0);
+    return n > 12 && strncmp(answer, "HTTP/1.1 ", 9) == 0 ? atoi(answer + 9) : 0;
+}
+
+TEST(slow_http_clients_stop_each_other_only)
+{
+    enum { SLOW = 1000 };
+    static int slow[SLOW];
+    struct service s;
+    struct dp_err err = {0};
+    char path[600];
+    int open_now = 0;
+    struct rlimit files;
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    make_workspace(&s);
+    start(&s, NULL, -1);
+    REQUIRE(says(&s, "READY=1", 20));
+    snprintf(path, sizeof path, "%s/http.sock", s.dir);
+    for (int i = 0; i < SLOW; i++) {
+        slow[i] = dp_unix_connect(path, &err);
+        if (slow[i] >= 0 && send(slow[i], "GET / HT", 8, MSG_NOSIGNAL) == 8) open_now++;
+        if (i % 100 != 99) continue;
+        int fd = dp_unix_connect(path, &err);
+        double t = now();
+        CHECK_INT(get(fd, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
+        CHECK_INT(get(fd, "GET /api/v1/jobs HTTP/1.1\r\nHost: x\r\n\r\n"), 200); /* the same connection again */
+        CHECK(now() - t < (SANITIZED ? 10 : 1));
+        close(fd);
+    }
+    CHECK(open_now > SLOW / 2);
+    for (int i = 0; i < SLOW; i++)
+        if (slow[i] >= 0) close(slow[i]);
+    int fd = dp_unix_connect(path, &err);
+    CHECK_INT(get(fd, "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\n"), 413);
+    close(fd);
+    fd = dp_unix_connect(path, &err);
+    CHECK_INT(get(fd, "nonsense\r\n\r\n"), 400);
+    close(fd);
+    kill(s.pid, SIGTERM);
+    CHECK_INT(end_of(&s, 10), 0);
     finish(&s);
 }
 
