@@ -28,6 +28,9 @@ static const char *const migrations[] = {
     "ALTER TABLE unit ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE unit ADD COLUMN retry_at INTEGER NOT NULL DEFAULT 0;"
     "CREATE INDEX unit_open ON unit(state) WHERE state<>'done';",
+    /* The service's present state, and since when units that were in it aren't any more. */
+    "CREATE TABLE present (stage TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (stage, key)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE superseded (stage TEXT NOT NULL, key TEXT NOT NULL, since INTEGER NOT NULL, PRIMARY KEY (stage, key)) STRICT, WITHOUT ROWID;",
 };
 enum { VERSION = sizeof migrations / sizeof *migrations };
 
@@ -630,6 +633,7 @@ static int forget(struct dp_catalog *c, void *ctx, struct dp_err *e)
     }
     sqlite3_finalize(st);
     DP_TRY(rc);
+    RUN(c, e, "DELETE FROM superseded WHERE stage=? AND key=?", "ss", k->stage, k->key);
     RUN(c, e, "DELETE FROM unit WHERE stage=? AND key=?", "ss", k->stage, k->key);
     return DP_OK;
 }
@@ -729,4 +733,65 @@ char *dp_catalog_get(struct dp_catalog *c, const char *name)
     }
     pthread_mutex_unlock(&c->read_mu);
     return value;
+}
+
+/* --- the present state, and what was in an earlier one --- */
+
+struct superseding {
+    const struct dp_unit_name *gone, *came;
+    size_t ngone, ncame;
+    int64_t now;
+};
+
+static int supersede(struct dp_catalog *c, void *ctx, struct dp_err *e)
+{
+    const struct superseding *k = ctx;
+    for (size_t i = 0; i < k->ngone; i++) {
+        const struct dp_unit_name *u = &k->gone[i];
+        RUN(c, e, "DELETE FROM present WHERE stage=? AND key=?", "ss", u->stage, u->key);
+        RUN(c, e, "INSERT OR REPLACE INTO superseded VALUES(?,?,?)", "ssi", u->stage, u->key, k->now);
+    }
+    for (size_t i = 0; i < k->ncame; i++) {
+        const struct dp_unit_name *u = &k->came[i];
+        RUN(c, e, "INSERT OR IGNORE INTO present VALUES(?,?)", "ss", u->stage, u->key);
+        RUN(c, e, "DELETE FROM superseded WHERE stage=? AND key=?", "ss", u->stage, u->key);
+    }
+    return DP_OK;
+}
+
+int dp_catalog_supersede(struct dp_catalog *c, const struct dp_unit_name *gone, size_t ngone, const struct dp_unit_name *came, size_t ncame, int64_t now,
+                         struct dp_err *e)
+{
+    struct superseding k = {gone, came, ngone, ncame, now};
+    return ngone + ncame ? change(c, supersede, &k, e) : DP_OK;
+}
+
+static int list_names(struct dp_catalog *c, const char *sql, int64_t since, int64_t limit, int (*fn)(void *ctx, const struct dp_unit_name *u), void *ctx,
+                      struct dp_err *e)
+{
+    sqlite3_stmt *st;
+    pthread_mutex_lock(&c->read_mu);
+    int rc = prepare(c, c->r, &st, e, sql, "ii", since, limit);
+    if (rc >= 0) {
+        while ((rc = step(c, c->r, st, e)) == 1) {
+            struct dp_unit_name u;
+            snprintf(u.stage, sizeof u.stage, "%s", text(st, 0));
+            snprintf(u.key, sizeof u.key, "%s", text(st, 1));
+            rc = fn(ctx, &u);
+            if (rc < 0) break;
+        }
+        sqlite3_finalize(st);
+    }
+    pthread_mutex_unlock(&c->read_mu);
+    return rc < 0 ? rc : DP_OK;
+}
+
+int dp_catalog_present(struct dp_catalog *c, int (*fn)(void *ctx, const struct dp_unit_name *u), void *ctx, struct dp_err *e)
+{
+    return list_names(c, "SELECT stage,key FROM present WHERE ?=0 LIMIT ?", 0, INT64_MAX, fn, ctx, e);
+}
+
+int dp_catalog_superseded(struct dp_catalog *c, int64_t since, int64_t limit, int (*fn)(void *ctx, const struct dp_unit_name *u), void *ctx, struct dp_err *e)
+{
+    return list_names(c, "SELECT stage,key FROM superseded WHERE since<=? LIMIT ?", since, limit, fn, ctx, e);
 }

@@ -102,6 +102,17 @@ struct dp_unit_row {
 };
 int dp_catalog_units(struct dp_catalog *c, int (*fn)(void *ctx, const struct dp_unit_row *u), void *ctx, struct dp_err *e);
 
+/* The state that the service made last, as names of units, and units that were in an earlier one: since when they aren't, in Unix seconds. */
+struct dp_unit_name {
+    char stage[16], key[36];
+};
+/* These left the present state now, and these came into it (and are superseded no more). */
+int dp_catalog_supersede(struct dp_catalog *c, const struct dp_unit_name *gone, size_t ngone, const struct dp_unit_name *came, size_t ncame, int64_t now,
+                         struct dp_err *e);
+int dp_catalog_present(struct dp_catalog *c, int (*fn)(void *ctx, const struct dp_unit_name *u), void *ctx, struct dp_err *e);
+/* At most `limit` of those that were superseded at `since` or before. `fn` must not call the catalog. */
+int dp_catalog_superseded(struct dp_catalog *c, int64_t since, int64_t limit, int (*fn)(void *ctx, const struct dp_unit_name *u), void *ctx, struct dp_err *e);
+
 /* Small named values: the keys of the latest complete road, by stage. */
 int dp_catalog_set(struct dp_catalog *c, const char *name, const char *value, struct dp_err *e);
 /* malloc'ed, NULL when absent or on error. */

@@ -157,6 +157,8 @@ void dp_found_release(struct dp_found *f);
 char *dp_road_path(struct dp_road *r, const char *stage, const char *key, const char *kind, size_t k, struct dp_err *e);
 /* The keep file of a unit under r->dedup: its name, and its artifact (DP_EMPTY before the step). */
 void dp_keep_name(const struct dp_key *dedup, size_t unit, char out[80]);
+/* The catalog's key of that file: its unit is ("keep", key). */
+void dp_keep_key(const struct dp_key *dedup, size_t unit, struct dp_key *key);
 int dp_road_keep(struct dp_road *r, size_t unit, struct dp_found *f, struct dp_err *e);
 
 /* Publishing one unit: artifacts written to tmp/ under their final names, then all at once. */

@@ -21,6 +21,8 @@ const struct dp_opt dp_serve_opts[] = {
      .help = "after so many failures in a row a unit is left alone until `dpipe job retry`"},
     {.name = "drain_timeout", .type = DP_OPT_TIME, .offset = S(drain_timeout_s), .preset = "5s", .min = 0, .max = 86400, .arg = "TIME", .flags = DP_OPT_NOKEY,
      .help = "asked to stop, let running units go on for so long; then they are abandoned"},
+    {.name = "keep", .type = DP_OPT_TIME, .offset = S(keep_s), .preset = "7d", .min = 0, .max = 1e9, .arg = "TIME", .flags = DP_OPT_NOKEY,
+     .help = "remove artifacts of an earlier state so long after a later one took their place; 0: never"},
     {.name = "http", .type = DP_OPT_STRING, .offset = S(http), .arg = "ADDR", .flags = DP_OPT_NOKEY,
      .help = "HTTP on HOST:PORT, [HOST]:PORT or :PORT (loopback), besides the Unix socket"},
     {.name = "http_token_file", .type = DP_OPT_STRING, .offset = S(http_token_file), .arg = "FILE", .flags = DP_OPT_NOKEY,

@@ -14,7 +14,7 @@ struct dp_serve_options {
     uint64_t min_free_bytes;
     double retry_base_s, retry_max_s;
     int64_t tries;
-    double drain_timeout_s;
+    double drain_timeout_s, keep_s;
     char *http, *http_token_file, *tls_cert, *tls_key;
     char *socket, *group;
     int64_t connections_max;

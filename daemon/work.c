@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/progress.h"
 #include "daemon/events.h"
+#include "daemon/retire.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,8 @@ struct dp_work {
     bool want_rescan, want_pass, paused, unclean; /* unclean: a failed publication may have left files in store/ */
     atomic_bool hold, halt; /* what the road sees: paused or a reload at hand; halted */
     struct dp_options *next;
+    struct dp_retire retire;
+    bool more_to_remove;
     double rescan_at, step_retry_at; /* monotonic; 0: none */
     uint64_t fresh_sources;
     struct dp_work_status s;
@@ -101,6 +104,19 @@ static enum dp_step until(const struct dp_work *w)
     return s < DP_STEPS ? s : DP_STEP_SHARD;
 }
 
+/* Behind a complete pass. Nothing of it is worth failing for: it is done again behind the next. */
+static void retire(struct dp_work *w)
+{
+    enum { AT_ONCE = 1000 }; /* then work looks for what is new first */
+    struct dp_err err = {0};
+    size_t removed = 0;
+    int rc = dp_retire_note(&w->retire, w->c.road, until(w), &err);
+    if (rc >= 0) rc = dp_retire_remove(w->c.road, options(w)->keep_s, AT_ONCE, &removed, &err);
+    w->more_to_remove = rc >= 0 && removed == AT_ONCE;
+    if (rc < 0) dp_event(DP_LOG_WARN, "retire", "removing what is superseded: %s", err.msg);
+    else if (removed) dp_event(DP_LOG_INFO, "retire", "%zu superseded units removed, and their artifacts", removed);
+}
+
 static int pass(struct dp_work *w, bool look_again, struct dp_err *e)
 {
     struct dp_road *r = w->c.road;
@@ -116,6 +132,7 @@ static int pass(struct dp_work *w, bool look_again, struct dp_err *e)
     if (w->c.planned) w->c.planned(w->c.ctx, r);
     int rc = dp_road_run(r, until(w), e);
     if (rc >= 0 && w->c.planned) w->c.planned(w->c.ctx, r); /* the later steps' keys too */
+    if (rc == DP_OK) retire(w);
     return rc;
 }
 
@@ -171,6 +188,7 @@ static void finish_pass(struct dp_work *w, int rc, const struct dp_err *e, bool 
         w->s.error[0] = 0;
     }
     if (rc >= 0 && !r->left.waiting && !w->want_rescan && !w->want_pass) w->s.behind_since = 0;
+    if (w->more_to_remove) w->want_pass = true;
     w->s.retry_at = r->left.retry_at;
     if (w->step_retry_at > 0) {
         int64_t at = (int64_t)time(NULL) + (int64_t)(w->step_retry_at - now() + 0.5);
@@ -292,6 +310,7 @@ void dp_work_close(struct dp_work *w)
         dp_options_release(w->next);
         free(w->next);
     }
+    dp_retire_release(&w->retire);
     pthread_mutex_destroy(&w->mu);
     pthread_cond_destroy(&w->wake);
     free(w);

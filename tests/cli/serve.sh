@@ -76,6 +76,18 @@ http $port /metrics 'Authorization: Bearer correct-horse-batterz\r\n' >"$work/o"
 http $port /metrics 'Authorization: Bearer correct-horse-battery\r\n' >"$work/o"; says "$work/o" "HTTP/1.1 200"
 expect 0 "$DPIPE" stop -w "$w"; wait $pid
 
+# TLS, with a certificate of this test's own.
+if command -v openssl >/dev/null && openssl req -x509 -newkey rsa:2048 -nodes -keyout "$work/key.pem" -out "$work/cert.pem" -days 2 -subj /CN=localhost 2>/dev/null; then
+  port=$((port + 1)); serve "$w" --http "127.0.0.1:$port" --http-token-file "$work/token" --tls-cert "$work/cert.pem" --tls-key "$work/key.pem"
+  tls() { printf 'GET %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer correct-horse-battery\r\nConnection: close\r\n\r\n' "$1" | timeout 10 openssl s_client -quiet -verify_quiet -ign_eof -connect "127.0.0.1:$port" "${@:2}" 2>/dev/null; }
+  tls_up() { tls /livez | grep -q "HTTP/1.1 200"; }
+  wait_for 10 tls_up && ok || bad "no answer over TLS: $(tail -3 "$work/log")"
+  tls /metrics -tls1_2 >"$work/o"; says "$work/o" "dpipe_ready 1"; tls /metrics -tls1_1 >"$work/o"; [ -s "$work/o" ] && bad "TLS 1.1 is answered" || ok
+  http $port /livez >"$work/o" 2>/dev/null; grep -q HTTP/1.1 "$work/o" && bad "plain HTTP on the TLS port is answered" || ok
+  expect 0 "$DPIPE" stop -w "$w"; wait $pid
+  expect 78 "$DPIPE" serve -w "$w" --http "127.0.0.1:$port" --tls-cert "$work/cert.pem" --tls-key "$work/token"; says "$work/err" "token"
+else echo "skip: no openssl program"; fi
+
 # kill -9 again and again while it works, then the bytes of an unbroken run.
 corpus "$work/c"; "$DPIPE" init -q "$work/whole"; recipe "$work/c" >"$work/whole/recipe.yaml"; expect 0 "$DPIPE" run -q -w "$work/whole" --until shard; want=$(store "$work/whole")
 w=$work/k; "$DPIPE" init -q "$w"; recipe "$work/c" ', spool: false' >"$w/recipe.yaml"
@@ -87,6 +99,18 @@ rm -rf "$w"; "$DPIPE" init -q "$w"; recipe "$work/c" ', drain_timeout: 0' >"$w/r
 for ms in 50 150 250; do serve "$w"; sleep "$(printf '0.%03d' $ms)"; kill -TERM $pid; wait $pid; same $? 0 "exit at SIGTERM after $ms ms"; done
 serve "$w"; wait_for 30 state idle && ok || bad "not idle after SIGTERMs"; "$DPIPE" job list -w "$w" --state failed >"$work/o"; [ -s "$work/o" ] && bad "a stop counted as a failure: $(cat "$work/o")" || ok
 expect 0 "$DPIPE" stop -w "$w"; wait $pid; same "$(store "$w")" "$want" "store after SIGTERMs"
+
+# What earlier states left goes: after documents came one by one the store is that of a run over all of them.
+w=$work/r; mkdir "$work/grow"; "$DPIPE" init -q "$w"; recipe "$work/grow" ', spool: false, keep: 1s' >"$w/recipe.yaml"; serve "$w"
+for i in 1 2 3 4; do words $((40 + i)) 250 >"$work/grow/g$i.txt"; wait_for 20 documents $i && ok || bad "document $i didn't come"; done
+"$DPIPE" init -q "$work/r2"; recipe "$work/grow" >"$work/r2/recipe.yaml"; expect 0 "$DPIPE" run -q -w "$work/r2" --until shard; want_grown=$(store "$work/r2")
+gone() { "$DPIPE" rescan -q -w "$w" && [ "$(store "$w")" = "$want_grown" ]; }
+[ "$(ls "$w/store" | wc -l)" -gt "$(ls "$work/r2/store" | wc -l)" ] && ok || bad "nothing was superseded"
+wait_for 20 gone && ok || bad "superseded artifacts stay: $(diff <(ls "$work/r2/store") <(ls "$w/store"))"
+kill -9 $pid; wait $pid 2>/dev/null; words 50 250 >"$work/grow/g5.txt"; serve "$w"; wait_for 20 documents 5 && ok || bad "no fifth document"
+rm -rf "$work/r2"; "$DPIPE" init -q "$work/r2"; recipe "$work/grow" >"$work/r2/recipe.yaml"; expect 0 "$DPIPE" run -q -w "$work/r2" --until shard; want_grown=$(store "$work/r2")
+wait_for 20 gone && ok || bad "superseded artifacts stay after a kill: $(diff <(ls "$work/r2/store") <(ls "$w/store"))"
+expect 0 "$DPIPE" stop -w "$w"; wait $pid; "$DPIPE" verify -w "$w" >/dev/null && ok || bad "the kept state doesn't verify"
 
 # A unit that can't be read (a link where a file was): retried, given up, the rest goes on; mended and retried by request.
 w=$work/e; mkdir -p "$work/ill"; words 30 300 >"$work/ill/a.txt"; words 31 300 >"$work/well.txt"; "$DPIPE" init -q "$w"; recipe "$work/ill, $work/well.txt" ', spool: false' >"$w/recipe.yaml"
