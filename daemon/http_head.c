@@ -137,6 +137,7 @@ int dp_http_head_parse(struct dp_http_head *h, struct dp_span head)
     bool first = true, length_seen = false;
     memset(h, 0, sizeof *h);
     if (head.len > DP_HTTP_HEAD_MAX) return 431;
+    if (!head.len || head.ptr[head.len - 1] != '\n') return 400;
     while (head.len) {
         struct dp_span line = until(&head, '\n');
         if (!line.len || line.ptr[line.len - 1] != '\r') return 400;

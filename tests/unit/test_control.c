@@ -87,7 +87,7 @@ TEST(bad_http_heads_are_refused)
     static const struct {
         const char *text;
         int status;
-    } bad[] = {{"", 400}, {"\r\n", 400}, {"GET / HTTP/1.1\r\n\r\n", 400}, {"GET / HTTP/1.1\nHost: a\n\n", 400}, {"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505},
+    } bad[] = {{"", 400}, {"\r\n", 400}, {"GET / HTTP/1.0\r\n\r", 400}, {"GET / HTTP/1.1\r\n\r\n", 400}, {"GET / HTTP/1.1\nHost: a\n\n", 400}, {"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505},
                {"get / HTTP/1.1\r\nHost: a\r\n\r\n", 400}, {"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400}, {"GET /%0a HTTP/1.1\r\nHost: a\r\n\r\n", 400},
                {"GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n", 400}, {"GET /%4 HTTP/1.1\r\nHost: a\r\n\r\n", 400}, {"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400},
                {"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400}, {"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", 400},
