@@ -1,3 +1,5 @@
+#include "base/fs.h"
+#include "base/hash.h"
 #include "base/json.h"
 #include "cli/cli.h"
 #include "shards/shard_verify.h"
@@ -38,27 +40,74 @@ static void problem(void *ctx, const struct dp_verify_problem *p)
     else dp_buf_printf(k->out, "%s: %s\n", p->shard, p->what);
 }
 
+struct artifacts {
+    const struct dp_workspace *ws;
+    struct problems *problems;
+    uint64_t checked, bad;
+    struct dp_err *e;
+};
+
+/* Everything in store/ but shards, which are checked frame by frame, against the catalog's digests. */
+static int check_artifact(void *ctx, const struct dp_artifact *a)
+{
+    struct artifacts *k = ctx;
+    struct dp_err err = {0};
+    char hex[DP_HEX256] = "", *path;
+    if (strcmp(a->kind, "shard") == 0) return DP_OK;
+    if (!(path = dp_workspace_store_path(k->ws, a->name))) DP_FAIL(k->e, NOMEM, "verify");
+    int rc = dp_fs_sha256(path, hex, &err);
+    free(path);
+    k->checked++;
+    if (rc >= 0 && strcmp(hex, a->digest) == 0) return DP_OK;
+    if (rc == DP_NOMEM) {
+        *k->e = err;
+        return rc;
+    }
+    k->bad++;
+    problem(k->problems, &(struct dp_verify_problem){.shard = a->name, .frame = -1, .what = rc < 0 ? err.msg : "its SHA-256 is not the catalog's"});
+    return DP_OK;
+}
+
+static void print_totals(struct dp_buf *b, bool json, const struct dp_verify_totals *t, const struct artifacts *k, bool whole)
+{
+    if (json)
+        dp_buf_printf(b, "{\"artifacts\":%llu,\"artifacts_bad\":%llu,\"shards\":%llu,\"bad\":%llu,\"problems\":%llu,\"frames\":%llu,\"tokens\":%llu,\"documents\":%llu}\n",
+                      (unsigned long long)k->checked, (unsigned long long)k->bad, (unsigned long long)t->shards, (unsigned long long)t->shards_bad,
+                      (unsigned long long)(t->problems + k->bad), (unsigned long long)t->frames, (unsigned long long)t->tokens, (unsigned long long)t->documents);
+    else if (whole)
+        dp_buf_printf(b, "%llu shards are whole: %llu frames, %llu documents, %llu tokens; %llu other artifacts too\n", (unsigned long long)t->shards,
+                      (unsigned long long)t->frames, (unsigned long long)t->documents, (unsigned long long)t->tokens, (unsigned long long)k->checked);
+}
+
 static int run(struct dp_cli *c, struct dp_err *e)
 {
     const struct own *o = c->own;
     struct dp_verify_totals t = {0};
+    struct artifacts all = {.ws = &c->road.ws, .e = e};
     struct dp_pool *pool = NULL;
     struct dp_buf b;
     char *path = NULL;
     int rc = DP_OK;
     dp_buf_init(&b, 256 << 20);
     struct problems ctx = {&b, c->global.json};
+    all.problems = &ctx;
     if (c->nargs) path = strdup(c->args[0]);
     else DP_TRY_OUT(dp_cli_manifest(c, &path, e));
     if (!path) DP_GOTO(e, NOMEM, "verify");
     DP_TRY_OUT(dp_pool_open(&pool, (int)c->global.threads, e));
     rc = dp_verify_manifest(path, pool, o->sha256, problem, &ctx, &t, e);
-    if (c->global.json)
-        dp_buf_printf(&b, "{\"shards\":%llu,\"bad\":%llu,\"problems\":%llu,\"frames\":%llu,\"tokens\":%llu,\"documents\":%llu}\n", (unsigned long long)t.shards,
-                      (unsigned long long)t.shards_bad, (unsigned long long)t.problems, (unsigned long long)t.frames, (unsigned long long)t.tokens,
-                      (unsigned long long)t.documents);
-    else if (rc >= 0) dp_buf_printf(&b, "%llu shards are whole: %llu frames, %llu documents, %llu tokens\n", (unsigned long long)t.shards,
-                                    (unsigned long long)t.frames, (unsigned long long)t.documents, (unsigned long long)t.tokens);
+    if (c->road_open && (rc >= 0 || rc == DP_CORRUPT || rc == DP_NOTFOUND)) {
+        struct dp_err err = {0};
+        all.e = &err;
+        int more = dp_catalog_all(c->road.ws.catalog, check_artifact, &all, &err);
+        if (more < 0) {
+            *e = err;
+            rc = more;
+        } else if (rc < 0 || all.bad)
+            rc = dp_err_set(e, DP_CORRUPT, 0, __FILE__, __LINE__, "%llu artifacts and %llu of %llu shards are damaged; remove their files from %s and `dpipe run` makes them again",
+                            (unsigned long long)all.bad, (unsigned long long)t.shards_bad, (unsigned long long)t.shards, c->road.ws.store);
+    }
+    print_totals(&b, c->global.json, &t, &all, rc >= 0);
     if (b.len) {
         struct dp_err io;
         int pr = dp_cli_print(&b, &io);
@@ -75,5 +124,6 @@ out:
 }
 
 extern const struct dp_command dp_cmd_verify;
-const struct dp_command dp_cmd_verify = {.name = "verify", .summary = "check shards against their manifest and checksums", .args = "[MANIFEST]", .rows = rows,
-    .own_size = sizeof(struct own), .args_max = 1, .run = run, .about = "Finds any flipped bit and names shard and frame; exit status 65 when something is wrong."};
+const struct dp_command dp_cmd_verify = {.name = "verify", .summary = "check shards and all other artifacts against their checksums", .args = "[MANIFEST]", .rows = rows,
+    .own_size = sizeof(struct own), .args_max = 1, .run = run, .about = "Finds any flipped bit and names the file, of a shard the frame too; exit status 65 when something is wrong.\n"
+             "A file that is removed from store/ is made again by `dpipe run`, with the same bytes. With MANIFEST: its shards only."};

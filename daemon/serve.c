@@ -94,7 +94,7 @@ void dp_serve_print(struct dp_serve *s, struct dp_jsonw *w)
     const char *why;
     size_t folders = 0, beyond = 0;
     enum dp_serve_state st = dp_serve_state(s, &t);
-    if (s->watch) dp_watch_count(s->watch, &folders, &beyond);
+    if (s->watch) dp_inbox_count(s->watch, &folders, &beyond);
     dp_jsonw_member(w, "state", dp_serve_state_name(st));
     dp_jsonw_key(w, "ready");
     dp_jsonw_bool(w, dp_serve_ready(s, &why));
@@ -265,7 +265,7 @@ static void on_inotify(evutil_socket_t fd, short what, void *v)
     struct dp_serve *s = v;
     (void)fd;
     (void)what;
-    if (dp_watch_read(s->watch)) dp_work_wake(s->work, false);
+    if (dp_inbox_read(s->watch)) dp_work_wake(s->work, false);
 }
 
 static void on_stop(evutil_socket_t sig, short what, void *v)
@@ -416,16 +416,23 @@ static int add_events(struct dp_serve *s, struct dp_err *e)
     if (!s->tick || !s->changed || !s->answers || !s->sig[0] || !s->sig[1] || !s->sig[2]) DP_FAIL(e, NOMEM, "event loop");
     for (int i = 0; i < 3; i++) event_add(s->sig[i], NULL);
     event_add(s->tick, &first);
-    if (dp_watch_fd(s->watch) < 0) return DP_OK;
-    s->inotify = event_new(s->base, dp_watch_fd(s->watch), EV_READ | EV_PERSIST, on_inotify, s);
+    if (dp_inbox_fd(s->watch) < 0) return DP_OK;
+    s->inotify = event_new(s->base, dp_inbox_fd(s->watch), EV_READ | EV_PERSIST, on_inotify, s);
     if (!s->inotify || event_add(s->inotify, NULL) != 0) DP_FAIL(e, NOMEM, "event loop");
+    return DP_OK;
+}
+
+int dp_serve_defaults(struct dp_options *o, struct dp_err *e)
+{
+    DP_TRY(dp_options_init(o, e));
+    o->workers.isolate = DP_ISOLATE_PROCESS; /* a service reads what others send it; recipe and flags may say otherwise */
     return DP_OK;
 }
 
 static int open_road(struct dp_serve *s, struct dp_err *e)
 {
     struct dp_options *o = calloc(1, sizeof *o);
-    int rc = o ? dp_options_init(o, e) : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "options");
+    int rc = o ? dp_serve_defaults(o, e) : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "options");
     if (rc >= 0) {
         rc = dp_road_open_unswept(&s->road, s->config.dir, o, s->config.threads, s->config.memory, s->config.apply, s->config.ctx, e);
         s->road_open = rc >= 0;
@@ -456,7 +463,7 @@ static int start(struct dp_serve *s, struct dp_err *e)
     int rc = dp_query_open(&s->query, db, s->road.ws.store, wake_answers, s, e);
     free(db);
     DP_TRY(rc);
-    DP_TRY(dp_watch_open(&s->watch, e));
+    DP_TRY(dp_inbox_open(&s->watch, e));
     if (!(s->base = event_base_new())) DP_FAIL(e, NOMEM, "event loop");
     DP_TRY(add_events(s, e));
     DP_TRY(open_control(s, o, e));
@@ -486,7 +493,7 @@ static void finish(struct dp_serve *s)
     dp_http_close(s->http_unix);
     dp_http_close(s->http_tcp);
     dp_query_close(s->query);
-    dp_watch_close(s->watch);
+    dp_inbox_close(s->watch);
     free_events(s);
     if (s->base) event_base_free(s->base);
     if (s->own_control) unlink(s->control_path);

@@ -32,7 +32,7 @@ struct dp_serve {
     bool road_open;
     struct event_base *base;
     struct event *tick, *changed, *answers, *inotify, *sig[4];
-    struct dp_watch *watch;
+    struct dp_inbox *watch;
     struct dp_work *work;
     struct dp_query *query;
     struct dp_control *control;
@@ -48,6 +48,8 @@ struct dp_serve {
     uint64_t reloads, reloads_refused, requests;
 };
 
+/* dp_options_init with the defaults of a service. */
+int dp_serve_defaults(struct dp_options *o, struct dp_err *e);
 enum dp_serve_state dp_serve_state(struct dp_serve *s, struct dp_work_status *w);
 const char *dp_serve_state_name(enum dp_serve_state st);
 /* Whether work can be expected of the service; *why is a few words otherwise. */

@@ -80,7 +80,7 @@ static void live(struct dp_serve *s, struct dp_buf *b)
     size_t folders = 0, beyond = 0;
     enum dp_serve_state st = dp_serve_state(s, &w);
     dp_progress_read(&p);
-    if (s->watch) dp_watch_count(s->watch, &folders, &beyond);
+    if (s->watch) dp_inbox_count(s->watch, &folders, &beyond);
     metric(b, "info", "gauge", "version, as a label");
     dp_buf_printf(b, "dpipe_info{version=\"%s\"} 1\n", DP_VERSION);
     metric(b, "state", "gauge", "1 for the state the service is in");

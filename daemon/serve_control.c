@@ -105,7 +105,7 @@ int dp_serve_reload(struct dp_serve *s, struct dp_err *e)
 {
     struct dp_options *o = calloc(1, sizeof *o);
     dp_notify_reloading();
-    int rc = o ? dp_options_init(o, e) : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "reload");
+    int rc = o ? dp_serve_defaults(o, e) : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "reload");
     if (rc >= 0) {
         rc = dp_recipe_load(s->road.ws.recipe, o->section, o->sections, &o->sources, e);
         if (rc >= 0 && s->config.apply) rc = s->config.apply(s->config.ctx, o, e);

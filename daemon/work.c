@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/progress.h"
 #include "daemon/events.h"
+#include "daemon/isolate.h"
 #include "daemon/retire.h"
 
 #include <stdio.h>
@@ -49,38 +50,30 @@ static void set_policy(struct dp_work *w)
 {
     const struct dp_serve_options *o = options(w);
     w->c.road->policy = (struct dp_policy){.go_on = true, .tries = (int)o->tries, .retry = {o->retry_base_s, o->retry_max_s, 0.5}, .hold = &w->hold,
-                                           .accept = w->c.watch ? dp_watch_accept : NULL, .accept_ctx = w->c.watch, .failed = unit_failed};
+                                           .accept = w->c.watch ? dp_inbox_accept : NULL, .accept_ctx = w->c.watch, .failed = unit_failed};
     w->c.road->stop = &w->halt;
-    if (w->c.watch) dp_watch_set(w->c.watch, o->settle_s, (size_t)o->watches_max);
+    if (w->c.watch) dp_inbox_set(w->c.watch, o->settle_s, (size_t)o->watches_max);
 }
 
 /* --- one pass --- */
 
-static char *spool_path(struct dp_work *w)
-{
-    return options(w)->spool ? dp_fs_join(w->c.road->ws.dir, "spool") : NULL;
-}
-
 /* The spool is a root like others; its folder is made here so that something can be dropped into it. */
-static int all_roots(struct dp_work *w, struct dp_strings *roots, struct dp_err *e)
+static int make_spool(struct dp_work *w, struct dp_err *e)
 {
-    char *spool = spool_path(w);
-    int rc = dp_road_roots(w->c.road, roots, e);
-    if (rc >= 0 && spool) {
-        struct dp_err ignored;
-        rc = dp_fs_mkdirs(spool, &ignored) < 0 ? DP_OK : dp_strings_add(roots, spool, e);
-    }
-    free(spool);
+    if (!options(w)->spool) return DP_OK;
+    char *path = dp_fs_join(w->c.road->ws.dir, "spool");
+    int rc = path ? dp_fs_mkdirs(path, e) : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "spool");
+    free(path);
     return rc;
 }
 
-static int rescan(struct dp_work *w, struct dp_err *e)
+/* Before a look through the sources: a file that comes in between is seen by one of the two. */
+static int watch(struct dp_work *w, struct dp_err *e)
 {
     struct dp_strings roots = {0};
-    int rc = all_roots(w, &roots, e);
-    /* Watches first: a file that comes in between is seen by one of the two. */
-    if (rc >= 0 && w->c.watch) rc = dp_watch_roots(w->c.watch, &roots, e);
-    if (rc >= 0 && roots.n) rc = dp_road_register(w->c.road, (const char *const *)roots.v, roots.n, false, e);
+    int rc = make_spool(w, e);
+    if (rc >= 0) rc = dp_road_roots(w->c.road, &roots, e);
+    if (rc >= 0 && w->c.watch) rc = dp_inbox_roots(w->c.watch, &roots, e);
     dp_strings_release(&roots);
     return rc;
 }
@@ -89,7 +82,7 @@ static int take_due(struct dp_work *w, struct dp_err *e)
 {
     char *path, *relative;
     int rc = DP_OK;
-    while (rc >= 0 && w->c.watch && dp_watch_due(w->c.watch, &path, &relative)) {
+    while (rc >= 0 && w->c.watch && dp_inbox_due(w->c.watch, &path, &relative)) {
         rc = dp_road_register_file(w->c.road, path, relative, e);
         w->fresh_sources++;
         free(path);
@@ -123,8 +116,8 @@ static int pass(struct dp_work *w, bool look_again, struct dp_err *e)
     r->made = r->found = 0;
     r->left = (struct dp_left){0};
     DP_TRY(take_due(w, e));
-    if (look_again) DP_TRY(rescan(w, e));
-    DP_TRY(dp_road_plan(r, false, e));
+    if (look_again) DP_TRY(watch(w, e));
+    DP_TRY(dp_road_plan(r, look_again, e));
     pthread_mutex_lock(&w->mu);
     w->s.units = r->units;
     pthread_mutex_unlock(&w->mu);
@@ -202,6 +195,8 @@ static void swap_options(struct dp_work *w)
 {
     struct dp_options *old = w->c.road->options;
     if (!w->next) return;
+    dp_isolate_close(w->c.road->isolate); /* workers hold the options they began with */
+    w->c.road->isolate = NULL;
     w->c.road->options = w->next;
     w->next = NULL;
     dp_options_release(old);
@@ -221,7 +216,7 @@ static double wait_s(struct dp_work *w)
         double k = difftime((time_t)w->s.left.retry_at, time(NULL));
         if (k < s) s = k > 0 ? k : 0;
     }
-    double k = w->c.watch ? dp_watch_wait(w->c.watch) : -1;
+    double k = w->c.watch ? dp_inbox_wait(w->c.watch) : -1;
     if (k >= 0 && k < s) s = k;
     return s;
 }
@@ -240,7 +235,7 @@ static void sleep_s(struct dp_work *w, double s)
 static void one_pass(struct dp_work *w)
 {
     struct dp_err err = {0};
-    bool look = w->want_rescan || now() >= w->rescan_at || (w->c.watch && dp_watch_rescan(w->c.watch));
+    bool look = w->want_rescan || now() >= w->rescan_at || (w->c.watch && dp_inbox_rescan(w->c.watch));
     bool first = w->s.passes == 0;
     w->want_rescan = w->want_pass = false;
     w->s.busy = true;

@@ -12,7 +12,7 @@
 #define DP_DAEMON_WORK_H
 
 #include "daemon/road.h"
-#include "daemon/watch.h"
+#include "daemon/inbox.h"
 
 struct dp_work;
 
@@ -32,7 +32,7 @@ struct dp_work_status {
 
 struct dp_work_config {
     struct dp_road *road;      /* open, unswept; the thread's alone until dp_work_close */
-    struct dp_watch *watch;
+    struct dp_inbox *watch;
     void (*changed)(void *ctx);
     void *ctx;
     /* Called after every plan with the keys that make the present state: (stage, key) pairs. From the work thread. */

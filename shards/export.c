@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+enum { FRAMES_TRIM = 16, DOCS_TRIM = 1 << 19 }; /* a few MiB */
+
 #define OFF(field) offsetof(struct dp_export_options, field)
 const struct dp_opt dp_export_opts[] = {
     {"file_tokens", DP_OPT_INT, OFF(file_tokens), "100000000", 1024, 2147483647, NULL, "N",
@@ -100,7 +102,9 @@ int dp_export_ids(const struct dp_export_set *set, struct dp_export_file *f, uin
             else DP_TRY(write_widened(f, (const void *)p, k, e));
             first += k;
             n -= k;
+            if ((at / DP_SHARD_FRAME_IDS) % FRAMES_TRIM == 0) dp_shard_trim(shard);
         }
+        dp_shard_trim(shard);
     }
     DP_ASSERT(n == 0);
     return DP_OK;
@@ -113,8 +117,11 @@ int dp_export_documents(const struct dp_export_set *set, dp_export_doc_fn fn, vo
     for (size_t s = 0; s < set->m->count; s++) {
         const uint64_t *ends = dp_shard_ends(set->shard[s]);
         uint64_t from = 0;
-        for (uint64_t d = 0; d < dp_shard_documents(set->shard[s]); from = ends[d++])
+        for (uint64_t d = 0; d < dp_shard_documents(set->shard[s]); from = ends[d++]) {
             DP_TRY(fn(ctx, start + from, ends[d] - from, e));
+            if (d % DOCS_TRIM == DOCS_TRIM - 1) dp_shard_trim(set->shard[s]);
+        }
+        dp_shard_trim(set->shard[s]);
         start += dp_shard_tokens(set->shard[s]);
     }
     return DP_OK;

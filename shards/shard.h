@@ -12,8 +12,9 @@
  * Invariants of an open shard: body size = tokens x width; document ends never decrease, the last
  * is `tokens`; all side-file checksums held when it was opened. Ids themselves are checked by
  * dp_shard_verify (and by range in the feed), not at open.
- * Memory: the reader maps both files and holds nothing else. The writer holds 44 bytes a document
- * and 4 a frame until finish: at most 352 MiB at DP_SHARD_DOCS_MAX. A mapped file that somebody
+ * Memory: the reader maps both files and holds nothing else; opening and verifying give pages back as
+ * they go. The writer holds a frame and 320 KiB; 44 bytes a document and 4 a frame wait in temporary
+ * files. A mapped file that somebody
  * truncates raises SIGBUS: published files are immutable.
  * Thread-safety: a writer has one owner; an open shard is read-only and may be shared.
  * Little-endian machines only. */
@@ -83,6 +84,8 @@ int dp_shard_open(struct dp_shard **out, const char *bin_path, const char *dpx_p
 int dp_shard_open_mem(struct dp_shard **out, struct dp_span bin, struct dp_span dpx,
                       const char *name, struct dp_err *e);
 void dp_shard_close(struct dp_shard *s);
+/* Give back the memory of pages that were looked at: for who walks through all of a shard. What accessors gave stays valid. */
+void dp_shard_trim(const struct dp_shard *s);
 
 const struct dp_shard_meta *dp_shard_meta(const struct dp_shard *s);
 uint64_t dp_shard_tokens(const struct dp_shard *s);

@@ -15,6 +15,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { FRAMES_TRIM = DP_MAP_TRIM / (DP_SHARD_FRAME_IDS * 4) };
+_Static_assert(FRAMES_TRIM >= 1, "frames are small beside what is given back at once");
+
 struct dp_shard {
     struct dp_shard_meta meta;
     struct dp_map bin, dpx; /* len 0 when the bytes are the caller's */
@@ -65,13 +68,27 @@ static int check_header(struct dp_span dpx, const char *name, struct dpx_header 
     return DP_OK;
 }
 
+/* CRC of a part of the side file, whose pages are given back on the way. */
+static uint32_t crc_of(const struct dp_shard *s, const char *p, size_t n)
+{
+    uint32_t crc = 0;
+    while (n) {
+        size_t k = n < DP_MAP_TRIM ? n : DP_MAP_TRIM;
+        crc = dp_crc32c(crc, p, k);
+        if (k == DP_MAP_TRIM) dp_map_trim(&s->dpx);
+        p += k;
+        n -= k;
+    }
+    return crc;
+}
+
 static int check_sections(struct dp_shard *s, struct dp_span dpx, const struct dpx_header *h,
                           struct dp_err *e)
 {
     const char *at[DPX_SECTIONS], *p = dpx.ptr + sizeof *h;
     for (int i = 0; i < DPX_SECTIONS; i++) {
         size_t n = (size_t)(i == DPX_FRAMES ? h->frames : h->documents) * dpx_width[i];
-        uint32_t crc = dp_crc32c(0, p, n);
+        uint32_t crc = crc_of(s, p, n);
         if (crc != h->section_crc[i])
             DP_FAIL(e, CORRUPT,
                     "%s: the %s at byte %zu have checksum %08" PRIx32
@@ -93,7 +110,9 @@ static int check_sections(struct dp_shard *s, struct dp_span dpx, const struct d
                     ", the one before at %" PRIu64,
                     s->name, d, s->ends[d], h->tokens, last);
         last = s->ends[d];
+        if (d % (DP_MAP_TRIM / 8) == DP_MAP_TRIM / 8 - 1) dp_map_trim(&s->dpx);
     }
+    dp_map_trim(&s->dpx);
     if (last != h->tokens)
         DP_FAIL(e, CORRUPT, "%s: documents end at id %" PRIu64 ", the body at %" PRIu64, s->name,
                 last, h->tokens);
@@ -173,6 +192,12 @@ void dp_shard_close(struct dp_shard *s)
     dp_map_close(&s->dpx);
     free(s->name);
     free(s);
+}
+
+void dp_shard_trim(const struct dp_shard *s)
+{
+    dp_map_trim(&s->bin);
+    dp_map_trim(&s->dpx);
 }
 
 const struct dp_shard_meta *dp_shard_meta(const struct dp_shard *s) { return &s->meta; }
@@ -258,6 +283,7 @@ int dp_shard_verify(const struct dp_shard *s, dp_shard_report_fn report, void *c
     for (uint64_t f = 0; f < s->frames; f++) {
         char what[160];
         check_frame(s, f, what);
+        if (f % FRAMES_TRIM == FRAMES_TRIM - 1) dp_shard_trim(s);
         if (!*what) continue;
         if (rc == DP_OK) rc = dp_shard_verify_frame(s, f, e); /* for its message */
         if (report) report(ctx, f, f * DP_SHARD_FRAME_IDS, what);

@@ -57,13 +57,8 @@ static void note_frame(void *ctx, uint64_t frame, uint64_t first_id, const char 
 static void check_digest(struct result *r, const char *path, const char *want, const char *file)
 {
     struct dp_err err;
-    struct dp_map map;
     char hex[DP_HEX256], what[200];
-    int rc = dp_map_open(&map, path, &err);
-    if (rc >= 0) {
-        rc = dp_sha256_span(dp_span(map.ptr, map.len), hex, &err);
-        dp_map_close(&map);
-    }
+    int rc = dp_fs_sha256(path, hex, &err);
     if (rc == DP_NOMEM) r->nomem = true;
     if (rc < 0) {
         note(r, -1, 0, rc, err.msg);

@@ -6,7 +6,7 @@
 #include "daemon/http_head.h"
 #include "daemon/notify.h"
 #include "daemon/request.h"
-#include "daemon/watch.h"
+#include "daemon/inbox.h"
 #include "tests/test.h"
 
 #include <fcntl.h>
@@ -239,12 +239,12 @@ static void put(const char *dir, const char *name, const char *text)
     fclose(f);
 }
 
-static bool accepted(struct dp_watch *w, const char *dir, const char *name)
+static bool accepted(struct dp_inbox *w, const char *dir, const char *name)
 {
     char path[700];
     struct stat st;
     snprintf(path, sizeof path, "%s/%s", dir, name);
-    return stat(path, &st) == 0 && dp_watch_accept(w, path, name, &st);
+    return stat(path, &st) == 0 && dp_inbox_accept(w, path, name, &st);
 }
 
 static void sleep_ms(long ms)
@@ -256,59 +256,59 @@ static void sleep_ms(long ms)
 TEST(a_file_is_taken_when_it_is_complete)
 {
     struct dp_err err = {0};
-    struct dp_watch *w;
+    struct dp_inbox *w;
     char *dir = dp_test_tmpdir(), path[700], *p = NULL, *r = NULL;
     struct dp_strings roots = {&dir, 1};
-    REQUIRE_OK(dp_watch_open(&w, &err));
-    if (dp_watch_fd(w) < 0) {
-        dp_watch_close(w);
+    REQUIRE_OK(dp_inbox_open(&w, &err));
+    if (dp_inbox_fd(w) < 0) {
+        dp_inbox_close(w);
         dp_test_skip = "no inotify here";
         return;
     }
-    dp_watch_set(w, 0.3, 16);
-    REQUIRE_OK(dp_watch_roots(w, &roots, &err));
+    dp_inbox_set(w, 0.3, 16);
+    REQUIRE_OK(dp_inbox_roots(w, &roots, &err));
     snprintf(path, sizeof path, "%s/slow.txt", dir);
     int fd = open(path, O_WRONLY | O_CREAT, 0600);
     put(dir, "whole.txt", "text");
     put(dir, ".hidden", "text");
-    CHECK(dp_watch_read(w));
+    CHECK(dp_inbox_read(w));
     CHECK(!accepted(w, dir, "whole.txt")); /* too young */
     CHECK(!accepted(w, dir, "slow.txt"));
-    CHECK(dp_watch_wait(w) >= 0 && dp_watch_wait(w) < 0.5);
+    CHECK(dp_inbox_wait(w) >= 0 && dp_inbox_wait(w) < 0.5);
     sleep_ms(400);
-    REQUIRE(dp_watch_due(w, &p, &r));
+    REQUIRE(dp_inbox_due(w, &p, &r));
     CHECK_STR(r, "whole.txt");
     free(p);
     free(r);
-    CHECK(!dp_watch_due(w, &p, &r));
+    CHECK(!dp_inbox_due(w, &p, &r));
     CHECK(accepted(w, dir, "whole.txt"));
     CHECK(!accepted(w, dir, "slow.txt")); /* quiet, but still open */
     if (write(fd, "x", 1) != 1) abort();
     close(fd);
-    dp_watch_read(w);
+    dp_inbox_read(w);
     sleep_ms(400);
     CHECK(accepted(w, dir, "slow.txt"));
     snprintf(path, sizeof path, "%s/sub", dir);
     REQUIRE_OK(dp_fs_mkdirs(path, &err));
-    dp_watch_read(w);
-    CHECK(!dp_watch_rescan(w));
+    dp_inbox_read(w);
+    CHECK(!dp_inbox_rescan(w));
     sleep_ms(400);
-    CHECK(dp_watch_rescan(w));
+    CHECK(dp_inbox_rescan(w));
     size_t folders, beyond;
-    dp_watch_count(w, &folders, &beyond);
+    dp_inbox_count(w, &folders, &beyond);
     CHECK_INT(folders, 2);
-    dp_watch_set(w, 0.3, 1);
+    dp_inbox_set(w, 0.3, 1);
     put(path, "x.txt", "t");
-    dp_watch_read(w);
+    dp_inbox_read(w);
     sleep_ms(400);
-    REQUIRE(dp_watch_due(w, &p, &r));
+    REQUIRE(dp_inbox_due(w, &p, &r));
     if (strcmp(r, "slow.txt") == 0) { /* its close came first */
         free(p);
         free(r);
-        REQUIRE(dp_watch_due(w, &p, &r));
+        REQUIRE(dp_inbox_due(w, &p, &r));
     }
     CHECK_STR(r, "sub/x.txt");
     free(p);
     free(r);
-    dp_watch_close(w);
+    dp_inbox_close(w);
 }

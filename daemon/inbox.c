@@ -1,4 +1,4 @@
-#include "daemon/watch.h"
+#include "daemon/inbox.h"
 
 #include "base/fs.h"
 #include "base/log.h"
@@ -21,7 +21,7 @@ struct folder {
     char *path;
     size_t root; /* length of the root's path: what is behind it is the relative path */
     bool file;   /* a root that is a file itself */
-    unsigned seen; /* generation of the last dp_watch_roots that named it */
+    unsigned seen; /* generation of the last dp_inbox_roots that named it */
 };
 
 struct pending {
@@ -30,7 +30,7 @@ struct pending {
     bool open;
 };
 
-struct dp_watch {
+struct dp_inbox {
     pthread_mutex_t mu;
     int fd;
     double settle_s;
@@ -50,9 +50,9 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-int dp_watch_open(struct dp_watch **out, struct dp_err *e)
+int dp_inbox_open(struct dp_inbox **out, struct dp_err *e)
 {
-    struct dp_watch *w = calloc(1, sizeof *w);
+    struct dp_inbox *w = calloc(1, sizeof *w);
     if (!w) DP_FAIL(e, NOMEM, "inotify");
     pthread_mutex_init(&w->mu, NULL);
     w->settle_s = 2;
@@ -69,7 +69,7 @@ static void free_pending(struct pending *p)
     free(p->relative);
 }
 
-void dp_watch_close(struct dp_watch *w)
+void dp_inbox_close(struct dp_inbox *w)
 {
     if (!w) return;
     if (w->fd >= 0) close(w->fd);
@@ -81,7 +81,7 @@ void dp_watch_close(struct dp_watch *w)
     free(w);
 }
 
-void dp_watch_set(struct dp_watch *w, double settle_s, size_t watches_max)
+void dp_inbox_set(struct dp_inbox *w, double settle_s, size_t watches_max)
 {
     pthread_mutex_lock(&w->mu);
     w->settle_s = settle_s;
@@ -89,12 +89,12 @@ void dp_watch_set(struct dp_watch *w, double settle_s, size_t watches_max)
     pthread_mutex_unlock(&w->mu);
 }
 
-int dp_watch_fd(const struct dp_watch *w)
+int dp_inbox_fd(const struct dp_inbox *w)
 {
     return w->fd;
 }
 
-void dp_watch_count(struct dp_watch *w, size_t *folders, size_t *beyond)
+void dp_inbox_count(struct dp_inbox *w, size_t *folders, size_t *beyond)
 {
     pthread_mutex_lock(&w->mu);
     *folders = w->folders;
@@ -104,27 +104,27 @@ void dp_watch_count(struct dp_watch *w, size_t *folders, size_t *beyond)
 
 /* --- under the mutex --- */
 
-static void rescan_in(struct dp_watch *w, double s)
+static void rescan_in(struct dp_inbox *w, double s)
 {
     double t = now() + s;
     if (w->rescan_at == 0 || t > w->rescan_at) w->rescan_at = t; /* later again while things still move */
 }
 
-static struct pending *find_pending(struct dp_watch *w, const char *path)
+static struct pending *find_pending(struct dp_inbox *w, const char *path)
 {
     for (size_t i = 0; i < w->n; i++)
         if (strcmp(w->pending[i].path, path) == 0) return &w->pending[i];
     return NULL;
 }
 
-static void drop_pending(struct dp_watch *w, struct pending *p)
+static void drop_pending(struct dp_inbox *w, struct pending *p)
 {
     free_pending(p);
     *p = w->pending[--w->n];
 }
 
 /* Put a file off. Without room the rescan finds it. */
-static void put_off(struct dp_watch *w, const char *path, const char *relative, double s, bool is_open)
+static void put_off(struct dp_inbox *w, const char *path, const char *relative, double s, bool is_open)
 {
     struct pending *p = find_pending(w, path);
     if (p) {
@@ -149,7 +149,7 @@ static void put_off(struct dp_watch *w, const char *path, const char *relative, 
     w->pending[w->n++] = k;
 }
 
-static struct folder *find_folder(struct dp_watch *w, int wd)
+static struct folder *find_folder(struct dp_inbox *w, int wd)
 {
     size_t lo = 0, hi = w->folders;
     while (lo < hi) {
@@ -160,7 +160,7 @@ static struct folder *find_folder(struct dp_watch *w, int wd)
     return lo < w->folders && w->folder[lo].wd == wd ? &w->folder[lo] : NULL;
 }
 
-static void forget_folder(struct dp_watch *w, int wd)
+static void forget_folder(struct dp_inbox *w, int wd)
 {
     struct folder *f = find_folder(w, wd);
     if (!f) return;
@@ -170,7 +170,7 @@ static void forget_folder(struct dp_watch *w, int wd)
 }
 
 /* Watch one folder or root file; not being able to is no error, rescans come anyway. */
-static void add_watch(struct dp_watch *w, const char *path, size_t root, bool file)
+static void add_watch(struct dp_inbox *w, const char *path, size_t root, bool file)
 {
     uint32_t mask = IN_CREATE | IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF | IN_ATTRIB;
     if (w->fd < 0) return;
@@ -214,7 +214,7 @@ static void add_watch(struct dp_watch *w, const char *path, size_t root, bool fi
 }
 
 /* A folder and those below it. The mutex is held a folder at a time, so that the event loop isn't kept waiting by a large tree. */
-static void add_tree(struct dp_watch *w, const char *path, size_t root, int depth)
+static void add_tree(struct dp_inbox *w, const char *path, size_t root, int depth)
 {
     pthread_mutex_lock(&w->mu);
     add_watch(w, path, root, false);
@@ -231,7 +231,7 @@ static void add_tree(struct dp_watch *w, const char *path, size_t root, int dept
     closedir(d);
 }
 
-int dp_watch_roots(struct dp_watch *w, const struct dp_strings *roots, struct dp_err *e)
+int dp_inbox_roots(struct dp_inbox *w, const struct dp_strings *roots, struct dp_err *e)
 {
     (void)e;
     pthread_mutex_lock(&w->mu);
@@ -259,7 +259,7 @@ int dp_watch_roots(struct dp_watch *w, const struct dp_strings *roots, struct dp
     return DP_OK;
 }
 
-static void on_file(struct dp_watch *w, const struct folder *f, const struct inotify_event *v, const char *path)
+static void on_file(struct dp_inbox *w, const struct folder *f, const struct inotify_event *v, const char *path)
 {
     const char *relative = f->file ? "" : path + f->root;
     while (*relative == '/') relative++;
@@ -282,7 +282,7 @@ static void on_file(struct dp_watch *w, const struct folder *f, const struct ino
     else if (v->mask & IN_ATTRIB && !(p && p->open)) put_off(w, path, relative, w->settle_s, false);
 }
 
-static void on_event(struct dp_watch *w, const struct inotify_event *v)
+static void on_event(struct dp_inbox *w, const struct inotify_event *v)
 {
     if (v->mask & IN_Q_OVERFLOW) {
         rescan_in(w, w->settle_s);
@@ -313,7 +313,7 @@ static void on_event(struct dp_watch *w, const struct inotify_event *v)
     free(path);
 }
 
-bool dp_watch_read(struct dp_watch *w)
+bool dp_inbox_read(struct dp_inbox *w)
 {
     _Alignas(struct inotify_event) char buf[16384];
     pthread_mutex_lock(&w->mu);
@@ -331,9 +331,9 @@ bool dp_watch_read(struct dp_watch *w)
     return any;
 }
 
-bool dp_watch_accept(void *ctx, const char *path, const char *relative, const struct stat *st)
+bool dp_inbox_accept(void *ctx, const char *path, const char *relative, const struct stat *st)
 {
-    struct dp_watch *w = ctx;
+    struct dp_inbox *w = ctx;
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     double age = (double)(t.tv_sec - st->st_ctim.tv_sec) + 1e-9 * (double)(t.tv_nsec - st->st_ctim.tv_nsec);
@@ -349,7 +349,7 @@ bool dp_watch_accept(void *ctx, const char *path, const char *relative, const st
     return ok;
 }
 
-double dp_watch_wait(struct dp_watch *w)
+double dp_inbox_wait(struct dp_inbox *w)
 {
     double first = -1, t = now();
     pthread_mutex_lock(&w->mu);
@@ -365,7 +365,7 @@ double dp_watch_wait(struct dp_watch *w)
     return first;
 }
 
-bool dp_watch_due(struct dp_watch *w, char **path, char **relative)
+bool dp_inbox_due(struct dp_inbox *w, char **path, char **relative)
 {
     double t = now();
     bool found = false;
@@ -381,7 +381,7 @@ bool dp_watch_due(struct dp_watch *w, char **path, char **relative)
     return found;
 }
 
-bool dp_watch_rescan(struct dp_watch *w)
+bool dp_inbox_rescan(struct dp_inbox *w)
 {
     pthread_mutex_lock(&w->mu);
     bool due = w->rescan_at > 0 && now() >= w->rescan_at;
