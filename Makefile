@@ -11,7 +11,7 @@ Q       := $(if $(V),,@)
 
 # Lowest first: a layer includes only what stands before it (tools/layers.sh).
 LAYERS  := base ingest clean dedup tokenizer shards trainer_feed trainer daemon cli
-LIBS    := libarchive libzstd libpcre2-8 sqlite3 libcrypto yaml-0.1 jansson libdeflate zlib liblzma liblz4 libbrotlidec libxxhash
+LIBS    := libarchive libzstd libpcre2-8 sqlite3 libcrypto yaml-0.1 jansson libdeflate zlib liblzma liblz4 libbrotlidec libxxhash libevent_core libevent_pthreads libevent_openssl libssl
 # Flags come from pkg-config when make starts. So where packages are missing, any goal first installs them
 # and then starts make again; on a complete machine this block is nothing.
 ifneq ($(filter-out help clean deps lint,$(or $(MAKECMDGOALS),all)),)
@@ -81,7 +81,7 @@ SHIMS    := $(patsubst tests/%.c,$(BUILD)/tests/%.so,$(sort $(wildcard tests/fau
 PROG     := $(BUILD)/dpipe
 
 .SECONDARY:
-.PHONY: all lib tests benches objects help deps check check-clang check-fast parity lint fmt fuzz demo bench-pipeline bench-feed install uninstall dist compdb cov clean man completions
+.PHONY: all lib tests benches objects help deps check check-clang check-fast parity lint fmt fuzz demo bench-pipeline bench-feed check-systemd deb install uninstall dist compdb cov clean man completions
 .DEFAULT_GOAL := all
 
 ## all: the program, build/MODE/dpipe (the default)
@@ -145,6 +145,10 @@ check: lint
 	@echo "thread sanitizer:"; tests/run.sh build/tsan $(patsubst %,build/tsan/tests/unit/%,$(TSAN_TESTS)) $(TSAN_SH) > build/check-tsan.log; s=$$?; cat build/check-tsan.log | sed '$$s/^/tsan: /'; exit $$s
 	@echo "release:"; tests/run.sh $(BUILD) $(UNIT) $(FUZZ) $(SH_TESTS)
 
+## check-systemd: boot the package in a minimal Debian under systemd-nspawn (root, mmdebstrap, a mirror)
+check-systemd: all
+	@tests/systemd/boot.sh
+
 ## check-clang: compile everything with clang, warnings as errors, in build/clang; says so where there is no clang
 check-clang:
 	@if command -v clang >/dev/null && command -v clang++ >/dev/null; then echo "clang:" && $(MAKE) --no-print-directory $(jobs) BUILD=build/clang OPT=-O0 CC=clang CXX=clang++ WERROR=1 objects >build/check-clang.log && echo "  ok    no warning"; \
@@ -171,7 +175,7 @@ check-fast: all tests
 	@tests/run.sh $(BUILD) $(UNIT) $(FUZZ)
 
 # Programs whose code runs on several threads.
-TSAN_TESTS := $(filter test_base test_catalog test_pipeline test_dedup test_manifest test_shard test_shard_packed test_feed test_channel test_sandbox test_worker,$(notdir $(UNIT)))
+TSAN_TESTS := $(filter test_base test_catalog test_pipeline test_dedup test_manifest test_shard test_shard_packed test_feed test_channel test_control test_sandbox test_serve_process test_worker,$(notdir $(UNIT)))
 
 ## lint: folder layers, style
 lint:
@@ -188,7 +192,7 @@ fuzz:
 
 # --- installing ---
 
-## install: program, library, headers, dpipe.pc and man pages under DESTDIR/PREFIX
+## install: program, library, headers, dpipe.pc, man pages, completions and the systemd unit under DESTDIR/PREFIX
 install: all man
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/dpipe $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m755 $(PROG) $(DESTDIR)$(PREFIX)/bin/dpipe
@@ -201,16 +205,28 @@ install: all man
 	install -m644 build/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	sed -e 's,@VERSION@,$(VERSION),' -e 's,@LIBS@,$(LIBS),' -e 's,@MORE@,$(MORE_LIBS),' -e 's,@ALL@,$(ALL_LIBS),' tools/dpipe.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/dpipe.pc
 	$(PROG) help --completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dpipe
+	install -d $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(DESTDIR)$(PREFIX)/share/doc/dpipe/examples $(DESTDIR)$(PREFIX)/lib/systemd/system
+	$(PROG) help --completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_dpipe
+	$(PROG) help --completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/dpipe.fish
+	sed 's,@bindir@,$(PREFIX)/bin,' packaging/dpipe.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/dpipe.service
+	install -m644 packaging/recipe.yaml $(DESTDIR)$(PREFIX)/share/doc/dpipe/examples/
+	install -m644 README.md docs/daemon.md docs/metrics.md $(DESTDIR)$(PREFIX)/share/doc/dpipe/
 
 ## uninstall: take it away again
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/dpipe $(DESTDIR)$(PREFIX)/lib/libdpipe.* $(DESTDIR)$(PREFIX)/lib/pkgconfig/dpipe.pc $(DESTDIR)$(PREFIX)/share/man/man1/dpipe*.1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dpipe
-	rm -rf $(DESTDIR)$(PREFIX)/include/dpipe
+	rm -f $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_dpipe $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/dpipe.fish $(DESTDIR)$(PREFIX)/lib/systemd/system/dpipe.service
+	rm -rf $(DESTDIR)$(PREFIX)/include/dpipe $(DESTDIR)$(PREFIX)/share/doc/dpipe
 
 ## man: man pages, generated from the option tables, in build/man
 man: $(PROG)
 	@mkdir -p build/man
+	@rm -f build/man/*; $(PROG) help --man dpipe > build/man/dpipe.1
 	@for c in $$($(PROG) help --commands); do $(PROG) help --man $$c > build/man/dpipe-$$c.1; done
+
+## deb: a Debian package, build/dpipe_VERSION_ARCH.deb (dpkg-deb; checked by lintian where that is installed)
+deb: all man
+	@tools/make-deb.sh $(VERSION) $(PROG)
 
 ## dist: a source archive, build/dpipe-VERSION.tar.gz
 dist:

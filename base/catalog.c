@@ -29,6 +29,13 @@ static const char *const migrations[] = {
     "CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;",
     /* Sources are read in this order; without an index sqlite would sort all of them in memory. */
     "CREATE INDEX source_order ON source(prefix, name, digest);",
+    /* What the daemon needs: failures in a row and when to try again; finding what isn't done among millions that are. */
+    ("ALTER TABLE unit ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE unit ADD COLUMN retry_at INTEGER NOT NULL DEFAULT 0;"
+    "CREATE INDEX unit_open ON unit(state) WHERE state<>'done';"),
+    /* The service's present state, and since when units that were in it aren't any more. */
+    ("CREATE TABLE present (stage TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (stage, key)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE superseded (stage TEXT NOT NULL, key TEXT NOT NULL, since INTEGER NOT NULL, PRIMARY KEY (stage, key)) STRICT, WITHOUT ROWID;"),
 };
 enum { VERSION = sizeof migrations / sizeof *migrations };
 
@@ -58,6 +65,9 @@ static int sql_fail(struct dp_catalog *c, sqlite3 *db, const char *what, struct 
 {
     int code = sqlite3_errcode(db) & 0xff;
     const char *msg = sqlite3_errmsg(db);
+    int sys = sqlite3_system_errno(db);
+    /* Where the log's index or a truncation finds no room sqlite says "I/O error", and so may a failing COMMIT say FULL only there. */
+    if (code == SQLITE_IOERR && (sys == ENOSPC || sys == EDQUOT)) code = SQLITE_FULL;
     switch (code) {
     case SQLITE_FULL: DP_FAIL(e, NOSPACE, "%s: %s: %s", c->path, what, msg);
     case SQLITE_NOMEM: DP_FAIL(e, NOMEM, "%s: %s: %s", c->path, what, msg);
@@ -222,9 +232,10 @@ static int migrate(struct dp_catalog *c, struct dp_err *e)
     for (; version < VERSION; version++) {
         char sql[64];
         DP_TRY(exec(c, c->w, "BEGIN IMMEDIATE", e));
+        rc = version_of(c, c->w, &version, e); /* another process may have been first */
         snprintf(sql, sizeof sql, "PRAGMA user_version=%d", version + 1);
-        rc = exec(c, c->w, migrations[version], e);
-        if (rc >= 0) rc = exec(c, c->w, sql, e);
+        if (rc >= 0 && version < VERSION) rc = exec(c, c->w, migrations[version], e);
+        if (rc >= 0 && version < VERSION) rc = exec(c, c->w, sql, e);
         if (rc >= 0) rc = exec(c, c->w, "COMMIT", e);
         if (rc < 0) {
             sqlite3_exec(c->w, "ROLLBACK", NULL, NULL, NULL);
@@ -543,7 +554,7 @@ static int put_counts(struct dp_catalog *c, const struct done *k, struct dp_err 
 static int done(struct dp_catalog *c, void *ctx, struct dp_err *e)
 {
     const struct done *k = ctx;
-    RUN(c, e, "UPDATE unit SET state='done', owner=NULL, lease_until=0, recipe_hash=? WHERE id=? AND epoch=? AND state='running'", "sii",
+    RUN(c, e, "UPDATE unit SET state='done', owner=NULL, lease_until=0, failures=0, retry_at=0, recipe_hash=? WHERE id=? AND epoch=? AND state='running'", "sii",
         k->recipe_hash, k->unit, k->epoch);
     if (sqlite3_changes(c->w) != 1)
         DP_FAIL(e, BUSY, "unit %lld: the lease (epoch %lld) was lost to another worker; its result stands", (long long)k->unit, (long long)k->epoch);
@@ -564,26 +575,103 @@ int dp_catalog_done(struct dp_catalog *c, int64_t unit, int64_t epoch, const cha
 struct failed {
     int64_t unit, epoch;
     const char *reason;
+    const struct dp_catalog_retry *retry;
 };
+
+int64_t dp_catalog_delay_s(const struct dp_catalog_retry *r, int64_t failures)
+{
+    double s = r->base_s;
+    for (int64_t i = 0; i < failures && s < r->max_s; i++) s *= 2;
+    if (s > r->max_s) s = r->max_s;
+    s *= 0.5 + 0.5 * r->jitter;
+    return s < 1 ? 1 : (int64_t)(s + 0.5);
+}
 
 static int failed(struct dp_catalog *c, void *ctx, struct dp_err *e)
 {
     const struct failed *k = ctx;
-    RUN(c, e, "UPDATE unit SET state='failed', owner=NULL, lease_until=0, error=? WHERE id=? AND epoch=? AND state='running'", "sii", k->reason,
-        k->unit, k->epoch);
+    int64_t failures = 0;
+    sqlite3_stmt *st;
+    DP_TRY(prepare(c, c->w, &st, e, "SELECT failures FROM unit WHERE id=?", "i", k->unit));
+    int rc = step(c, c->w, st, e);
+    if (rc == 1) failures = sqlite3_column_int64(st, 0);
+    sqlite3_finalize(st);
+    DP_TRY(rc);
+    int64_t retry_at = k->retry ? (int64_t)time(NULL) + dp_catalog_delay_s(k->retry, failures) : 0;
+    RUN(c, e, "UPDATE unit SET state='failed', owner=NULL, lease_until=0, error=?, failures=failures+1, retry_at=? WHERE id=? AND epoch=? AND state='running'",
+        "siii", k->reason, retry_at, k->unit, k->epoch);
     return DP_OK;
 }
 
 int dp_catalog_failed(struct dp_catalog *c, int64_t unit, int64_t epoch, const char *reason, struct dp_err *e)
 {
-    struct failed k = {unit, epoch, reason};
+    return dp_catalog_failed_for(c, unit, epoch, reason, NULL, e);
+}
+
+int dp_catalog_failed_for(struct dp_catalog *c, int64_t unit, int64_t epoch, const char *reason, const struct dp_catalog_retry *retry, struct dp_err *e)
+{
+    struct failed k = {unit, epoch, reason, retry};
     return change(c, failed, &k, e);
+}
+
+static int give_back(struct dp_catalog *c, void *ctx, struct dp_err *e)
+{
+    const struct failed *k = ctx;
+    RUN(c, e, "UPDATE unit SET state='ready', owner=NULL, lease_until=0, attempts=attempts-1 WHERE id=? AND epoch=? AND state='running'", "ii", k->unit,
+        k->epoch);
+    return DP_OK;
+}
+
+int dp_catalog_give_back(struct dp_catalog *c, int64_t unit, int64_t epoch, struct dp_err *e)
+{
+    struct failed k = {.unit = unit, .epoch = epoch};
+    return change(c, give_back, &k, e);
+}
+
+struct retrying {
+    int64_t unit;
+    int changed;
+};
+
+static int retry_now(struct dp_catalog *c, void *ctx, struct dp_err *e)
+{
+    struct retrying *k = ctx;
+    /* One by one, a failed one even without an id: `state<>'done'` is what the index unit_open knows. */
+    RUN(c, e, "UPDATE unit SET failures=0, retry_at=0, state='ready' WHERE state<>'done' AND state='failed' AND (?=0 OR id=?)", "ii", k->unit, k->unit);
+    k->changed = sqlite3_changes(c->w);
+    return DP_OK;
+}
+
+int dp_catalog_retry(struct dp_catalog *c, int64_t unit, int *changed, struct dp_err *e)
+{
+    struct retrying k = {.unit = unit};
+    int rc = change(c, retry_now, &k, e);
+    *changed = k.changed;
+    return rc;
+}
+
+int dp_catalog_failures(struct dp_catalog *c, const char *stage, const char *key, int64_t *failures, int64_t *retry_at, struct dp_err *e)
+{
+    sqlite3_stmt *st;
+    *failures = *retry_at = 0;
+    pthread_mutex_lock(&c->read_mu);
+    int rc = prepare(c, c->r, &st, e, "SELECT failures,retry_at FROM unit WHERE stage=? AND key=? AND state='failed'", "ss", stage, key);
+    if (rc >= 0) {
+        rc = step(c, c->r, st, e);
+        if (rc == 1) {
+            *failures = sqlite3_column_int64(st, 0);
+            *retry_at = sqlite3_column_int64(st, 1);
+        }
+        sqlite3_finalize(st);
+    }
+    pthread_mutex_unlock(&c->read_mu);
+    return rc < 0 ? rc : DP_OK;
 }
 
 static int reclaim(struct dp_catalog *c, void *ctx, struct dp_err *e)
 {
     (void)ctx;
-    RUN(c, e, "UPDATE unit SET state='ready', owner=NULL, lease_until=0 WHERE state='running'", "");
+    RUN(c, e, "UPDATE unit SET state='ready', owner=NULL, lease_until=0 WHERE state<>'done' AND state='running'", "");
     return DP_OK;
 }
 
@@ -695,6 +783,7 @@ static int forget(struct dp_catalog *c, void *ctx, struct dp_err *e)
     }
     sqlite3_finalize(st);
     DP_TRY(rc);
+    RUN(c, e, "DELETE FROM superseded WHERE stage=? AND key=?", "ss", k->stage, k->key);
     RUN(c, e, "DELETE FROM unit WHERE stage=? AND key=?", "ss", k->stage, k->key);
     return DP_OK;
 }
@@ -794,4 +883,65 @@ char *dp_catalog_get(struct dp_catalog *c, const char *name)
     }
     pthread_mutex_unlock(&c->read_mu);
     return value;
+}
+
+/* --- the present state, and what was in an earlier one --- */
+
+struct superseding {
+    const struct dp_unit_name *gone, *came;
+    size_t ngone, ncame;
+    int64_t now;
+};
+
+static int supersede(struct dp_catalog *c, void *ctx, struct dp_err *e)
+{
+    const struct superseding *k = ctx;
+    for (size_t i = 0; i < k->ngone; i++) {
+        const struct dp_unit_name *u = &k->gone[i];
+        RUN(c, e, "DELETE FROM present WHERE stage=? AND key=?", "ss", u->stage, u->key);
+        RUN(c, e, "INSERT OR REPLACE INTO superseded VALUES(?,?,?)", "ssi", u->stage, u->key, k->now);
+    }
+    for (size_t i = 0; i < k->ncame; i++) {
+        const struct dp_unit_name *u = &k->came[i];
+        RUN(c, e, "INSERT OR IGNORE INTO present VALUES(?,?)", "ss", u->stage, u->key);
+        RUN(c, e, "DELETE FROM superseded WHERE stage=? AND key=?", "ss", u->stage, u->key);
+    }
+    return DP_OK;
+}
+
+int dp_catalog_supersede(struct dp_catalog *c, const struct dp_unit_name *gone, size_t ngone, const struct dp_unit_name *came, size_t ncame, int64_t now,
+                         struct dp_err *e)
+{
+    struct superseding k = {gone, came, ngone, ncame, now};
+    return ngone + ncame ? change(c, supersede, &k, e) : DP_OK;
+}
+
+static int list_names(struct dp_catalog *c, const char *sql, int64_t since, int64_t limit, int (*fn)(void *ctx, const struct dp_unit_name *u), void *ctx,
+                      struct dp_err *e)
+{
+    sqlite3_stmt *st;
+    pthread_mutex_lock(&c->read_mu);
+    int rc = prepare(c, c->r, &st, e, sql, "ii", since, limit);
+    if (rc >= 0) {
+        while ((rc = step(c, c->r, st, e)) == 1) {
+            struct dp_unit_name u;
+            snprintf(u.stage, sizeof u.stage, "%s", text(st, 0));
+            snprintf(u.key, sizeof u.key, "%s", text(st, 1));
+            rc = fn(ctx, &u);
+            if (rc < 0) break;
+        }
+        sqlite3_finalize(st);
+    }
+    pthread_mutex_unlock(&c->read_mu);
+    return rc < 0 ? rc : DP_OK;
+}
+
+int dp_catalog_present(struct dp_catalog *c, int (*fn)(void *ctx, const struct dp_unit_name *u), void *ctx, struct dp_err *e)
+{
+    return list_names(c, "SELECT stage,key FROM present WHERE ?=0 LIMIT ?", 0, INT64_MAX, fn, ctx, e);
+}
+
+int dp_catalog_superseded(struct dp_catalog *c, int64_t since, int64_t limit, int (*fn)(void *ctx, const struct dp_unit_name *u), void *ctx, struct dp_err *e)
+{
+    return list_names(c, "SELECT stage,key FROM superseded WHERE since<=? LIMIT ?", since, limit, fn, ctx, e);
 }

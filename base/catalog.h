@@ -72,8 +72,21 @@ int dp_catalog_claim(struct dp_catalog *c, const char *stage, const char *key, c
 /* Publish: artifacts, their parents (digests or keys, one text each), counts; marks the unit done. */
 int dp_catalog_done(struct dp_catalog *c, int64_t unit, int64_t epoch, const char *recipe_hash, const struct dp_artifact *a, size_t n,
                     const char *const *parents, size_t nparents, const struct dp_unit_count *counts, size_t ncounts, struct dp_err *e);
-/* Give the unit back, with the reason; attempts are counted. */
+/* How long a failed unit waits: base, doubled for every failure before, at most max, of which a part between 1/2 and 1 (jitter 0 to 1). */
+struct dp_catalog_retry {
+    double base_s, max_s, jitter;
+};
+int64_t dp_catalog_delay_s(const struct dp_catalog_retry *r, int64_t failures);
+/* Give the unit back, with the reason; attempts and failures are counted. */
 int dp_catalog_failed(struct dp_catalog *c, int64_t unit, int64_t epoch, const char *reason, struct dp_err *e);
+/* The same, to be left alone for a while. */
+int dp_catalog_failed_for(struct dp_catalog *c, int64_t unit, int64_t epoch, const char *reason, const struct dp_catalog_retry *retry, struct dp_err *e);
+/* Give the unit back as if it had never been claimed: stopped, or the disk was full. */
+int dp_catalog_give_back(struct dp_catalog *c, int64_t unit, int64_t epoch, struct dp_err *e);
+/* Failures in a row of a unit, and the time (Unix seconds) before which it is left alone; 0 when it hasn't failed. */
+int dp_catalog_failures(struct dp_catalog *c, const char *stage, const char *key, int64_t *failures, int64_t *retry_at, struct dp_err *e);
+/* Forget the failures of one failed unit (0: of all); *changed says how many there were. */
+int dp_catalog_retry(struct dp_catalog *c, int64_t unit, int *changed, struct dp_err *e);
 /* The leases of all running units end now. For an owner that holds the workspace's lock: whoever had them is dead. */
 int dp_catalog_reclaim(struct dp_catalog *c, struct dp_err *e);
 bool dp_catalog_is_done(struct dp_catalog *c, const char *stage, const char *key);
@@ -97,6 +110,17 @@ struct dp_unit_row {
     int64_t attempts, epoch;
 };
 int dp_catalog_units(struct dp_catalog *c, int (*fn)(void *ctx, const struct dp_unit_row *u), void *ctx, struct dp_err *e);
+
+/* The state that the service made last, as names of units, and units that were in an earlier one: since when they aren't, in Unix seconds. */
+struct dp_unit_name {
+    char stage[16], key[36];
+};
+/* These left the present state now, and these came into it (and are superseded no more). */
+int dp_catalog_supersede(struct dp_catalog *c, const struct dp_unit_name *gone, size_t ngone, const struct dp_unit_name *came, size_t ncame, int64_t now,
+                         struct dp_err *e);
+int dp_catalog_present(struct dp_catalog *c, int (*fn)(void *ctx, const struct dp_unit_name *u), void *ctx, struct dp_err *e);
+/* At most `limit` of those that were superseded at `since` or before. `fn` must not call the catalog. */
+int dp_catalog_superseded(struct dp_catalog *c, int64_t since, int64_t limit, int (*fn)(void *ctx, const struct dp_unit_name *u), void *ctx, struct dp_err *e);
 
 /* Small named values: the keys of the latest complete road, by stage. */
 int dp_catalog_set(struct dp_catalog *c, const char *name, const char *value, struct dp_err *e);

@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static enum dp_log_level log_level = DP_LOG_INFO;
+static _Atomic int log_level = DP_LOG_INFO;
 static enum dp_log_format log_format = DP_LOG_TEXT;
 static pthread_mutex_t log_mu = PTHREAD_MUTEX_INITIALIZER;
 static void (*log_clear)(void);
@@ -23,7 +23,17 @@ void dp_log_init(enum dp_log_level level, enum dp_log_format format)
 
 bool dp_log_wanted(enum dp_log_level level)
 {
-    return level <= log_level;
+    return (int)level <= log_level;
+}
+
+void dp_log_set_level(enum dp_log_level level)
+{
+    log_level = (int)level;
+}
+
+enum dp_log_level dp_log_level_now(void)
+{
+    return (enum dp_log_level)log_level;
 }
 
 void dp_log_set_clear(void (*clear)(void))

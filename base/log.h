@@ -13,6 +13,9 @@ enum dp_log_level { DP_LOG_ERROR = 3, DP_LOG_WARN = 4, DP_LOG_INFO = 6, DP_LOG_D
 enum dp_log_format { DP_LOG_AUTO, DP_LOG_TEXT, DP_LOG_JSON, DP_LOG_JOURNAL };
 
 void dp_log_init(enum dp_log_level level, enum dp_log_format format);
+/* Change the level while running; from any thread. */
+void dp_log_set_level(enum dp_log_level level);
+enum dp_log_level dp_log_level_now(void);
 bool dp_log_wanted(enum dp_log_level level);
 void dp_log_write(enum dp_log_level level, const char *module, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Give messages to `sink` instead of writing them: a worker process sends them to its broker. */

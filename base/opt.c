@@ -47,6 +47,21 @@ static bool parse_size(const char *t, uint64_t *out)
     return true;
 }
 
+/* Seconds with an optional unit: 500ms, 10s, 1.5m, 2h, 1d. */
+static bool parse_time(const char *t, double *out)
+{
+    static const struct {
+        const char *unit;
+        double s;
+    } units[] = {{"", 1}, {"s", 1}, {"ms", 1e-3}, {"m", 60}, {"min", 60}, {"h", 3600}, {"d", 86400}};
+    char *end;
+    double v = strtod(t, &end);
+    if (end == t || !(v >= 0) || !isfinite(v)) return false;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (strcasecmp(end, units[i].unit) == 0) return *out = v * units[i].s, true;
+    return false;
+}
+
 static int choice_of(const char *choices, const char *t)
 {
     size_t n = strlen(t);
@@ -105,6 +120,13 @@ static int set_text(const struct dp_opt *row, void *at, const char *t, const cha
         *(double *)at = v;
         return DP_OK;
     }
+    case DP_OPT_TIME: {
+        double v;
+        if (!parse_time(t, &v)) DP_FAIL(e, USAGE, "%s: \"%s\" is no time; write seconds, or 500ms, 10s, 5m, 2h, 1d", from, t);
+        DP_TRY(check_range(row, v, t, from, e));
+        *(double *)at = v;
+        return DP_OK;
+    }
     case DP_OPT_CHOICE: {
         int k = choice_of(row->choices, t);
         if (k < 0) DP_FAIL(e, USAGE, "%s: \"%s\" is not one of %s", from, t, row->choices);
@@ -159,6 +181,7 @@ void dp_opt_print(const struct dp_opt *row, const void *base, struct dp_buf *out
     case DP_OPT_BOOL: dp_buf_add_str(out, *(const bool *)at ? "true" : "false"); break;
     case DP_OPT_INT: dp_buf_printf(out, "%lld", (long long)*(const int64_t *)at); break;
     case DP_OPT_SIZE: dp_buf_printf(out, "%llu", (unsigned long long)*(const uint64_t *)at); break;
+    case DP_OPT_TIME:
     case DP_OPT_REAL: {
         char t[40];
         for (int digits = 1; digits <= 17; digits++) {

@@ -19,6 +19,7 @@ enum dp_opt_type {
     DP_OPT_INT,    /* int64_t */
     DP_OPT_SIZE,   /* uint64_t bytes; "64M", "1.5G" (powers of 1024) */
     DP_OPT_REAL,   /* double */
+    DP_OPT_TIME,   /* double, seconds; "500ms", "10s", "5m", "2h", "1d", a bare number is seconds */
     DP_OPT_STRING, /* char *, malloc'ed; NULL when unset */
     DP_OPT_CHOICE, /* int: index in choices */
     DP_OPT_LIST,   /* char *, malloc'ed: comma-separated words; a recipe may give a sequence */

@@ -12,11 +12,11 @@
 
 static struct {
     enum dp_progress_mode mode;
-    bool tty, active;
+    bool tty, active, begun;
     _Atomic bool drawn;
     char label[48], unit[8], note[96];
     uint64_t total;
-    _Atomic uint64_t done, docs;
+    _Atomic uint64_t done, docs, ticks;
     double t0, last;
     pthread_mutex_t mu;
 } P = {.mu = PTHREAD_MUTEX_INITIALIZER};
@@ -96,6 +96,8 @@ void dp_progress_begin(const char *label, const char *unit, uint64_t total)
     P.docs = 0;
     P.t0 = P.last = now();
     P.active = P.mode != DP_PROGRESS_QUIET;
+    P.begun = true;
+    P.ticks++;
     pthread_mutex_unlock(&P.mu);
 }
 
@@ -110,12 +112,14 @@ void dp_progress_add(uint64_t done, uint64_t docs)
 {
     atomic_fetch_add(&P.done, done);
     atomic_fetch_add(&P.docs, docs);
+    atomic_fetch_add_explicit(&P.ticks, 1, memory_order_relaxed);
     maybe_draw();
 }
 
 void dp_progress_set(uint64_t done, const char *note)
 {
     atomic_store(&P.done, done);
+    P.ticks++;
     if (note) {
         pthread_mutex_lock(&P.mu);
         snprintf(P.note, sizeof P.note, "%s", note);
@@ -128,6 +132,26 @@ void dp_progress_end(void)
 {
     pthread_mutex_lock(&P.mu);
     if (P.active) draw(true);
-    P.active = false;
+    P.active = P.begun = false;
+    P.ticks++;
+    pthread_mutex_unlock(&P.mu);
+}
+
+void dp_progress_tick(void)
+{
+    atomic_fetch_add_explicit(&P.ticks, 1, memory_order_relaxed);
+}
+
+uint64_t dp_progress_ticks(void)
+{
+    return atomic_load_explicit(&P.ticks, memory_order_relaxed);
+}
+
+void dp_progress_read(struct dp_progress_view *v)
+{
+    pthread_mutex_lock(&P.mu);
+    *v = (struct dp_progress_view){.active = P.begun, .done = P.done, .docs = P.docs, .total = P.total, .seconds = P.begun ? now() - P.t0 : 0};
+    snprintf(v->label, sizeof v->label, "%s", P.label);
+    snprintf(v->unit, sizeof v->unit, "%s", P.unit);
     pthread_mutex_unlock(&P.mu);
 }

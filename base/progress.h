@@ -20,4 +20,16 @@ void dp_progress_add(uint64_t done, uint64_t docs);
 void dp_progress_set(uint64_t done, const char *note);
 void dp_progress_end(void);
 
+/* A sign of life from long work that has no step to report: moves dp_progress_ticks and nothing else. */
+void dp_progress_tick(void);
+/* Raised by every call above: as long as it moves, work does. Whoever watches compares it with what it was. */
+uint64_t dp_progress_ticks(void);
+struct dp_progress_view {
+    bool active; /* between begin and end, in QUIET mode too */
+    char label[48], unit[8];
+    uint64_t done, docs, total;
+    double seconds; /* since begin */
+};
+void dp_progress_read(struct dp_progress_view *v);
+
 #endif

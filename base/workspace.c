@@ -140,6 +140,39 @@ static int store_without_catalog(const struct dp_workspace *w, const char *db, s
     return DP_OK;
 }
 
+int dp_workspace_note(struct dp_workspace *w, const char *text, struct dp_err *e)
+{
+    size_t n = strlen(text);
+    if (ftruncate(w->lock_fd, 0) != 0 || pwrite(w->lock_fd, text, n, 0) != (ssize_t)n) DP_FAIL_SYS(e, "%s/lock: cannot write", w->dir);
+    return DP_OK;
+}
+
+char *dp_workspace_noted(const char *dir, const char *name)
+{
+    char text[1024], *p = dp_fs_join(dir, "lock"), *value = NULL;
+    int fd = p ? open(p, O_RDONLY | O_CLOEXEC) : -1;
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    text[n > 0 ? n : 0] = 0;
+    if (fd >= 0) close(fd);
+    free(p);
+    size_t len = strlen(name);
+    for (const char *line = text; *line && !value; line += strcspn(line, "\n"), line += *line == '\n')
+        if (strncmp(line, name, len) == 0 && line[len] == '=') value = strndup(line + len + 1, strcspn(line + len + 1, "\n"));
+    return value;
+}
+
+static int held(const struct dp_workspace *w, struct dp_err *e)
+{
+    char *pid = dp_workspace_noted(w->dir, "pid"), *sock = dp_workspace_noted(w->dir, "socket");
+    if (sock)
+        dp_err_set(e, DP_BUSY, 0, __FILE__, __LINE__, "%s: `dpipe serve` (process %s) has it; ask it: dpipe status, rescan, pause or stop -w %s", w->dir,
+                   pid ? pid : "?", w->dir);
+    else dp_err_set(e, DP_BUSY, 0, __FILE__, __LINE__, "%s: another dpipe is at work here; wait for it, or stop it", w->dir);
+    free(pid);
+    free(sock);
+    return DP_BUSY;
+}
+
 static int lock(struct dp_workspace *w, struct dp_err *e)
 {
     char *p = dp_fs_join(w->dir, "lock");
@@ -147,14 +180,13 @@ static int lock(struct dp_workspace *w, struct dp_err *e)
     w->lock_fd = open(p, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     int rc = DP_OK;
     if (w->lock_fd < 0) rc = dp_err_set(e, DP_IO, errno, __FILE__, __LINE__, "%s: cannot open", p);
-    else if (flock(w->lock_fd, LOCK_EX | LOCK_NB) != 0)
-        rc = errno == EWOULDBLOCK ? dp_err_set(e, DP_BUSY, 0, __FILE__, __LINE__, "%s: another dpipe is at work here; wait for it, or stop it", w->dir)
-                                  : dp_err_set(e, DP_IO, errno, __FILE__, __LINE__, "%s: lock", p);
+    else if (flock(w->lock_fd, LOCK_EX | LOCK_NB) != 0) rc = errno == EWOULDBLOCK ? held(w, e) : dp_err_set(e, DP_IO, errno, __FILE__, __LINE__, "%s: lock", p);
+    else if (ftruncate(w->lock_fd, 0) != 0) rc = dp_err_set(e, DP_IO, errno, __FILE__, __LINE__, "%s: cannot empty", p);
     free(p);
     return rc;
 }
 
-int dp_workspace_open(struct dp_workspace *w, const char *dir, bool write, struct dp_err *e)
+static int open_workspace(struct dp_workspace *w, const char *dir, bool write, struct dp_err *e)
 {
     *w = (struct dp_workspace){.lock_fd = -1};
     int rc = DP_OK;
@@ -177,16 +209,31 @@ int dp_workspace_open(struct dp_workspace *w, const char *dir, bool write, struc
     }
     DP_TRY_OUT(store_without_catalog(w, db, e));
     DP_TRY_OUT(write ? dp_catalog_open(&w->catalog, db, e) : dp_catalog_open_read(&w->catalog, db, e));
-    if (write) {
-        DP_TRY_OUT(dp_catalog_reclaim(w->catalog, e));
-        empty_folder(w->tmp, 0);
-        DP_TRY_OUT(forget_lost(w, e));
-        DP_TRY_OUT(sweep_store(w, e));
-    }
+    if (write) DP_TRY_OUT(dp_catalog_reclaim(w->catalog, e));
 out:
     free(db);
     if (rc < 0) dp_workspace_close(w);
     return rc;
+}
+
+int dp_workspace_sweep(struct dp_workspace *w, struct dp_err *e)
+{
+    empty_folder(w->tmp, 0);
+    DP_TRY(forget_lost(w, e));
+    return sweep_store(w, e);
+}
+
+int dp_workspace_open(struct dp_workspace *w, const char *dir, bool write, struct dp_err *e)
+{
+    int rc = open_workspace(w, dir, write, e);
+    if (rc >= 0 && write) rc = dp_workspace_sweep(w, e);
+    if (rc < 0) dp_workspace_close(w);
+    return rc;
+}
+
+int dp_workspace_open_unswept(struct dp_workspace *w, const char *dir, struct dp_err *e)
+{
+    return open_workspace(w, dir, true, e);
 }
 
 void dp_workspace_close(struct dp_workspace *w)

@@ -22,6 +22,14 @@ int dp_workspace_init(const char *dir, struct dp_span recipe, struct dp_err *e);
 /* A writer also forgets units whose files were removed or cut short, so that they are made again.
  * DP_CONFIG when dir is no workspace, or has a store but no catalog; DP_BUSY when another writer is at work. */
 int dp_workspace_open(struct dp_workspace *w, const char *dir, bool write, struct dp_err *e);
+/* The same as a writer, without the sweep, which takes time in proportion to what is there: dp_workspace_sweep does it later, before
+ * anything is published. */
+int dp_workspace_open_unswept(struct dp_workspace *w, const char *dir, struct dp_err *e);
+int dp_workspace_sweep(struct dp_workspace *w, struct dp_err *e);
+/* What the holder of the lock says about itself, one name=value a line (pid, socket, http): written into the lock file. */
+int dp_workspace_note(struct dp_workspace *w, const char *text, struct dp_err *e);
+/* One value of the note, malloc'ed; NULL when there is none. It may be of a dead holder. */
+char *dp_workspace_noted(const char *dir, const char *name);
 /* Empties tmp/ when writing. */
 void dp_workspace_close(struct dp_workspace *w);
 /* malloc'ed paths. */

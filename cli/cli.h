@@ -54,6 +54,8 @@ extern const struct dp_opt dp_global_opts[];
 
 /* Open the workspace with recipe and flags (c->road). Closed by main. */
 int dp_cli_road(struct dp_cli *c, bool write, struct dp_err *e);
+/* dp_apply_fn: the flags over a recipe; ctx is the dp_cli. */
+int dp_cli_apply(void *ctx, struct dp_options *o, struct dp_err *e);
 /* Apply environment and flags to c->options when there is no workspace. */
 int dp_cli_options(struct dp_cli *c, struct dp_err *e);
 /* Make everything up to `step`, then print a line that says so (or JSON). */
@@ -75,6 +77,14 @@ void dp_help_command(const struct dp_command *cmd, struct dp_buf *out);
 void dp_help_all(struct dp_buf *out);
 /* For `dpipe help --man|--completion SHELL`. */
 void dp_help_man(const struct dp_command *cmd, struct dp_buf *out);
+void dp_help_man_all(struct dp_buf *out);
 void dp_help_completion(const char *shell, struct dp_buf *out);
+
+
+/* A request to the service of the workspace (cli/ask.c). `line` (may be NULL) gets every line but the last, without its newline; *end is
+ * the last one, parsed, to be freed with dp_json_free. DP_NOTFOUND when no service runs; the service's own refusal is its code and
+ * message. */
+struct dp_json;
+int dp_ask_service(const char *workspace, struct dp_span request, void (*line)(void *ctx, struct dp_span text), void *ctx, struct dp_json **end, struct dp_err *e);
 
 #endif

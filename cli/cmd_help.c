@@ -5,7 +5,7 @@ struct own {
     bool commands;
 };
 static const struct dp_opt rows[] = {
-    {.name = "man", .type = DP_OPT_STRING, .offset = offsetof(struct own, man), .arg = "COMMAND", .help = "the man page of a command, as roff"},
+    {.name = "man", .type = DP_OPT_STRING, .offset = offsetof(struct own, man), .arg = "COMMAND", .help = "the man page of a command, or of `dpipe` itself, as roff"},
     {.name = "completion", .type = DP_OPT_STRING, .offset = offsetof(struct own, completion), .arg = "SHELL", .help = "completions for bash, zsh or fish"},
     {.name = "commands", .type = DP_OPT_BOOL, .offset = offsetof(struct own, commands), .help = "the commands' names"},
     DP_OPT_END,
@@ -15,13 +15,15 @@ static int run(struct dp_cli *c, struct dp_err *e)
 {
     const struct own *o = c->own;
     const char *name = o->man ? o->man : c->nargs ? c->args[0] : NULL;
-    const struct dp_command *cmd = name ? dp_cli_find(name, e) : NULL;
+    bool all = o->man && strcmp(o->man, "dpipe") == 0;
+    const struct dp_command *cmd = name && !all ? dp_cli_find(name, e) : NULL;
     struct dp_buf b;
-    if (name && !cmd) return DP_USAGE;
+    if (name && !cmd && !all) return DP_USAGE;
     dp_buf_init(&b, 1 << 20);
     if (o->commands)
         for (const struct dp_command *const *k = dp_commands; *k; k++) dp_buf_printf(&b, "%s\n", (*k)->name);
     else if (o->completion) dp_help_completion(o->completion, &b);
+    else if (all) dp_help_man_all(&b);
     else if (o->man) dp_help_man(cmd, &b);
     else if (cmd) dp_help_command(cmd, &b);
     else dp_help_all(&b);

@@ -25,6 +25,7 @@ struct report {
     size_t langs;
     uint64_t units_failed;
     int done;
+    struct dp_json *live; /* NULL: no service runs */
 };
 
 static int add_counts(void *ctx, const char *stage, const struct dp_stage_counts *n)
@@ -137,6 +138,7 @@ static void print_text(struct report *r, const struct dp_loss_log *loss, uint64_
     }
 }
 
+static void print_live_json(struct dp_jsonw *w, const struct dp_json *live);
 static void json_count(struct dp_jsonw *w, const char *key, uint64_t n)
 {
     dp_jsonw_key(w, key);
@@ -185,6 +187,7 @@ static void print_json(struct report *r, const struct dp_loss_log *loss, uint64_
     dp_jsonw_begin(&w, '[');
     for (int s = 0; s < r->done; s++) dp_jsonw_cstr(&w, dp_step_name((enum dp_step)s));
     dp_jsonw_end(&w, ']');
+    print_live_json(&w, r->live);
     json_count(&w, "units_failed", r->units_failed);
     dp_jsonw_key(&w, "stages");
     dp_jsonw_begin(&w, '[');
@@ -211,6 +214,59 @@ static void print_json(struct report *r, const struct dp_loss_log *loss, uint64_
     dp_buf_add_char(r->out, '\n');
 }
 
+static void print_live_text(const struct dp_json *v, struct dp_buf *b)
+{
+    const struct dp_json *p = dp_json_get(v, "progress");
+    struct dp_span state = dp_json_str(dp_json_get(v, "state")), error = dp_json_str(dp_json_get(v, "error"));
+    dp_buf_printf(b, "service: %.*s (process %lld, up %lld s), %lld units", DP_SPAN_FMT(state), (long long)dp_json_int(dp_json_get(v, "pid"), 0),
+                  (long long)dp_json_int(dp_json_get(v, "uptime_s"), 0), (long long)dp_json_int(dp_json_get(v, "units"), 0));
+    int64_t waiting = dp_json_int(dp_json_get(v, "units_waiting"), 0), given_up = dp_json_int(dp_json_get(v, "units_given_up"), 0);
+    if (waiting) dp_buf_printf(b, ", %lld wait for a retry", (long long)waiting);
+    if (given_up) dp_buf_printf(b, ", %lld given up (`dpipe job list --state failed`, `dpipe job retry`)", (long long)given_up);
+    dp_buf_add_char(b, '\n');
+    if (p) {
+        struct dp_span step = dp_json_str(dp_json_get(p, "step")), unit = dp_json_str(dp_json_get(p, "unit"));
+        dp_buf_printf(b, "now: %.*s, %lld", DP_SPAN_FMT(step), (long long)dp_json_int(dp_json_get(p, "done"), 0));
+        if (dp_json_int(dp_json_get(p, "total"), 0)) dp_buf_printf(b, " of %lld", (long long)dp_json_int(dp_json_get(p, "total"), 0));
+        dp_buf_printf(b, " %.*s\n", DP_SPAN_FMT(unit));
+    }
+    if (error.len) dp_buf_printf(b, "last error: %.*s\n", DP_SPAN_FMT(error));
+    dp_buf_add_char(b, '\n');
+}
+
+/* What the service says of itself, when there is one: a line or two above the report. */
+static struct dp_json *ask_live(struct dp_cli *c)
+{
+    struct dp_err ignored;
+    struct dp_json *v = NULL;
+    return dp_ask_service(c->global.workspace, dp_span_str("{\"op\":\"status\"}"), NULL, NULL, &v, &ignored) >= 0 ? v : NULL;
+}
+
+static void print_live_json(struct dp_jsonw *w, const struct dp_json *live)
+{
+    static const char *const numbers[] = {"pid", "uptime_s", "units", "units_waiting", "units_given_up", "passes", "behind_since", "retry_at", "disk_free", "disk_low_mark"};
+    dp_jsonw_key(w, "service");
+    if (!live) {
+        dp_jsonw_null(w);
+        return;
+    }
+    dp_jsonw_begin(w, '{');
+    dp_jsonw_key(w, "state");
+    dp_jsonw_str(w, dp_json_str(dp_json_get(live, "state")));
+    dp_jsonw_key(w, "ready");
+    dp_jsonw_bool(w, dp_json_bool(dp_json_get(live, "ready"), false));
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        dp_jsonw_key(w, numbers[i]);
+        dp_jsonw_int(w, dp_json_int(dp_json_get(live, numbers[i]), 0));
+    }
+    struct dp_span error = dp_json_str(dp_json_get(live, "error"));
+    if (error.len) {
+        dp_jsonw_key(w, "error");
+        dp_jsonw_str(w, error);
+    }
+    dp_jsonw_end(w, '}');
+}
+
 static int run(struct dp_cli *c, struct dp_err *e)
 {
     struct report *r = calloc(1, sizeof *r);
@@ -222,7 +278,8 @@ static int run(struct dp_cli *c, struct dp_err *e)
     int rc = dp_cli_road(c, false, e);
     if (rc >= 0) rc = dp_road_survey(&c->road, e);
     if (rc >= 0) {
-        *r = (struct report){.road = &c->road, .out = &b, .done = rc};
+        *r = (struct report){.road = &c->road, .out = &b, .done = rc, .live = ask_live(c)};
+        if (r->live && !c->global.json) print_live_text(r->live, &b);
         rc = gather(r, e);
     }
     if (rc >= 0 && r->done > DP_STEP_SHARD) rc = dp_road_find(&c->road, "shard", c->road.shard.hex, "manifest", 0, &m, e);
@@ -234,10 +291,11 @@ static int run(struct dp_cli *c, struct dp_err *e)
     dp_found_release(&m);
     dp_loss_log_release(&loss);
     dp_buf_release(&b);
+    dp_json_free(r->live);
     free(r);
     return rc < 0 ? rc : DP_OK;
 }
 
 extern const struct dp_command dp_cmd_status;
 const struct dp_command dp_cmd_status = {.name = "status", .summary = "how far the road is, and what went where", .args = "", .run = run,
-    .about = "Documents in and out of every stage, dropped ones by reason, duplicates, bytes per token by language, tokens, and the loss curve."};
+    .about = "With a service at work (dpipe serve) its live state first. Documents in and out of every stage, dropped ones by reason, duplicates, bytes per token by language, tokens, and the loss curve."};

@@ -124,6 +124,25 @@ void dp_help_man(const struct dp_command *cmd, struct dp_buf *out)
                         ".SH SEE ALSO\n.BR dpipe (1)\n");
 }
 
+/* dpipe(1): the commands, and what they share. */
+void dp_help_man_all(struct dp_buf *out)
+{
+    dp_buf_printf(out, ".TH DPIPE 1 \"\" \"dpipe %s\"\n.SH NAME\ndpipe \\- from folders of archives to a trained model\n.SH SYNOPSIS\n.B dpipe\n\\fICOMMAND\\fR [options] [arguments]\n", DP_VERSION);
+    dp_buf_add_str(out, ".SH DESCRIPTION\nCollects, cleans, deduplicates, tokenizes and shards documents, feeds them to trainers, and trains a small transformer.\n"
+                        "A workspace (\\fB\\-w\\fR) holds the recipe, what was made, and the catalog that knows it. Every command has \\fB\\-\\-help\\fR.\n.SH COMMANDS\n");
+    for (const struct dp_command *const *c = dp_commands; *c; c++) {
+        dp_buf_printf(out, ".TP\n.BR dpipe\\-");
+        roff(out, (*c)->name);
+        dp_buf_add_str(out, " (1)\n");
+        roff(out, (*c)->summary);
+        dp_buf_add_char(out, '\n');
+    }
+    dp_buf_add_str(out, ".SH OPTIONS\n");
+    man_table(out, "every command", dp_global_opts);
+    dp_buf_add_str(out, ".SH EXIT STATUS\n0 done, 64 usage, 65 bad data, 66 not found, 70 a broken invariant, 74 I/O, 75 try again, 78 configuration.\n"
+                        ".SH FILES\n.TP\n\\fIrecipe.yaml\\fR\nin the workspace: sources, and a section of options a stage. \\fBdpipe init\\fR writes one with every option.\n");
+}
+
 /* --- completions --- */
 
 static void word_table(void *ctx, const char *heading, const struct dp_opt *rows)

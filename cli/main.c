@@ -197,7 +197,7 @@ static int parse(struct dp_cli *c, int argc, char **argv, struct dp_err *e)
     return DP_OK;
 }
 
-static int apply_flags(void *ctx, struct dp_options *o, struct dp_err *e)
+int dp_cli_apply(void *ctx, struct dp_options *o, struct dp_err *e)
 {
     struct dp_cli *c = ctx;
     for (size_t i = 0; i < c->flags; i++) {
@@ -217,7 +217,7 @@ static int apply_flags(void *ctx, struct dp_options *o, struct dp_err *e)
 
 int dp_cli_road(struct dp_cli *c, bool write, struct dp_err *e)
 {
-    DP_TRY(dp_road_open(&c->road, c->global.workspace, &c->options, (int)c->global.threads, c->global.memory, write, apply_flags, c, e));
+    DP_TRY(dp_road_open(&c->road, c->global.workspace, &c->options, (int)c->global.threads, c->global.memory, write, dp_cli_apply, c, e));
     c->road.stop = c->stop;
     c->road_open = true;
     return DP_OK;
@@ -226,7 +226,7 @@ int dp_cli_road(struct dp_cli *c, bool write, struct dp_err *e)
 int dp_cli_options(struct dp_cli *c, struct dp_err *e)
 {
     DP_TRY(dp_recipe_environ(c->options.section, c->options.sections, e));
-    return apply_flags(c, &c->options, e);
+    return dp_cli_apply(c, &c->options, e);
 }
 
 int dp_cli_manifest(struct dp_cli *c, char **path, struct dp_err *e)

@@ -79,6 +79,7 @@ int dp_options_init(struct dp_options *o, struct dp_err *e)
     add(o, "feed", "how batches are drawn from the shards", dp_feed_opts, &o->feed);
     add(o, "train", "the model and its training", dp_train_opts, &o->train);
     add(o, "workers", "threads or sandboxed processes; changes no result", workers_opts, &o->workers);
+    add(o, "serve", "the long-running service (dpipe serve)", dp_serve_opts, &o->serve);
     for (size_t i = 0; i < o->sections; i++) {
         const struct dp_section *s = &o->section[i];
         int rc = dp_opt_defaults(s->rows, s->base, e);

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/pipeline.h"
 #include "base/recipe.h"
+#include "daemon/serve_options.h"
 #include "dedup/dedup.h"
 #include "ingest/reader.h"
 #include "tokenizer/bpe_train.h"
@@ -44,6 +45,7 @@ struct dp_options {
     struct dp_feed_options feed;
     struct dp_train_options train;
     struct dp_workers_options workers;
+    struct dp_serve_options serve;
     struct dp_section section[DP_SECTIONS_MAX];
     size_t sections;
     struct dp_strings sources; /* as the recipe lists them */

@@ -139,5 +139,12 @@ void dp_publish_abort(struct dp_publish *p, const struct dp_err *why)
         free(path);
     }
     p->n = 0;
-    if (p->unit) dp_catalog_failed(p->road->ws.catalog, p->unit, p->epoch, why->msg, NULL);
+    if (!p->unit) return;
+    struct dp_catalog *c = p->road->ws.catalog;
+    struct dp_catalog_retry retry = p->road->policy.retry;
+    if (why->code == DP_STOPPED || why->code == DP_NOSPACE) dp_catalog_give_back(c, p->unit, p->epoch, NULL);
+    else if (p->road->policy.go_on) {
+        retry.jitter = (double)(dp_hash128(&p->epoch, sizeof p->epoch).lo ^ dp_hash128(p->key.hex, strlen(p->key.hex)).lo) / 18446744073709551616.0;
+        dp_catalog_failed_for(c, p->unit, p->epoch, why->msg, &retry, NULL);
+    } else dp_catalog_failed(c, p->unit, p->epoch, why->msg, NULL);
 }

@@ -46,6 +46,7 @@ static int digest_file(const char *path, char hex[DP_HEX256], struct stat *st, s
             ssize_t n = read(fd, buf, CAP);
             if (n < 0 && errno == EINTR) continue;
             if (n < 0) DP_GOTO_SYS(e, "%s: read", path);
+            dp_progress_tick();
             if (n == 0 || bytes > (uint64_t)st->st_size) break; /* of what grows without end, no more than is needed to see it */
             dp_sha256_add(s, buf, (size_t)n);
             bytes += (uint64_t)n;
@@ -118,6 +119,7 @@ struct registering {
     struct dp_err *e;
     struct dp_road_sources *found;
     struct seen seen;
+    bool partial; /* a root couldn't be looked through: what wasn't seen may be there */
     char *home; /* the workspace's real path */
     struct dp_source put[PUT_AT_ONCE]; /* not in the catalog yet; strings malloc'ed */
     size_t n_put;
@@ -170,12 +172,15 @@ static bool of_the_file(int rc, const struct dp_err *e)
     return false;
 }
 
-static int put_file(struct registering *g, const char *full, const char *relative, struct dp_err *e)
+static int put_file(struct registering *g, const char *full, const char *path, const char *relative, struct dp_err *e)
 {
     struct dp_catalog *catalog = g->road->ws.catalog;
     struct stat st;
     bool known = false;
+    const struct dp_policy *policy = &g->road->policy;
     if (stat(full, &st) != 0) DP_FAIL_SYS(e, "%s: source", full);
+    /* Not complete yet: what is known of the path stays. */
+    if (policy->accept && !policy->accept(policy->accept_ctx, path, relative, &st)) return DP_OK;
     int64_t mtime = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
     DP_TRY(dp_catalog_source_known(catalog, full, st.st_size, mtime, (int64_t)st.st_ino, relative, &known, e));
     if (!known) {
@@ -211,7 +216,7 @@ static int register_file(void *ctx, const char *path, const char *relative, uint
     else if (own_file(g, full)) add = false;
     else rc = seen_add(&g->seen, full, strlen(relative), &add, &again, &err);
     if (rc >= 0 && again) rc = flush(g, &err); /* the catalog is asked what it knows of this path: under its first name, too */
-    if (rc >= 0 && add) rc = put_file(g, full, relative, &err);
+    if (rc >= 0 && add) rc = put_file(g, full, path, relative, &err);
     if (rc < 0 && *relative && of_the_file(rc, &err)) {
         const char *why = strncmp(err.msg, full ? full : path, strlen(full ? full : path)) == 0 ? err.msg + strlen(full ? full : path) : err.msg;
         skip_file(g, full ? full : path, why + strspn(why, ": "));
@@ -466,9 +471,14 @@ static int plan_source(void *ctx, const struct dp_source *s)
     return alone || cut_behind(&p->m.v[p->m.n - 1]) ? end_unit(p) : DP_OK;
 }
 
+void dp_road_unit_release(struct dp_unit *u)
+{
+    free(u->what);
+}
+
 static void free_units(struct dp_road *r)
 {
-    for (size_t i = 0; i < r->units; i++) free(r->unit[i].what);
+    for (size_t i = 0; i < r->units; i++) dp_road_unit_release(&r->unit[i]);
     free(r->unit);
     r->unit = NULL;
     r->units = 0;
@@ -477,6 +487,11 @@ static void free_units(struct dp_road *r)
 static int rescan_root(struct registering *g, const char *path, bool recipe, struct dp_err *e)
 {
     int rc = dp_walk(path, register_file, skip_file, g, e);
+    if (dp_road_tolerates(g->road, rc)) {
+        dp_log(WARN, "ingest", "%s; sources that it led to stay as they are", e->msg);
+        g->partial = true;
+        return DP_OK;
+    }
     if (rc == DP_NOTFOUND && recipe) dp_err_prefix(e, "a source of recipe.yaml is not there (restore it, or take it off the list)");
     else if (rc == DP_NOTFOUND) dp_err_prefix(e, "a registered source is gone (restore it, or `dpipe ingest --forget` it)");
     return rc;
@@ -497,6 +512,59 @@ static int rescan_pattern(struct registering *g, const char *path, struct dp_err
     return rc;
 }
 
+/* The spool of `dpipe serve`, where there is one: its documents are the workspace's, whoever runs. NULL when there is none. */
+static char *spool_of(const struct dp_road *r)
+{
+    char *path = r->options->serve.spool ? dp_fs_join(r->ws.dir, "spool") : NULL;
+    if (path && dp_fs_exists(path)) return path;
+    free(path);
+    return NULL;
+}
+
+int dp_road_register_file(struct dp_road *r, const char *path, const char *relative, struct dp_err *e)
+{
+    struct registering g;
+    struct dp_road_sources found;
+    DP_TRY(registering_open(&g, r, &found, e));
+    int rc = register_file(&g, path, relative, 0);
+    if (dp_road_tolerates(r, rc)) {
+        dp_log(WARN, "ingest", "%s", e->msg);
+        rc = DP_OK;
+    }
+    if (rc >= 0) rc = flush(&g, e);
+    registering_close(&g);
+    return rc;
+}
+
+static int add_roots(struct dp_strings *roots, const char *path, struct dp_err *e)
+{
+    glob_t found = {0};
+    struct stat st;
+    int rc = DP_OK;
+    if (!strpbrk(path, "*?[") || lstat(path, &st) == 0 || glob(path, 0, NULL, &found) != 0) rc = dp_strings_add(roots, path, e);
+    else
+        for (size_t i = 0; rc >= 0 && i < found.gl_pathc; i++) rc = dp_strings_add(roots, found.gl_pathv[i], e);
+    globfree(&found);
+    return rc;
+}
+
+int dp_road_roots(struct dp_road *r, struct dp_strings *roots, struct dp_err *e)
+{
+    char *spool = spool_of(r);
+    int added = spool ? dp_strings_add(roots, spool, e) : DP_OK;
+    free(spool);
+    DP_TRY(added);
+    DP_TRY(load_roots(r, roots, e));
+    for (size_t i = 0; i < r->options->sources.n; i++) {
+        const char *s = r->options->sources.v[i];
+        char *path = *s == '/' ? strdup(s) : dp_fs_join(r->ws.dir, s);
+        int rc = path ? add_roots(roots, path, e) : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "%s", s);
+        free(path);
+        DP_TRY(rc);
+    }
+    return DP_OK;
+}
+
 /* Look through everything that recipe and roots name. What they don't lead to any more is no source any more: the same corpus gives the
  * same store, whatever was there before. */
 static int rescan_roots(struct dp_road *r, struct dp_err *e)
@@ -506,6 +574,9 @@ static int rescan_roots(struct dp_road *r, struct dp_err *e)
     struct dp_road_sources found;
     DP_TRY(registering_open(&g, r, &found, e));
     int rc = load_roots(r, &roots, e);
+    char *spool = spool_of(r);
+    if (rc >= 0 && spool) rc = rescan_root(&g, spool, false, e);
+    free(spool);
     for (size_t i = 0; rc >= 0 && i < roots.n; i++) rc = rescan_root(&g, roots.v[i], false, e);
     for (size_t i = 0; rc >= 0 && i < r->options->sources.n; i++) {
         const char *s = r->options->sources.v[i];
@@ -515,7 +586,7 @@ static int rescan_roots(struct dp_road *r, struct dp_err *e)
         free(path);
     }
     if (rc >= 0) rc = flush(&g, e);
-    if (rc >= 0) rc = dp_catalog_sources_prune(r->ws.catalog, seen_has, &g.seen, &found.gone, e);
+    if (rc >= 0 && !g.partial) rc = dp_catalog_sources_prune(r->ws.catalog, seen_has, &g.seen, &found.gone, e);
     if (rc >= 0 && found.gone)
         dp_log(WARN, "ingest", "%llu files that were sources are gone or no longer named; their documents leave the corpus", (unsigned long long)found.gone);
     registering_close(&g);

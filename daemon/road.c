@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { READ, WRITE, UNSWEPT };
+
 static const char *const step_names[DP_STEPS] = {"ingest", "clean", "dedup", "train-bpe", "tokenize", "shard", "train"};
 
 const char *dp_step_name(enum dp_step s)
@@ -24,21 +26,43 @@ bool dp_road_stopped(const struct dp_road *r)
     return r->stop && atomic_load_explicit(r->stop, memory_order_relaxed);
 }
 
-int dp_road_open(struct dp_road *r, const char *dir, struct dp_options *o, int threads, uint64_t memory, bool write, dp_apply_fn apply,
-                 void *ctx, struct dp_err *e)
+bool dp_road_held(const struct dp_road *r)
+{
+    return dp_road_stopped(r) || (r->policy.hold && atomic_load_explicit(r->policy.hold, memory_order_relaxed));
+}
+
+bool dp_road_tolerates(const struct dp_road *r, int code)
+{
+    return r->policy.go_on && code < 0 && code != DP_STOPPED && code != DP_NOSPACE && code != DP_NOMEM;
+}
+
+static int open_road(struct dp_road *r, const char *dir, struct dp_options *o, int threads, uint64_t memory, int mode, dp_apply_fn apply, void *ctx,
+                     struct dp_err *e)
 {
     memset(r, 0, sizeof *r);
     r->ws.lock_fd = -1;
     r->options = o;
     r->threads = threads;
     r->memory = memory;
-    int rc = dp_workspace_open(&r->ws, dir, write, e);
+    int rc = mode == UNSWEPT ? dp_workspace_open_unswept(&r->ws, dir, e) : dp_workspace_open(&r->ws, dir, mode == WRITE, e);
     if (rc >= 0) rc = dp_recipe_load(r->ws.recipe, o->section, o->sections, &o->sources, e);
     if (rc >= 0 && apply) rc = apply(ctx, o, e);
     if (rc >= 0) rc = dp_options_open(o, e);
     if (rc >= 0) rc = dp_pool_open(&r->pool, threads, e);
     if (rc < 0) dp_road_close(r);
     return rc;
+}
+
+int dp_road_open(struct dp_road *r, const char *dir, struct dp_options *o, int threads, uint64_t memory, bool write, dp_apply_fn apply,
+                 void *ctx, struct dp_err *e)
+{
+    return open_road(r, dir, o, threads, memory, write ? WRITE : READ, apply, ctx, e);
+}
+
+int dp_road_open_unswept(struct dp_road *r, const char *dir, struct dp_options *o, int threads, uint64_t memory, dp_apply_fn apply, void *ctx,
+                         struct dp_err *e)
+{
+    return open_road(r, dir, o, threads, memory, UNSWEPT, apply, ctx, e);
 }
 
 int dp_road_run(struct dp_road *r, enum dp_step until, struct dp_err *e)
@@ -48,9 +72,11 @@ int dp_road_run(struct dp_road *r, enum dp_step until, struct dp_err *e)
         [DP_STEP_SHARD] = dp_road_shard, [DP_STEP_TRAIN] = dp_road_train,
     };
     if (!r->units) DP_FAIL(e, CONFIG, "%s: no sources yet: list them in recipe.yaml or give them to `dpipe ingest`", r->ws.dir);
+    r->left = (struct dp_left){0};
     DP_TRY(dp_road_documents(r, until, e));
+    if (!r->units) return DP_EMPTY; /* every one of them failed */
     for (int s = DP_STEP_DEDUP; s <= (int)until; s++) {
-        if (dp_road_stopped(r)) DP_FAIL(e, STOPPED, "stopped; what is published stays, run again to go on");
+        if (dp_road_held(r)) DP_FAIL(e, STOPPED, "stopped; what is published stays, run again to go on");
         DP_TRY(steps[s](r, e));
     }
     return DP_OK;

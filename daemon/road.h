@@ -22,6 +22,7 @@
 #include "daemon/options.h"
 
 #include <stdatomic.h>
+#include <sys/stat.h>
 
 enum dp_step { DP_STEP_INGEST, DP_STEP_CLEAN, DP_STEP_DEDUP, DP_STEP_TRAIN_BPE, DP_STEP_TOKENIZE, DP_STEP_SHARD, DP_STEP_TRAIN, DP_STEPS };
 const char *dp_step_name(enum dp_step s);
@@ -62,6 +63,28 @@ struct dp_group {
     struct dp_key key;
 };
 
+/* What failing units and sources mean. All zero, as for `dpipe run`: the first failure ends the run. */
+struct dp_policy {
+    bool go_on;          /* report a failing unit or source, leave it out, and go on with the rest; try it again later */
+    int64_t tries;       /* after so many failures in a row a unit is left alone */
+    struct dp_catalog_retry retry;
+    atomic_bool *hold;   /* begin no further unit; those that run are finished. May be NULL */
+    /* Whether a source file is complete and may be registered now; NULL: every one. From the thread that registers. */
+    bool (*accept)(void *ctx, const char *path, const char *relative, const struct stat *st);
+    void *accept_ctx;
+    /* Told of every unit that failed; from any worker. May be NULL. */
+    void (*failed)(void *ctx, const char *what, const struct dp_err *why);
+    void *failed_ctx;
+};
+/* What a run with go_on left aside. */
+struct dp_left {
+    uint64_t failed;    /* units that failed now */
+    uint64_t waiting;   /* units that failed before and aren't due yet, the failed ones among them */
+    uint64_t given_up;  /* units that failed as often as policy.tries */
+    int64_t retry_at;   /* when the first of the waiting is due, Unix seconds; 0: none */
+    bool changed;       /* a source changed or vanished while it was read: register again */
+};
+
 struct dp_isolate; /* daemon/isolate.h */
 
 struct dp_road {
@@ -80,6 +103,8 @@ struct dp_road {
     struct dp_group *group;
     size_t groups;
     uint64_t made, found; /* units of any step made now, and found done */
+    struct dp_policy policy;
+    struct dp_left left;  /* by the latest dp_road_run */
 };
 
 /* Open a workspace and its recipe. `flags` are applied after the recipe: name=value rows of sections, by the command line. */
@@ -87,6 +112,9 @@ typedef int (*dp_apply_fn)(void *ctx, struct dp_options *o, struct dp_err *e);
 int dp_road_open(struct dp_road *r, const char *dir, struct dp_options *o, int threads, uint64_t memory, bool write, dp_apply_fn apply,
                  void *ctx, struct dp_err *e);
 void dp_road_close(struct dp_road *r);
+/* The same as a writer; sweeping is left to dp_workspace_sweep. */
+int dp_road_open_unswept(struct dp_road *r, const char *dir, struct dp_options *o, int threads, uint64_t memory, dp_apply_fn apply, void *ctx,
+                         struct dp_err *e);
 
 /* What a look through sources found. */
 struct dp_road_sources {
@@ -103,9 +131,17 @@ int dp_road_plan(struct dp_road *r, bool rescan, struct dp_err *e);
 /* The files of a unit; free with dp_members_release. */
 int dp_road_members(struct dp_road *r, const struct dp_unit *u, struct dp_members *m, struct dp_err *e);
 void dp_members_release(struct dp_members *m);
+/* One file of a folder that is a root, as a look through the roots would: `relative` is its path below the root, "" for a root itself. */
+int dp_road_register_file(struct dp_road *r, const char *path, const char *relative, struct dp_err *e);
+/* The recipe's sources (patterns resolved) and the registered roots, as paths; the spool first when there is one. */
+int dp_road_roots(struct dp_road *r, struct dp_strings *roots, struct dp_err *e);
+void dp_road_unit_release(struct dp_unit *u);
 /* Make everything up to and including `until`. */
 int dp_road_run(struct dp_road *r, enum dp_step until, struct dp_err *e);
 bool dp_road_stopped(const struct dp_road *r);
+bool dp_road_held(const struct dp_road *r);
+/* Whether trouble with one source or unit is no reason to stop under the policy; full disks, memory and the catalog always are. */
+bool dp_road_tolerates(const struct dp_road *r, int code);
 
 /* Steps, called in order by dp_road_run; each sets its keys in r even when there is nothing to do. */
 int dp_road_documents(struct dp_road *r, enum dp_step until, struct dp_err *e);
@@ -146,6 +182,8 @@ void dp_found_release(struct dp_found *f);
 char *dp_road_path(struct dp_road *r, const char *stage, const char *key, const char *kind, size_t k, struct dp_err *e);
 /* The keep file of a unit under r->dedup: its name, and its artifact (DP_EMPTY before the step). */
 void dp_keep_name(const struct dp_key *dedup, size_t unit, char out[80]);
+/* The catalog's key of that file: its unit is ("keep", key). */
+void dp_keep_key(const struct dp_key *dedup, size_t unit, struct dp_key *key);
 int dp_road_keep(struct dp_road *r, size_t unit, struct dp_found *f, struct dp_err *e);
 
 /* Publishing one unit: artifacts written to tmp/ under their final names, then all at once. */

@@ -27,7 +27,7 @@ void dp_keep_name(const struct dp_key *dedup, size_t unit, char out[80])
     snprintf(out, 80, "keep-%s-%06zu.bin", dedup->hex, unit);
 }
 
-static void keep_key(const struct dp_key *dedup, size_t unit, struct dp_key *key)
+void dp_keep_key(const struct dp_key *dedup, size_t unit, struct dp_key *key)
 {
     char name[80];
     dp_keep_name(dedup, unit, name);
@@ -37,7 +37,7 @@ static void keep_key(const struct dp_key *dedup, size_t unit, struct dp_key *key
 int dp_road_keep(struct dp_road *r, size_t unit, struct dp_found *f, struct dp_err *e)
 {
     struct dp_key key;
-    keep_key(&r->dedup, unit, &key);
+    dp_keep_key(&r->dedup, unit, &key);
     return dp_road_find(r, "keep", key.hex, "keep", 0, f, e);
 }
 
@@ -51,7 +51,7 @@ static int publish_keep(struct dp_road *r, size_t i, struct dp_err *e)
     size_t at;
     if (!p) DP_FAIL(e, NOMEM, "dedup");
     dp_keep_name(&r->dedup, i, name);
-    keep_key(&r->dedup, i, &key);
+    dp_keep_key(&r->dedup, i, &key);
     int rc = dp_publish_claim(p, r, "keep", &key, r->unit[i].what, e);
     if (rc == DP_OK) {
         p->n = 1;
@@ -119,7 +119,7 @@ bool dp_road_dedup_done(struct dp_road *r)
     bool done = dp_catalog_is_done(r->ws.catalog, "dedup", r->dedup.hex);
     struct dp_key key;
     for (size_t i = 0; done && i < r->units; i++) {
-        keep_key(&r->dedup, i, &key);
+        dp_keep_key(&r->dedup, i, &key);
         done = dp_catalog_is_done(r->ws.catalog, "keep", key.hex);
     }
     return done;

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 struct task {
@@ -230,6 +231,71 @@ static int run_task(struct dp_road *r, const struct task *t, int lanes, int work
     return rc;
 }
 
+/* The policy goes on: the unit waits for its next try (dp_publish_abort wrote when that is), the others don't wait for it. */
+static void left_aside(struct pass *p, const struct task *t, const struct dp_err *why)
+{
+    struct dp_road *r = p->road;
+    r->left.failed++;
+    if (why->code == DP_BUSY || why->code == DP_NOTFOUND) r->left.changed = true;
+    if (r->policy.failed) r->policy.failed(r->policy.failed_ctx, t->unit->what, why);
+    else dp_log(ERROR, "run", "%s", why->msg);
+}
+
+static bool not_due(struct dp_road *r, const char *stage, const char *key, bool missing, int64_t now, bool *given_up, struct dp_err *e, int *rc)
+{
+    int64_t failures = 0, retry_at = 0;
+    if (!missing || *rc < 0) return false;
+    *rc = dp_catalog_failures(r->ws.catalog, stage, key, &failures, &retry_at, e);
+    if (*rc < 0 || !failures) return false;
+    if (failures >= r->policy.tries) *given_up = true;
+    if (retry_at <= now && !*given_up) return false;
+    if (!*given_up && (!r->left.retry_at || retry_at < r->left.retry_at)) r->left.retry_at = retry_at;
+    return true;
+}
+
+/* Whether a unit that failed before is to be left alone now. */
+static int postponed(struct dp_road *r, const struct task *t, bool *out, struct dp_err *e)
+{
+    bool given_up = false;
+    int rc = DP_OK;
+    int64_t now = (int64_t)time(NULL);
+    *out = false;
+    if (!r->policy.go_on) return DP_OK;
+    *out = not_due(r, "ingest", t->unit->ingest.hex, t->records, now, &given_up, e, &rc) || not_due(r, "clean", t->unit->docs.hex, t->docs, now, &given_up, e, &rc) ||
+           not_due(r, "signature", t->unit->sig.hex, t->sig, now, &given_up, e, &rc);
+    r->left.given_up += rc >= 0 && given_up;
+    r->left.waiting += rc >= 0 && *out && !given_up;
+    return rc;
+}
+
+/* What this step's later ones build on: the units that are done. The others leave the plan until it is made again. */
+static void keep_done(struct dp_road *r, enum dp_step until)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->units; i++) {
+        struct dp_unit *u = &r->unit[i];
+        struct dp_catalog *c = r->ws.catalog;
+        bool done = dp_catalog_is_done(c, "ingest", u->ingest.hex) && (until < DP_STEP_CLEAN || dp_catalog_is_done(c, "clean", u->docs.hex)) &&
+                    (until < DP_STEP_DEDUP || dp_catalog_is_done(c, "signature", u->sig.hex));
+        if (!done) dp_road_unit_release(u);
+        else r->unit[n++] = *u;
+    }
+    r->units = n;
+}
+
+/* Failures of this pass that will be tried again: when. */
+static int count_waiting(struct dp_road *r, const struct task *t, size_t n, struct dp_err *e)
+{
+    for (size_t i = 0; r->left.failed && i < n; i++) {
+        bool out;
+        struct task k = {.unit = t[i].unit, .records = t[i].records && !dp_catalog_is_done(r->ws.catalog, "ingest", t[i].unit->ingest.hex),
+                         .docs = t[i].docs && !dp_catalog_is_done(r->ws.catalog, "clean", t[i].unit->docs.hex),
+                         .sig = t[i].sig && !dp_catalog_is_done(r->ws.catalog, "signature", t[i].unit->sig.hex)};
+        DP_TRY(postponed(r, &k, &out, e));
+    }
+    return DP_OK;
+}
+
 static void pass_task(void *ctx, size_t i, int worker)
 {
     struct pass *p = ctx;
@@ -237,11 +303,12 @@ static void pass_task(void *ctx, size_t i, int worker)
     pthread_mutex_lock(&p->mu);
     bool go = p->rc >= 0 || p->rc == DP_BUSY || p->rc == DP_NOTFOUND;
     pthread_mutex_unlock(&p->mu);
-    if (!go || dp_road_stopped(p->road)) return;
+    if (!go || dp_road_held(p->road)) return;
     int rc = run_task(p->road, &p->task[i], p->lanes, worker, &err);
     pthread_mutex_lock(&p->mu);
     p->road->made += rc >= 0;
-    if (rc < 0 && p->rc >= 0) {
+    if (dp_road_tolerates(p->road, rc)) left_aside(p, &p->task[i], &err);
+    else if (rc < 0 && p->rc >= 0) {
         p->rc = rc;
         p->err = err;
     } else if (rc < 0) dp_log(ERROR, "run", "%s", err.msg);
@@ -271,6 +338,13 @@ int dp_road_documents(struct dp_road *r, enum dp_step until, struct dp_err *e)
             r->found++;
             continue;
         }
+        bool later;
+        int rc = postponed(r, &t, &later, e);
+        if (rc < 0) {
+            free(p.task);
+            return rc;
+        }
+        if (later) continue;
         p.task[p.tasks++] = t;
         bytes += u->bytes;
     }
@@ -294,11 +368,11 @@ int dp_road_documents(struct dp_road *r, enum dp_step until, struct dp_err *e)
         p.task = all;
         dp_progress_end();
     }
+    if (p.rc < 0) *e = p.err;
+    else if (dp_road_held(r)) p.rc = dp_err_set(e, DP_STOPPED, 0, __FILE__, __LINE__, "stopped; what is published stays, run again to go on");
+    else if (r->policy.go_on) p.rc = count_waiting(r, p.task, p.tasks, e);
     free(p.task);
-    if (p.rc < 0) {
-        *e = p.err;
-        return p.rc;
-    }
-    if (dp_road_stopped(r)) DP_FAIL(e, STOPPED, "stopped; what is published stays, run again to go on");
+    if (p.rc < 0) return p.rc;
+    if (r->policy.go_on) keep_done(r, until);
     return DP_OK;
 }

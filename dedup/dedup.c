@@ -7,6 +7,7 @@
 #include "dedup/dedup.h"
 
 #include "base/fs.h"
+#include "base/progress.h"
 #include "dedup/dedup_impl.h"
 #include "dedup/sigfile.h"
 
@@ -157,6 +158,7 @@ static int read_input(struct reading *r, const char *path, struct dp_err *e)
                 return s->lane[i].rc;
             }
         r->base += (uint32_t)r->n;
+        dp_progress_tick();
     }
     if (crc != dp_sigfile_crc(r->f)) DP_FAIL(e, CORRUPT, "%s: the checksum of the records is wrong: make the signatures again", path);
     return DP_OK;

@@ -5,6 +5,7 @@
 #include "dedup/extsort.h"
 
 #include "base/fs.h"
+#include "base/progress.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -165,6 +166,7 @@ static int load(struct dp_extsort *s, struct cursor *c, struct dp_err *e)
     DP_TRY(dp_fs_pread_all(s->fd, c->buf, want, c->left.at * sizeof *c->buf, &got, s->what, e));
     if (got != want) DP_FAIL(e, IO, "temporary file of %s in %s lost its end", s->what, s->dir);
     c->left.at += n;
+    dp_progress_tick();
     return DP_OK;
 }
 
@@ -287,6 +289,7 @@ int dp_extsort_next(struct dp_extsort *s, struct dp_rec *r, struct dp_err *e)
 {
     if (s->n_runs) return merge_next(s, r, e);
     if (s->read_at == s->fill) return DP_EOF;
+    if ((s->read_at & 0xffff) == 0) dp_progress_tick();
     *r = s->buf[s->read_at++];
     return DP_OK;
 }

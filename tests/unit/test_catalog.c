@@ -140,6 +140,35 @@ TEST(a_writer_sweeps_what_the_catalog_does_not_know)
     free(rest);
 }
 
+/* A reader that comes while the first writer makes the tables (`dpipe status` beside a service that starts) must not make them again. */
+static void *open_one(void *path)
+{
+    struct dp_err e = {0};
+    struct dp_catalog *c = NULL;
+    int rc = dp_catalog_open(&c, path, &e);
+    if (rc < 0) fprintf(stderr, "%s\n", e.msg);
+    dp_catalog_close(c);
+    return (void *)(intptr_t)rc;
+}
+
+TEST(many_may_open_a_fresh_catalog_at_once)
+{
+    for (int round = 0; round < 10; round++) {
+        char name[32], *dir = dp_test_tmpdir(), *path;
+        pthread_t t[4];
+        void *rc;
+        snprintf(name, sizeof name, "catalog-%d.db", round);
+        path = dp_fs_join(dir, name);
+        for (int i = 0; i < 4; i++)
+            if (pthread_create(&t[i], NULL, open_one, path) != 0) abort();
+        for (int i = 0; i < 4; i++) {
+            pthread_join(t[i], &rc);
+            CHECK_INT((intptr_t)rc, 0);
+        }
+        free(path);
+    }
+}
+
 static int count_artifact(void *ctx, const struct dp_artifact *a)
 {
     (void)a;

@@ -1,0 +1,193 @@
+#include "daemon/query.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+struct dp_query {
+    struct dp_view *view;
+    pthread_t thread;
+    pthread_mutex_t mu;
+    pthread_cond_t work;
+    struct dp_ask *first, **last, *finished, **finished_last;
+    size_t waiting; /* submitted and not delivered */
+    struct dp_view_key *plan;
+    size_t plan_keys;
+    bool new_plan, quit, up;
+    void (*ready)(void *ctx);
+    void *ctx;
+};
+
+static void new_line(void *ctx)
+{
+    struct dp_jsonw *w = ctx;
+    dp_buf_add_char(w->buf, '\n');
+    w->comma = false;
+}
+
+static int print_list(struct dp_query *q, struct dp_ask *a, enum dp_view_list list, const char *name, struct dp_jsonw *w)
+{
+    if (a->lines) return dp_view_list(q->view, list, &a->page, w, new_line, w, &a->next, &a->err);
+    dp_jsonw_begin(w, '{');
+    dp_jsonw_key(w, name);
+    dp_jsonw_begin(w, '[');
+    int rc = dp_view_list(q->view, list, &a->page, w, NULL, NULL, &a->next, &a->err);
+    dp_jsonw_end(w, ']');
+    dp_jsonw_key(w, "next");
+    if (a->next) dp_jsonw_int(w, a->next);
+    else dp_jsonw_null(w);
+    dp_jsonw_end(w, '}');
+    return rc;
+}
+
+static void answer(struct dp_query *q, struct dp_ask *a)
+{
+    struct dp_jsonw w;
+    dp_jsonw_init(&w, &a->out, 0);
+    switch (a->kind) {
+    case DP_QUERY_JOBS: a->rc = print_list(q, a, DP_VIEW_JOBS, "jobs", &w); break;
+    case DP_QUERY_SOURCES: a->rc = print_list(q, a, DP_VIEW_SOURCES, "sources", &w); break;
+    case DP_QUERY_ARTIFACTS: a->rc = print_list(q, a, DP_VIEW_ARTIFACTS, "artifacts", &w); break;
+    case DP_QUERY_SAMPLES:
+        dp_jsonw_begin(&w, '{');
+        dp_jsonw_key(&w, "samples");
+        a->rc = dp_view_samples(q->view, &a->page, &w, &a->err);
+        dp_jsonw_end(&w, '}');
+        break;
+    case DP_QUERY_TOTALS: a->rc = dp_view_totals(q->view, &a->totals, &a->err); break;
+    }
+    if (a->rc >= 0) a->rc = dp_buf_check(&a->out, "answer", &a->err);
+}
+
+static void *query_main(void *v)
+{
+    struct dp_query *q = v;
+    pthread_mutex_lock(&q->mu);
+    for (;;) {
+        while (!q->first && !q->new_plan && !q->quit) pthread_cond_wait(&q->work, &q->mu);
+        if (q->quit) break;
+        struct dp_view_key *plan = q->plan;
+        size_t keys = q->plan_keys;
+        bool planned = q->new_plan;
+        struct dp_ask *a = planned ? NULL : q->first;
+        q->plan = NULL;
+        q->new_plan = false;
+        if (a && !(q->first = a->link)) q->last = &q->first;
+        pthread_mutex_unlock(&q->mu);
+        struct dp_err ignored;
+        if (planned) dp_view_plan(q->view, plan, keys, &ignored);
+        free(plan);
+        if (a) answer(q, a);
+        pthread_mutex_lock(&q->mu);
+        if (!a) continue;
+        a->link = NULL;
+        *q->finished_last = a;
+        q->finished_last = &a->link;
+        q->ready(q->ctx);
+    }
+    pthread_mutex_unlock(&q->mu);
+    return NULL;
+}
+
+int dp_query_open(struct dp_query **out, const char *catalog_path, const char *store, void (*ready)(void *ctx), void *ctx, struct dp_err *e)
+{
+    struct dp_query *q = calloc(1, sizeof *q);
+    if (!q) DP_FAIL(e, NOMEM, "questions to the catalog");
+    q->last = &q->first;
+    q->finished_last = &q->finished;
+    q->ready = ready;
+    q->ctx = ctx;
+    pthread_mutex_init(&q->mu, NULL);
+    pthread_cond_init(&q->work, NULL);
+    int rc = dp_view_open(&q->view, catalog_path, store, e);
+    if (rc >= 0) {
+        int sys = pthread_create(&q->thread, NULL, query_main, q);
+        q->up = sys == 0;
+        if (sys) rc = dp_err_set(e, DP_NOMEM, sys, __FILE__, __LINE__, "cannot start the thread for questions");
+    }
+    if (rc < 0) {
+        dp_query_close(q);
+        return rc;
+    }
+    *out = q;
+    return DP_OK;
+}
+
+static void free_asks(struct dp_ask *a)
+{
+    for (struct dp_ask *next; a; a = next) {
+        next = a->link;
+        dp_buf_release(&a->out);
+        free(a);
+    }
+}
+
+void dp_query_close(struct dp_query *q)
+{
+    if (!q) return;
+    pthread_mutex_lock(&q->mu);
+    q->quit = true;
+    pthread_cond_signal(&q->work);
+    pthread_mutex_unlock(&q->mu);
+    if (q->up) pthread_join(q->thread, NULL);
+    dp_view_close(q->view);
+    free_asks(q->first);
+    free_asks(q->finished);
+    free(q->plan);
+    pthread_mutex_destroy(&q->mu);
+    pthread_cond_destroy(&q->work);
+    free(q);
+}
+
+struct dp_ask *dp_query_submit(struct dp_query *q, enum dp_query_kind kind, const struct dp_page *p, bool lines, void (*done)(void *ctx, struct dp_ask *a),
+                               void *ctx)
+{
+    struct dp_ask *a = calloc(1, sizeof *a);
+    if (!a) return NULL;
+    a->kind = kind;
+    if (p) a->page = *p;
+    a->lines = lines;
+    a->done = done;
+    a->ctx = ctx;
+    dp_buf_init(&a->out, DP_ANSWER_MAX);
+    pthread_mutex_lock(&q->mu);
+    bool room = q->waiting < DP_QUERY_MAX;
+    if (room) {
+        q->waiting++;
+        *q->last = a;
+        q->last = &a->link;
+        pthread_cond_signal(&q->work);
+    }
+    pthread_mutex_unlock(&q->mu);
+    if (room) return a;
+    free(a);
+    return NULL;
+}
+
+void dp_ask_cancel(struct dp_ask *a)
+{
+    a->done = NULL; /* read by dp_query_deliver only, on the same thread */
+}
+
+void dp_query_deliver(struct dp_query *q)
+{
+    pthread_mutex_lock(&q->mu);
+    struct dp_ask *a = q->finished;
+    q->finished = NULL;
+    q->finished_last = &q->finished;
+    for (const struct dp_ask *k = a; k; k = k->link) q->waiting--;
+    pthread_mutex_unlock(&q->mu);
+    for (const struct dp_ask *k = a; k; k = k->link)
+        if (k->done) k->done(k->ctx, (struct dp_ask *)(uintptr_t)k);
+    free_asks(a);
+}
+
+void dp_query_plan(struct dp_query *q, struct dp_view_key *key, size_t n)
+{
+    pthread_mutex_lock(&q->mu);
+    free(q->plan);
+    q->plan = key;
+    q->plan_keys = n;
+    q->new_plan = true;
+    pthread_cond_signal(&q->work);
+    pthread_mutex_unlock(&q->mu);
+}

@@ -1,0 +1,70 @@
+/* daemon/serve.h - dpipe serve: the event loop that ties the service together.
+ *
+ * Threads: the loop (signals, timers, sockets), the work thread (daemon/work.h) with the road's own pool and the catalog's writer,
+ * and the thread for questions (daemon/query.h). The loop waits for none of them.
+ * docs/daemon.md is the operator's view: states, sockets, signals, failures. */
+#ifndef DP_DAEMON_SERVE_H
+#define DP_DAEMON_SERVE_H
+
+#include "daemon/control.h"
+#include "daemon/http.h"
+#include "daemon/query.h"
+#include "daemon/work.h"
+
+struct dp_serve_config {
+    const char *dir;
+    int threads;
+    uint64_t memory;
+    dp_apply_fn apply; /* the command line's options, over any recipe */
+    void *ctx;
+};
+/* Returns when the service was stopped; DP_OK for a stop that was asked for. */
+int dp_serve(const struct dp_serve_config *config, struct dp_err *e);
+
+enum dp_serve_state { DP_SERVE_STARTING, DP_SERVE_WORKING, DP_SERVE_IDLE, DP_SERVE_RETRYING, DP_SERVE_PAUSED, DP_SERVE_DISK, DP_SERVE_DRAINING, DP_SERVE_DRAINED,
+                      DP_SERVE_STOPPING };
+
+struct event;
+struct dp_serve {
+    struct dp_serve_config config;
+    struct dp_road road; /* the work thread's, but for ws.dir, ws.recipe and ws.catalog */
+    struct dp_serve_options o; /* numbers only, of the options in force; strings are the road's and not kept */
+    bool road_open;
+    struct event_base *base;
+    struct event *tick, *changed, *answers, *inotify, *sig[4];
+    struct dp_inbox *watch;
+    struct dp_work *work;
+    struct dp_query *query;
+    struct dp_control *control;
+    struct dp_http *http_unix, *http_tcp;
+    char *control_path, *http_path, *http_addr, *token; /* paths to remove at the end: NULL when systemd made them */
+    bool own_control, own_http, tls;
+    double started, stop_at, disk_retry_at, watchdog_at, ticks_at, status_at; /* monotonic; 0: not set */
+    uint64_t ticks, disk_free, disk_total;
+    int disk_tries;
+    bool paused, draining, disk_low, stopping, halted, stuck;
+    enum dp_serve_state state; /* as last told */
+    int stop_signals;
+    uint64_t reloads, reloads_refused, requests;
+};
+
+/* dp_options_init with the defaults of a service. */
+int dp_serve_defaults(struct dp_options *o, struct dp_err *e);
+enum dp_serve_state dp_serve_state(struct dp_serve *s, struct dp_work_status *w);
+const char *dp_serve_state_name(enum dp_serve_state st);
+/* Whether work can be expected of the service; *why is a few words otherwise. */
+bool dp_serve_ready(struct dp_serve *s, const char **why);
+/* "state":..., and the rest of the live state as members of the object at hand. */
+void dp_serve_print(struct dp_serve *s, struct dp_jsonw *w);
+double dp_serve_now(void);
+
+/* daemon/serve_control.c */
+void dp_serve_request(void *serve, struct dp_conn *c, const struct dp_request *r);
+int dp_serve_reload(struct dp_serve *s, struct dp_err *e);
+void dp_serve_pause(struct dp_serve *s, bool on);
+void dp_serve_drain(struct dp_serve *s);
+void dp_serve_stop(struct dp_serve *s);
+/* daemon/serve_api.c */
+void dp_serve_http(void *serve, struct dp_http_request *r, const char *path);
+
+#endif

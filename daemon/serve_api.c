@@ -1,0 +1,329 @@
+/* What HTTP is asked: health, metrics (docs/metrics.md), and the API as JSON. */
+#include "daemon/serve.h"
+
+#include "base/fs.h"
+#include "base/progress.h"
+#include "daemon/events.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+static void reply_buf(struct dp_http_request *r, const char *type, struct dp_buf *b)
+{
+    if (b->full) dp_http_error(r, 500, "the answer is too large, or memory is short");
+    else dp_http_reply(r, 200, type, dp_buf_span(b));
+}
+
+static uint64_t rss_bytes(void)
+{
+    unsigned long long size = 0, rss = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f) {
+        if (fscanf(f, "%llu %llu", &size, &rss) != 2) rss = 0;
+        fclose(f);
+    }
+    return rss * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* --- metrics --- */
+
+static void metric(struct dp_buf *b, const char *name, const char *type, const char *help)
+{
+    dp_buf_printf(b, "# HELP dpipe_%s %s\n# TYPE dpipe_%s %s\n", name, help, name, type);
+}
+
+static void gauge(struct dp_buf *b, const char *name, const char *help, double v)
+{
+    metric(b, name, "gauge", help);
+    dp_buf_printf(b, "dpipe_%s %.17g\n", name, v);
+}
+
+static void counter(struct dp_buf *b, const char *name, const char *help, uint64_t v)
+{
+    metric(b, name, "counter", help);
+    dp_buf_printf(b, "dpipe_%s %llu\n", name, (unsigned long long)v);
+}
+
+/* Sums over the present state go down when the recipe changes, so they are gauges. */
+static void by_stage(struct dp_buf *b, const struct dp_totals *t)
+{
+    static const struct {
+        const char *name, *help;
+        size_t offset;
+    } rows[] = {{"documents_in", "documents that came into the stage, of the present state", offsetof(struct dp_stage_counts, docs_in)},
+                {"documents_out", "documents that left it", offsetof(struct dp_stage_counts, docs_out)},
+                {"bytes_in", "bytes that came into the stage", offsetof(struct dp_stage_counts, bytes_in)},
+                {"bytes_out", "bytes that left it", offsetof(struct dp_stage_counts, bytes_out)}};
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        metric(b, rows[k].name, "gauge", rows[k].help);
+        for (size_t i = 0; i < t->stages; i++)
+            dp_buf_printf(b, "dpipe_%s{stage=\"%s\"} %llu\n", rows[k].name, t->stage[i].name,
+                          (unsigned long long)*(const uint64_t *)(const void *)((const char *)&t->stage[i].c + rows[k].offset));
+    }
+    metric(b, "stage_seconds", "gauge", "processor seconds the stage took");
+    for (size_t i = 0; i < t->stages; i++) dp_buf_printf(b, "dpipe_stage_seconds{stage=\"%s\"} %.6f\n", t->stage[i].name, (double)t->stage[i].c.ns * 1e-9);
+    metric(b, "documents_dropped", "gauge", "documents dropped by the stage for the reason; documents_in = documents_out + their sum");
+    for (size_t i = 0; i < t->stages; i++)
+        for (int d = 1; d < DP_DROP_COUNT; d++)
+            if (t->stage[i].c.drop[d])
+                dp_buf_printf(b, "dpipe_documents_dropped{stage=\"%s\",reason=\"%s\"} %llu\n", t->stage[i].name, dp_drop_name((enum dp_drop)d),
+                              (unsigned long long)t->stage[i].c.drop[d]);
+}
+
+static void live(struct dp_serve *s, struct dp_buf *b)
+{
+    struct dp_work_status w;
+    struct dp_progress_view p;
+    const char *why = "";
+    size_t folders = 0, beyond = 0;
+    enum dp_serve_state st = dp_serve_state(s, &w);
+    dp_progress_read(&p);
+    if (s->watch) dp_inbox_count(s->watch, &folders, &beyond);
+    metric(b, "info", "gauge", "version, as a label");
+    dp_buf_printf(b, "dpipe_info{version=\"%s\"} 1\n", DP_VERSION);
+    metric(b, "state", "gauge", "1 for the state the service is in");
+    for (int i = 0; i <= DP_SERVE_STOPPING; i++) dp_buf_printf(b, "dpipe_state{state=\"%s\"} %d\n", dp_serve_state_name((enum dp_serve_state)i), i == (int)st);
+    gauge(b, "ready", "1 when /readyz says 200", dp_serve_ready(s, &why));
+    gauge(b, "uptime_seconds", "since the service began", dp_serve_now() - s->started);
+    gauge(b, "resident_memory_bytes", "resident memory of the process", (double)rss_bytes());
+    gauge(b, "disk_free_bytes", "free space of the workspace's file system", (double)s->disk_free);
+    gauge(b, "disk_low_mark_bytes", "below this work pauses", (double)s->o.min_free_bytes);
+    gauge(b, "queue_age_seconds", "since when something is out of date; 0: nothing is", w.behind_since ? difftime(time(NULL), (time_t)w.behind_since) : 0);
+    counter(b, "passes_total", "passes over the road", w.passes);
+    counter(b, "units_made_total", "units made since the service began", w.made);
+    gauge(b, "units_waiting", "failed units that will be tried again", (double)w.left.waiting);
+    gauge(b, "units_given_up", "units that failed for good", (double)w.left.given_up);
+    gauge(b, "progress_done", "of the step at hand, in its own unit", p.active ? (double)p.done : 0);
+    gauge(b, "progress_total", "of the step at hand; 0: unknown", p.active ? (double)p.total : 0);
+    gauge(b, "watched_folders", "folders that inotify watches", (double)folders);
+    gauge(b, "unwatched_folders", "folders beyond the limit, found by rescans only", (double)beyond);
+    counter(b, "reloads_total", "recipes taken over", s->reloads);
+    counter(b, "reloads_refused_total", "invalid recipes refused", s->reloads_refused);
+    counter(b, "events_total", "events reported", dp_events_last());
+    metric(b, "http_connections", "gauge", "open HTTP connections");
+    dp_buf_printf(b, "dpipe_http_connections{listener=\"unix\"} %d\ndpipe_http_connections{listener=\"tcp\"} %d\n", dp_http_connections(s->http_unix),
+                  dp_http_connections(s->http_tcp));
+}
+
+static void metrics(struct dp_serve *s, const struct dp_totals *t, struct dp_buf *b)
+{
+    live(s, b);
+    metric(b, "units", "gauge", "units the catalog knows, by state");
+    dp_buf_printf(b, "dpipe_units{state=\"ready\"} %llu\ndpipe_units{state=\"running\"} %llu\ndpipe_units{state=\"done\"} %llu\ndpipe_units{state=\"failed\"} %llu\n",
+                  (unsigned long long)t->ready, (unsigned long long)t->running, (unsigned long long)t->done, (unsigned long long)t->failed);
+    gauge(b, "sources", "registered source files", (double)t->sources);
+    gauge(b, "source_bytes", "their bytes", (double)t->source_bytes);
+    gauge(b, "artifacts", "published artifacts", (double)t->artifacts);
+    gauge(b, "artifact_bytes", "their bytes", (double)t->artifact_bytes);
+    by_stage(b, t);
+}
+
+/* --- answers that come from the catalog --- */
+
+struct later {
+    struct dp_serve *serve;
+    struct dp_http_request *request;
+    void (*print)(struct dp_serve *s, const struct dp_totals *t, struct dp_buf *b);
+    const char *type;
+    struct dp_ask *ask;
+};
+
+static void gone(void *v)
+{
+    struct later *l = v;
+    dp_ask_cancel(l->ask);
+    free(l);
+}
+
+static void answered(void *v, struct dp_ask *a)
+{
+    struct later *l = v;
+    struct dp_http_request *r = l->request;
+    if (a->rc < 0) dp_http_error(r, a->rc == DP_BUSY ? 503 : 500, a->err.msg);
+    else if (l->print) {
+        struct dp_buf b;
+        dp_buf_init(&b, DP_ANSWER_MAX);
+        l->print(l->serve, &a->totals, &b);
+        reply_buf(r, l->type, &b);
+        dp_buf_release(&b);
+    } else {
+        dp_buf_add_char(&a->out, '\n');
+        reply_buf(r, l->type, &a->out);
+    }
+    free(l);
+}
+
+static void ask(struct dp_serve *s, struct dp_http_request *r, enum dp_query_kind kind, const struct dp_page *p, const char *type,
+                void (*print)(struct dp_serve *, const struct dp_totals *, struct dp_buf *))
+{
+    struct later *l = calloc(1, sizeof *l);
+    if (l) *l = (struct later){s, r, print, type, dp_query_submit(s->query, kind, p, false, answered, l)};
+    if (l && l->ask) {
+        dp_http_pending(r, gone, l);
+        return;
+    }
+    free(l);
+    dp_http_error(r, 503, "too many questions wait; try again");
+}
+
+static const char *const json = "application/json";
+
+static void print_stage(struct dp_jsonw *w, const char *name, const struct dp_stage_counts *c)
+{
+    dp_jsonw_begin(w, '{');
+    dp_jsonw_member(w, "stage", name);
+    dp_jsonw_member_int(w, "documents_in", (int64_t)c->docs_in);
+    dp_jsonw_member_int(w, "documents_out", (int64_t)c->docs_out);
+    dp_jsonw_member_int(w, "bytes_in", (int64_t)c->bytes_in);
+    dp_jsonw_member_int(w, "bytes_out", (int64_t)c->bytes_out);
+    dp_jsonw_member_int(w, "ns", (int64_t)c->ns);
+    dp_jsonw_key(w, "dropped");
+    dp_jsonw_begin(w, '{');
+    for (int d = 1; d < DP_DROP_COUNT; d++)
+        if (c->drop[d]) dp_jsonw_member_int(w, dp_drop_name((enum dp_drop)d), (int64_t)c->drop[d]);
+    dp_jsonw_end(w, '}');
+    dp_jsonw_end(w, '}');
+}
+
+static void print_stages(struct dp_serve *s, const struct dp_totals *t, struct dp_buf *b)
+{
+    struct dp_jsonw w;
+    (void)s;
+    dp_jsonw_init(&w, b, 0);
+    dp_jsonw_begin(&w, '{');
+    dp_jsonw_member_int(&w, "taken", t->taken);
+    dp_jsonw_key(&w, "stages");
+    dp_jsonw_begin(&w, '[');
+    for (size_t i = 0; i < t->stages; i++) print_stage(&w, t->stage[i].name, &t->stage[i].c);
+    dp_jsonw_end(&w, ']');
+    dp_jsonw_end(&w, '}');
+    dp_buf_add_char(b, '\n');
+}
+
+static void print_drops(struct dp_serve *s, const struct dp_totals *t, struct dp_buf *b)
+{
+    struct dp_jsonw w;
+    (void)s;
+    dp_jsonw_init(&w, b, 0);
+    dp_jsonw_begin(&w, '{');
+    dp_jsonw_member_int(&w, "taken", t->taken);
+    dp_jsonw_key(&w, "drops");
+    dp_jsonw_begin(&w, '[');
+    for (size_t i = 0; i < t->stages; i++)
+        for (int d = 1; d < DP_DROP_COUNT; d++) {
+            if (!t->stage[i].c.drop[d]) continue;
+            dp_jsonw_begin(&w, '{');
+            dp_jsonw_member(&w, "stage", t->stage[i].name);
+            dp_jsonw_member(&w, "reason", dp_drop_name((enum dp_drop)d));
+            dp_jsonw_member_int(&w, "documents", (int64_t)t->stage[i].c.drop[d]);
+            dp_jsonw_member_int(&w, "bytes", (int64_t)t->stage[i].c.drop_bytes[d]);
+            dp_jsonw_member(&w, "help", dp_drop_help((enum dp_drop)d));
+            dp_jsonw_end(&w, '}');
+        }
+    dp_jsonw_end(&w, ']');
+    dp_jsonw_end(&w, '}');
+    dp_buf_add_char(b, '\n');
+}
+
+/* --- answers from memory --- */
+
+static void now_json(struct dp_serve *s, struct dp_http_request *r, const struct dp_page *p, void (*print)(struct dp_serve *, const struct dp_page *, struct dp_jsonw *))
+{
+    struct dp_buf b;
+    struct dp_jsonw w;
+    dp_buf_init(&b, 4 << 20);
+    dp_jsonw_init(&w, &b, 0);
+    dp_jsonw_begin(&w, '{');
+    print(s, p, &w);
+    dp_jsonw_end(&w, '}');
+    dp_buf_add_char(&b, '\n');
+    reply_buf(r, json, &b);
+    dp_buf_release(&b);
+}
+
+static void print_status(struct dp_serve *s, const struct dp_page *p, struct dp_jsonw *w)
+{
+    (void)p;
+    dp_serve_print(s, w);
+}
+
+static void print_runs(struct dp_serve *s, const struct dp_page *p, struct dp_jsonw *w)
+{
+    (void)s;
+    dp_jsonw_key(w, "runs");
+    dp_runs_print(w, (size_t)p->limit);
+}
+
+static void print_events(struct dp_serve *s, const struct dp_page *p, struct dp_jsonw *w)
+{
+    (void)s;
+    dp_jsonw_key(w, "events");
+    uint64_t last = dp_events_print(w, (uint64_t)p->after, (size_t)p->limit);
+    dp_jsonw_member_int(w, "next", (int64_t)last);
+}
+
+/* --- paths --- */
+
+static bool number(struct dp_http_request *r, const char *name, int64_t max, int64_t *out)
+{
+    const char *t = dp_http_param(r, name);
+    char *end;
+    if (!t) return true;
+    errno = 0;
+    long long v = strtoll(t, &end, 10);
+    if (end == t || *end || errno || v < 0 || v > max || *t == '+' || *t == ' ') return false;
+    *out = v;
+    return true;
+}
+
+static bool word(struct dp_http_request *r, const char *name, char *out, size_t cap)
+{
+    const char *t = dp_http_param(r, name);
+    if (!t) return true;
+    size_t n = strlen(t);
+    if (!n || n >= cap || strspn(t, "abcdefghijklmnopqrstuvwxyz0123456789_-.") != n) return false;
+    memcpy(out, t, n + 1);
+    return true;
+}
+
+static bool page(struct dp_http_request *r, struct dp_page *p)
+{
+    *p = (struct dp_page){.limit = DP_PAGE_DEFAULT};
+    bool good = number(r, "after", INT64_MAX, &p->after) && number(r, "id", INT64_MAX, &p->id) && number(r, "limit", DP_PAGE_MAX, &p->limit) &&
+                word(r, "state", p->state, sizeof p->state) && word(r, "stage", p->stage, sizeof p->stage) && word(r, "kind", p->kind, sizeof p->kind) &&
+                word(r, "reason", p->reason, sizeof p->reason);
+    if (p->limit < 1) p->limit = 1;
+    return good;
+}
+
+static void health(struct dp_serve *s, struct dp_http_request *r, bool live_only)
+{
+    const char *why = "";
+    char text[128];
+    bool good = live_only || dp_serve_ready(s, &why);
+    snprintf(text, sizeof text, good ? "ok\n" : "not ready: %s\n", why);
+    dp_http_reply(r, good ? 200 : 503, "text/plain; charset=utf-8", dp_span_str(text));
+}
+
+void dp_serve_http(void *serve, struct dp_http_request *r, const char *path)
+{
+    struct dp_serve *s = serve;
+    struct dp_page p;
+    s->requests++;
+    if (strcmp(path, "/livez") == 0) health(s, r, true);
+    else if (strcmp(path, "/readyz") == 0) health(s, r, false);
+    else if (!page(r, &p)) dp_http_error(r, 400, "a parameter of the query is out of its range");
+    else if (strcmp(path, "/metrics") == 0) ask(s, r, DP_QUERY_TOTALS, &p, "text/plain; version=0.0.4; charset=utf-8", metrics);
+    else if (strcmp(path, "/api/v1/status") == 0) now_json(s, r, &p, print_status);
+    else if (strcmp(path, "/api/v1/runs") == 0) now_json(s, r, &p, print_runs);
+    else if (strcmp(path, "/api/v1/events") == 0) now_json(s, r, &p, print_events);
+    else if (strcmp(path, "/api/v1/stages") == 0) ask(s, r, DP_QUERY_TOTALS, &p, json, print_stages);
+    else if (strcmp(path, "/api/v1/drops") == 0) ask(s, r, DP_QUERY_TOTALS, &p, json, print_drops);
+    else if (strcmp(path, "/api/v1/jobs") == 0) ask(s, r, DP_QUERY_JOBS, &p, json, NULL);
+    else if (strcmp(path, "/api/v1/sources") == 0) ask(s, r, DP_QUERY_SOURCES, &p, json, NULL);
+    else if (strcmp(path, "/api/v1/artifacts") == 0) ask(s, r, DP_QUERY_ARTIFACTS, &p, json, NULL);
+    else if (strcmp(path, "/api/v1/samples") == 0) ask(s, r, DP_QUERY_SAMPLES, &p, json, NULL);
+    else dp_http_error(r, 404, "there is no such page");
+}

@@ -1,0 +1,171 @@
+/* What the control socket is asked: each answer comes at once, but for pages of jobs. */
+#include "daemon/serve.h"
+
+#include "base/fs.h"
+#include "daemon/events.h"
+#include "daemon/notify.h"
+
+#include <event2/event.h>
+#include <stdlib.h>
+
+static void answer_status(struct dp_serve *s, struct dp_conn *c)
+{
+    struct dp_buf b;
+    struct dp_jsonw w;
+    dp_buf_init(&b, 1 << 20);
+    dp_jsonw_init(&w, &b, 0);
+    dp_jsonw_begin(&w, '{');
+    dp_serve_print(s, &w);
+    dp_jsonw_end(&w, '}');
+    if (b.len > 2) dp_conn_end_with(c, dp_span(b.ptr + 1, b.len - 2));
+    else dp_conn_end(c, DP_NOMEM, "no memory");
+    dp_buf_release(&b);
+}
+
+static void jobs_done(void *ctx, struct dp_ask *a)
+{
+    struct dp_conn *c = ctx;
+    char next[40];
+    if (a->rc < 0) {
+        dp_conn_end(c, a->rc, a->err.msg);
+        return;
+    }
+    dp_conn_line(c, dp_buf_span(&a->out));
+    snprintf(next, sizeof next, "\"next\":%lld", (long long)a->next);
+    dp_conn_end_with(c, dp_span_str(a->next ? next : "\"next\":null"));
+}
+
+static void cancel(void *ask)
+{
+    dp_ask_cancel(ask);
+}
+
+static void answer_jobs(struct dp_serve *s, struct dp_conn *c, const struct dp_request *r)
+{
+    struct dp_page p = {.id = r->id, .after = r->after, .limit = r->limit ? r->limit : DP_PAGE_DEFAULT};
+    snprintf(p.state, sizeof p.state, "%s", r->state);
+    snprintf(p.stage, sizeof p.stage, "%s", r->stage);
+    struct dp_ask *a = dp_query_submit(s->query, DP_QUERY_JOBS, &p, true, jobs_done, c);
+    if (a) dp_conn_pending(c, cancel, a);
+    else dp_conn_end(c, DP_BUSY, "too many questions wait; try again");
+}
+
+static void answer_retry(struct dp_serve *s, struct dp_conn *c, const struct dp_request *r)
+{
+    struct dp_err err = {0};
+    int changed = 0;
+    char text[64];
+    if (dp_catalog_retry(s->road.ws.catalog, r->id, &changed, &err) < 0) {
+        dp_conn_end(c, err.code, err.msg);
+        return;
+    }
+    if (r->id && !changed) {
+        dp_conn_end(c, DP_NOTFOUND, "no failed job has this id");
+        return;
+    }
+    dp_work_wake(s->work, true);
+    dp_event(DP_LOG_INFO, "retry", "%d failed jobs are tried again, by request", changed);
+    snprintf(text, sizeof text, "\"retried\":%d", changed);
+    dp_conn_end_with(c, dp_span_str(text));
+}
+
+static void answer_level(struct dp_conn *c, const char *level)
+{
+    static const struct {
+        const char *name;
+        enum dp_log_level level;
+    } levels[] = {{"error", DP_LOG_ERROR}, {"warning", DP_LOG_WARN}, {"info", DP_LOG_INFO}, {"debug", DP_LOG_DEBUG}};
+    for (int i = 0; i < 4; i++) {
+        if (strcmp(level, levels[i].name) != 0) continue;
+        dp_log_set_level(levels[i].level);
+        dp_conn_end(c, DP_OK, NULL);
+        return;
+    }
+    dp_conn_end(c, DP_USAGE, "levels are error, warning, info and debug");
+}
+
+void dp_serve_pause(struct dp_serve *s, bool on)
+{
+    s->paused = on;
+    s->draining = false;
+    dp_work_hold(s->work, on);
+    dp_event(DP_LOG_INFO, "state", "%s by request", on ? "paused" : "resumed");
+    event_active(s->changed, 0, 0);
+}
+
+void dp_serve_drain(struct dp_serve *s)
+{
+    s->draining = true;
+    dp_work_hold(s->work, true);
+    dp_event(DP_LOG_INFO, "state", "draining by request: running units are finished, none is begun");
+    event_active(s->changed, 0, 0);
+}
+
+int dp_serve_reload(struct dp_serve *s, struct dp_err *e)
+{
+    struct dp_options *o = calloc(1, sizeof *o);
+    dp_notify_reloading();
+    int rc = o ? dp_serve_defaults(o, e) : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "reload");
+    if (rc >= 0) {
+        rc = dp_recipe_load(s->road.ws.recipe, o->section, o->sections, &o->sources, e);
+        if (rc >= 0 && s->config.apply) rc = s->config.apply(s->config.ctx, o, e);
+        if (rc >= 0 && o->serve.until && dp_step_parse(o->serve.until) == DP_STEPS)
+            rc = dp_err_set(e, DP_CONFIG, 0, __FILE__, __LINE__, "serve.until: there is no stage \"%s\"", o->serve.until);
+        if (rc >= 0) rc = dp_options_open(o, e);
+        if (rc < 0) dp_options_release(o);
+    }
+    if (rc < 0) {
+        free(o);
+        s->reloads_refused++;
+        dp_event(DP_LOG_ERROR, "reload", "the recipe is refused, the one before stays in force: %s", e->msg);
+    } else {
+        s->o = o->serve;
+        dp_work_reload(s->work, o);
+        s->reloads++;
+        dp_event(DP_LOG_INFO, "reload", "the recipe was read again");
+    }
+    dp_notify("READY=1");
+    event_active(s->changed, 0, 0);
+    return rc;
+}
+
+static void end(struct dp_conn *c, int rc, const struct dp_err *e)
+{
+    dp_conn_end(c, rc, rc < 0 ? e->msg : NULL);
+}
+
+void dp_serve_request(void *serve, struct dp_conn *c, const struct dp_request *r)
+{
+    struct dp_serve *s = serve;
+    struct dp_err err = {0};
+    s->requests++;
+    if (s->stopping && r->op != DP_OP_STATUS && r->op != DP_OP_STOP) {
+        dp_conn_end(c, DP_BUSY, "the service is stopping");
+        return;
+    }
+    switch (r->op) {
+    case DP_OP_STATUS: answer_status(s, c); break;
+    case DP_OP_PAUSE:
+    case DP_OP_RESUME:
+        dp_serve_pause(s, r->op == DP_OP_PAUSE);
+        dp_conn_end(c, DP_OK, NULL);
+        break;
+    case DP_OP_DRAIN:
+        dp_serve_drain(s);
+        dp_conn_end(c, DP_OK, NULL);
+        break;
+    case DP_OP_RELOAD: end(c, dp_serve_reload(s, &err), &err); break;
+    case DP_OP_RESCAN:
+        dp_work_rescan(s->work);
+        dp_conn_end(c, DP_OK, NULL);
+        break;
+    case DP_OP_JOBS: answer_jobs(s, c, r); break;
+    case DP_OP_RETRY: answer_retry(s, c, r); break;
+    case DP_OP_LOGLEVEL: answer_level(c, r->level); break;
+    case DP_OP_STOP:
+        dp_conn_end(c, DP_OK, NULL);
+        dp_serve_stop(s);
+        break;
+    case DP_OP_COUNT: break;
+    }
+}

@@ -1,0 +1,52 @@
+/* daemon/view.h - the catalog seen from outside: pages and sums as JSON, over a read-only connection of its own.
+ *
+ * Never a lock on the writer (WAL). A question that takes longer than DP_VIEW_MS is given up (DP_BUSY). Sums are over what makes
+ * the present state: the units that dp_view_plan named last, so an older recipe's units don't count twice; each is taken in one
+ * statement, hence at one moment: in = out + dropped holds in every answer.
+ * Threads: one at a time. The only file of this layer that sees sqlite3. */
+#ifndef DP_DAEMON_VIEW_H
+#define DP_DAEMON_VIEW_H
+
+#include "base/json.h"
+#include "base/pipeline.h"
+
+enum { DP_VIEW_MS = 5000, DP_VIEW_STAGES = 32 };
+
+struct dp_view;
+int dp_view_open(struct dp_view **out, const char *catalog_path, const char *store, struct dp_err *e);
+void dp_view_close(struct dp_view *v);
+
+/* What to choose from, and which page: rows with id > after, at most `limit`. "" chooses all. */
+struct dp_page {
+    int64_t id, after, limit;
+    char state[16], stage[32], kind[32], reason[48];
+};
+
+enum dp_view_list { DP_VIEW_JOBS, DP_VIEW_SOURCES, DP_VIEW_ARTIFACTS };
+/* Writes one JSON object a row through `row` (called behind each), and sets *next to the last id when there may be more, else 0. */
+int dp_view_list(struct dp_view *v, enum dp_view_list list, const struct dp_page *p, struct dp_jsonw *w, void (*row)(void *ctx), void *ctx, int64_t *next,
+                 struct dp_err *e);
+
+/* The present state's units: pairs (stage, key), n of them. Replaces those named before. */
+struct dp_view_key {
+    char stage[12], key[33];
+};
+int dp_view_plan(struct dp_view *v, const struct dp_view_key *key, size_t n, struct dp_err *e);
+
+struct dp_totals {
+    struct {
+        char name[32];
+        struct dp_stage_counts c;
+    } stage[DP_VIEW_STAGES];
+    size_t stages;
+    uint64_t units, ready, running, failed, done; /* all the catalog knows */
+    uint64_t sources, source_bytes, artifacts, artifact_bytes;
+    int64_t taken; /* Unix seconds */
+};
+/* Sums; kept until the catalog or the plan changes, and for ten times as long as they took. */
+int dp_view_totals(struct dp_view *v, struct dp_totals *t, struct dp_err *e);
+
+/* Dropped documents of the present state, some of each of the latest drops files, as a JSON array. */
+int dp_view_samples(struct dp_view *v, const struct dp_page *p, struct dp_jsonw *w, struct dp_err *e);
+
+#endif

@@ -1,0 +1,371 @@
+#include "daemon/work.h"
+
+#include "base/fs.h"
+#include "base/progress.h"
+#include "daemon/events.h"
+#include "daemon/isolate.h"
+#include "daemon/retire.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+struct dp_work {
+    struct dp_work_config c;
+    pthread_t thread;
+    pthread_mutex_t mu;
+    pthread_cond_t wake;
+    bool thread_up, quit;
+    bool want_rescan, want_pass, paused, unclean; /* unclean: a failed publication may have left files in store/ */
+    atomic_bool hold, halt; /* what the road sees: paused or a reload at hand; halted */
+    struct dp_options *next;
+    struct dp_retire retire;
+    bool more_to_remove;
+    double rescan_at, step_retry_at; /* monotonic; 0: none */
+    uint64_t fresh_sources;
+    struct dp_work_status s;
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static const struct dp_serve_options *options(const struct dp_work *w)
+{
+    return &w->c.road->options->serve;
+}
+
+static void unit_failed(void *ctx, const char *what, const struct dp_err *why)
+{
+    (void)ctx;
+    (void)what;
+    dp_event(DP_LOG_ERROR, "unit-failed", "%s", why->msg);
+}
+
+static void set_policy(struct dp_work *w)
+{
+    const struct dp_serve_options *o = options(w);
+    w->c.road->policy = (struct dp_policy){.go_on = true, .tries = (int)o->tries, .retry = {o->retry_base_s, o->retry_max_s, 0.5}, .hold = &w->hold,
+                                           .accept = w->c.watch ? dp_inbox_accept : NULL, .accept_ctx = w->c.watch, .failed = unit_failed};
+    w->c.road->stop = &w->halt;
+    if (w->c.watch) dp_inbox_set(w->c.watch, o->settle_s, (size_t)o->watches_max);
+}
+
+/* --- one pass --- */
+
+/* The spool is a root like others; its folder is made here so that something can be dropped into it. */
+static int make_spool(struct dp_work *w, struct dp_err *e)
+{
+    if (!options(w)->spool) return DP_OK;
+    char *path = dp_fs_join(w->c.road->ws.dir, "spool");
+    int rc = path ? dp_fs_mkdirs(path, e) : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "spool");
+    free(path);
+    return rc;
+}
+
+/* Before a look through the sources: a file that comes in between is seen by one of the two. */
+static int watch(struct dp_work *w, struct dp_err *e)
+{
+    struct dp_strings roots = {0};
+    int rc = make_spool(w, e);
+    if (rc >= 0) rc = dp_road_roots(w->c.road, &roots, e);
+    if (rc >= 0 && w->c.watch) rc = dp_inbox_roots(w->c.watch, &roots, e);
+    dp_strings_release(&roots);
+    return rc;
+}
+
+static int take_due(struct dp_work *w, struct dp_err *e)
+{
+    char *path, *relative;
+    int rc = DP_OK;
+    while (rc >= 0 && w->c.watch && dp_inbox_due(w->c.watch, &path, &relative)) {
+        rc = dp_road_register_file(w->c.road, path, relative, e);
+        w->fresh_sources++;
+        free(path);
+        free(relative);
+    }
+    return rc;
+}
+
+static enum dp_step until(const struct dp_work *w)
+{
+    enum dp_step s = options(w)->until ? dp_step_parse(options(w)->until) : DP_STEP_SHARD;
+    return s < DP_STEPS ? s : DP_STEP_SHARD;
+}
+
+/* Behind a complete pass. Nothing of it is worth failing for: it is done again behind the next. */
+static void retire(struct dp_work *w)
+{
+    enum { AT_ONCE = 1000 }; /* then work looks for what is new first */
+    struct dp_err err = {0};
+    size_t removed = 0;
+    int rc = dp_retire_note(&w->retire, w->c.road, until(w), &err);
+    if (rc >= 0) rc = dp_retire_remove(w->c.road, options(w)->keep_s, AT_ONCE, &removed, &err);
+    w->more_to_remove = rc >= 0 && removed == AT_ONCE;
+    if (rc < 0) dp_event(DP_LOG_WARN, "retire", "removing what is superseded: %s", err.msg);
+    else if (removed) dp_event(DP_LOG_INFO, "retire", "%zu superseded units removed, and their artifacts", removed);
+}
+
+static int pass(struct dp_work *w, bool look_again, struct dp_err *e)
+{
+    struct dp_road *r = w->c.road;
+    r->made = r->found = 0;
+    r->left = (struct dp_left){0};
+    DP_TRY(take_due(w, e));
+    if (look_again) DP_TRY(watch(w, e));
+    DP_TRY(dp_road_plan(r, look_again, e));
+    pthread_mutex_lock(&w->mu);
+    w->s.units = r->units;
+    pthread_mutex_unlock(&w->mu);
+    if (!r->units) return DP_EMPTY;
+    if (w->c.planned) w->c.planned(w->c.ctx, r);
+    int rc = dp_road_run(r, until(w), e);
+    if (rc >= 0 && w->c.planned) w->c.planned(w->c.ctx, r); /* the later steps' keys too */
+    if (rc == DP_OK) retire(w);
+    return rc;
+}
+
+/* --- the thread --- */
+
+static void after_failure(struct dp_work *w, int rc, const struct dp_err *e)
+{
+    struct dp_catalog_retry retry = {options(w)->retry_base_s, options(w)->retry_max_s, 0.5};
+    snprintf(w->s.error, sizeof w->s.error, "%s", e->msg);
+    w->s.step_failures++;
+    double s = (double)dp_catalog_delay_s(&retry, (int64_t)w->s.step_failures - 1);
+    w->step_retry_at = now() + s;
+    dp_event(DP_LOG_ERROR, "step-failed", "%s; next try in %.0f s (%s)", e->msg, s, dp_code_name(rc));
+}
+
+static void log_run(struct dp_work *w, int rc, const struct dp_err *e, bool looked)
+{
+    const struct dp_road *r = w->c.road;
+    struct dp_run run = {.begun = w->s.pass_begun, .ended = w->s.pass_ended, .made = r->made, .found = r->found, .failed = r->left.failed, .sources = w->fresh_sources};
+    if (!r->made && !r->left.failed && (rc >= 0 || rc == DP_STOPPED) && !(looked && w->s.passes <= 1)) return; /* nothing was to do */
+    snprintf(run.result, sizeof run.result, "%s", rc >= 0 ? "done" : rc == DP_STOPPED ? "stopped" : rc == DP_NOSPACE ? "disk full" : "failed");
+    if (rc < 0 && rc != DP_STOPPED) snprintf(run.error, sizeof run.error, "%.239s", e->msg);
+    dp_runs_add(&run);
+    dp_event(DP_LOG_INFO, "run", "pass %lld: %s, %llu units made, %llu up to date, %llu failed, %lld s", (long long)run.number, run.result,
+             (unsigned long long)run.made, (unsigned long long)run.found, (unsigned long long)run.failed, (long long)(run.ended - run.begun));
+}
+
+/* Under the mutex, the pass over: what it leaves to do. */
+static void finish_pass(struct dp_work *w, int rc, const struct dp_err *e, bool looked)
+{
+    struct dp_road *r = w->c.road;
+    w->s.busy = false;
+    w->s.passes++;
+    w->s.pass_ended = (int64_t)time(NULL);
+    w->s.made += r->made;
+    w->s.found = r->found;
+    w->s.left = r->left;
+    w->step_retry_at = 0;
+    w->s.disk_full = rc == DP_NOSPACE;
+    w->unclean = (rc < 0 && rc != DP_STOPPED) || r->left.failed;
+    if (looked && rc != DP_NOSPACE) w->rescan_at = now() + options(w)->rescan_s;
+    if (r->left.changed) w->want_rescan = true;
+    if (rc == DP_STOPPED || rc == DP_NOSPACE) {
+        w->want_pass = true; /* go on where it was stopped */
+        if (looked) w->want_rescan = true;
+        if (rc == DP_NOSPACE) {
+            snprintf(w->s.error, sizeof w->s.error, "%s", e->msg);
+            atomic_store(&w->halt, true); /* until the loop sees room again */
+        }
+    } else if (rc < 0) after_failure(w, rc, e);
+    else {
+        w->s.step_failures = 0;
+        w->s.error[0] = 0;
+    }
+    if (rc >= 0 && !r->left.waiting && !w->want_rescan && !w->want_pass) w->s.behind_since = 0;
+    if (w->more_to_remove) w->want_pass = true;
+    w->s.retry_at = r->left.retry_at;
+    if (w->step_retry_at > 0) {
+        int64_t at = (int64_t)time(NULL) + (int64_t)(w->step_retry_at - now() + 0.5);
+        if (!w->s.retry_at || at < w->s.retry_at) w->s.retry_at = at;
+    }
+    log_run(w, rc, e, looked);
+    w->fresh_sources = 0;
+}
+
+static void swap_options(struct dp_work *w)
+{
+    struct dp_options *old = w->c.road->options;
+    if (!w->next) return;
+    dp_isolate_close(w->c.road->isolate); /* workers hold the options they began with */
+    w->c.road->isolate = NULL;
+    w->c.road->options = w->next;
+    w->next = NULL;
+    dp_options_release(old);
+    free(old);
+    set_policy(w);
+    w->want_rescan = true;
+}
+
+/* Seconds until there is something to do of itself; 0: now. Under the mutex. */
+static double wait_s(struct dp_work *w)
+{
+    double t = now(), s = w->rescan_at > t ? w->rescan_at - t : 0;
+    if (w->paused || atomic_load(&w->halt)) return 3600;
+    if (w->want_rescan || w->want_pass || w->next) return 0;
+    if (w->step_retry_at > 0 && w->step_retry_at - t < s) s = w->step_retry_at > t ? w->step_retry_at - t : 0;
+    if (w->s.left.retry_at) {
+        double k = difftime((time_t)w->s.left.retry_at, time(NULL));
+        if (k < s) s = k > 0 ? k : 0;
+    }
+    double k = w->c.watch ? dp_inbox_wait(w->c.watch) : -1;
+    if (k >= 0 && k < s) s = k;
+    return s;
+}
+
+static void sleep_s(struct dp_work *w, double s)
+{
+    struct timespec t;
+    if (s > 3600) s = 3600;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    double at = (double)t.tv_nsec + s * 1e9;
+    t.tv_sec += (time_t)(at / 1e9);
+    t.tv_nsec = (long)(at - 1e9 * (double)(time_t)(at / 1e9));
+    pthread_cond_timedwait(&w->wake, &w->mu, &t);
+}
+
+static void one_pass(struct dp_work *w)
+{
+    struct dp_err err = {0};
+    bool look = w->want_rescan || now() >= w->rescan_at || (w->c.watch && dp_inbox_rescan(w->c.watch));
+    bool first = w->s.passes == 0;
+    w->want_rescan = w->want_pass = false;
+    w->s.busy = true;
+    w->s.pass_begun = (int64_t)time(NULL);
+    if (!w->s.behind_since) w->s.behind_since = w->s.pass_begun;
+    atomic_store(&w->hold, w->paused);
+    bool sweep = w->unclean;
+    pthread_mutex_unlock(&w->mu);
+    w->c.changed(w->c.ctx);
+    int rc = sweep ? dp_workspace_sweep(&w->c.road->ws, &err) : DP_OK;
+    if (rc >= 0) rc = pass(w, look || first, &err);
+    pthread_mutex_lock(&w->mu);
+    finish_pass(w, rc, &err, look || first);
+    pthread_mutex_unlock(&w->mu);
+    w->c.changed(w->c.ctx);
+    pthread_mutex_lock(&w->mu);
+}
+
+static void *work_main(void *v)
+{
+    struct dp_work *w = v;
+    struct dp_err err = {0};
+    int rc = dp_workspace_sweep(&w->c.road->ws, &err);
+    if (rc < 0) dp_event(DP_LOG_ERROR, "sweep", "%s", err.msg);
+    pthread_mutex_lock(&w->mu);
+    w->s.started = true;
+    while (!w->quit) {
+        double s = wait_s(w);
+        if (s > 0) {
+            sleep_s(w, s);
+            continue;
+        }
+        swap_options(w);
+        one_pass(w);
+    }
+    w->s.ended = true;
+    pthread_mutex_unlock(&w->mu);
+    w->c.changed(w->c.ctx);
+    return NULL;
+}
+
+int dp_work_open(struct dp_work **out, const struct dp_work_config *config, struct dp_err *e)
+{
+    pthread_condattr_t attr;
+    struct dp_work *w = calloc(1, sizeof *w);
+    if (!w) DP_FAIL(e, NOMEM, "work thread");
+    w->c = *config;
+    w->want_rescan = true;
+    pthread_mutex_init(&w->mu, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&w->wake, &attr);
+    pthread_condattr_destroy(&attr);
+    set_policy(w);
+    int sys = pthread_create(&w->thread, NULL, work_main, w);
+    w->thread_up = sys == 0;
+    *out = w;
+    if (sys) return dp_err_set(e, DP_NOMEM, sys, __FILE__, __LINE__, "cannot start the work thread");
+    return DP_OK;
+}
+
+void dp_work_close(struct dp_work *w)
+{
+    if (!w) return;
+    if (w->thread_up) pthread_join(w->thread, NULL);
+    if (w->next) {
+        dp_options_release(w->next);
+        free(w->next);
+    }
+    dp_retire_release(&w->retire);
+    pthread_mutex_destroy(&w->mu);
+    pthread_cond_destroy(&w->wake);
+    free(w);
+}
+
+/* Under the mutex. */
+static void poke(struct dp_work *w)
+{
+    atomic_store(&w->hold, w->paused || w->next || w->quit);
+    pthread_cond_signal(&w->wake);
+}
+
+#define LOCKED(w, statement)                                                                       \
+    do {                                                                                           \
+        pthread_mutex_lock(&(w)->mu);                                                              \
+        statement;                                                                                 \
+        poke(w);                                                                                   \
+        pthread_mutex_unlock(&(w)->mu);                                                            \
+    } while (0)
+
+void dp_work_hold(struct dp_work *w, bool on)
+{
+    LOCKED(w, w->paused = on);
+}
+
+void dp_work_halt(struct dp_work *w, bool on)
+{
+    LOCKED(w, (atomic_store(&w->halt, on), w->s.disk_full = w->s.disk_full && on));
+}
+
+void dp_work_rescan(struct dp_work *w)
+{
+    LOCKED(w, w->want_rescan = true);
+}
+
+void dp_work_wake(struct dp_work *w, bool again)
+{
+    LOCKED(w, w->want_pass = w->want_pass || again);
+}
+
+void dp_work_quit(struct dp_work *w)
+{
+    LOCKED(w, w->quit = true);
+}
+
+void dp_work_reload(struct dp_work *w, struct dp_options *o)
+{
+    pthread_mutex_lock(&w->mu);
+    if (w->next) { /* a second reload before the first took hold */
+        dp_options_release(w->next);
+        free(w->next);
+    }
+    w->next = o;
+    poke(w);
+    pthread_mutex_unlock(&w->mu);
+}
+
+void dp_work_status(struct dp_work *w, struct dp_work_status *s)
+{
+    pthread_mutex_lock(&w->mu);
+    *s = w->s;
+    pthread_mutex_unlock(&w->mu);
+}
