@@ -236,22 +236,28 @@ static int write_damage(struct work *w, struct dp_err *e)
     return DP_OK;
 }
 
+static bool careful(void *ctx, const struct dp_batch *b)
+{
+    const struct work *w = ctx;
+    return dp_care_wanted(w->job->care, b->member, b->first, b->count, false);
+}
+
+/* Whether one record at a time is at hand, and its bytes may be shown to the broker: the memory for them is one. */
+static bool alone(struct work *w, const struct dp_batch *b)
+{
+    return w->job->lanes == 1 && careful(w, b);
+}
+
 static int take_batch(void *ctx, struct dp_batch *b, struct dp_err *e)
 {
     struct work *w = ctx;
-    bool exact = dp_care_wanted(w->job->care, b->member, b->first, b->count, false);
+    bool exact = alone(w, b);
     for (uint32_t i = 0; i < b->count; i++) {
         dp_watch_writing(w->job->watch, b, i, exact);
         DP_TRY(write_row(w, b, i, e));
     }
     dp_watch_write_done(w->job->watch);
     return DP_OK;
-}
-
-static bool careful(void *ctx, const struct dp_batch *b)
-{
-    const struct work *w = ctx;
-    return dp_care_wanted(w->job->care, b->member, b->first, b->count, false);
 }
 
 static void enter_stage(void *ctx, int lane, size_t stage, struct dp_batch *b)
@@ -261,7 +267,7 @@ static void enter_stage(void *ctx, int lane, size_t stage, struct dp_batch *b)
         dp_watch_stage_done(w->job->watch, lane);
         return;
     }
-    dp_watch_stage(w->job->watch, lane, (uint32_t)stage, b, careful(w, b));
+    dp_watch_stage(w->job->watch, lane, (uint32_t)stage, b, alone(w, b));
     dp_care_drop(w->job->care, b, (uint32_t)stage + 1);
     dp_fault_check(b, (uint32_t)stage + 1);
 }

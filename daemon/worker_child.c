@@ -250,6 +250,7 @@ int dp_worker_main(int fd)
     signal(SIGHUP, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
     fcntl(fd, F_SETFD, FD_CLOEXEC);
+    close_range((unsigned)fd + 1, ~0u, 0); /* what the broker's parent left open: a shell's files, systemd's sockets */
     c.fd = fd;
     the_child = &c;
     pthread_mutex_init(&c.mu, NULL);

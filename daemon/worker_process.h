@@ -7,8 +7,8 @@
  * argument, through posix_spawn. Not by fork: a broker has threads, and a child forked from it may find any lock held by a thread that isn't there,
  * malloc's among them. Not from a zygote either, a process forked before the first thread that forks workers later: it would be
  * quicker to start (0.3 ms), but all its children share one memory layout, so that what a document learns by crashing one worker holds for the
- * next; and it would be a third kind of process to supervise. A new program gets a new layout, inherits no descriptor but its channel (all of
- * dpipe's are close-on-exec), and no secret: neither the broker's memory nor its environment.
+ * next; and it would be a third kind of process to supervise. A new program gets a new layout, keeps no descriptor but its channel and stderr
+ * (dpipe's own are close-on-exec, others it closes), and no secret: neither the broker's memory nor its environment.
  *
  * What the worker sends is checked: sizes, codes, digests; a worker that sends what it shouldn't is killed. One that was taken over can still lie
  * about counts and text, as far as the catalog's sums allow, and write to the outputs of units that it finished, whose descriptors it may
