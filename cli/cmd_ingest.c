@@ -46,6 +46,6 @@ static int run(struct dp_cli *c, struct dp_err *e)
 
 extern const struct dp_command dp_cmd_ingest;
 const struct dp_command dp_cmd_ingest = {.name = "ingest", .summary = "register sources and read what they hold", .args = "SRC...", .rows = rows,
-    .own_size = sizeof(struct own), .sections = "ingest", .args_min = 0, .args_max = -1, .run = run,
+    .own_size = sizeof(struct own), .sections = "ingest workers", .args_min = 0, .args_max = -1, .run = run,
     .about = "SRC is a file, an archive or a folder: HTML, text, Markdown, JSONL, WARC, in any nesting of tar, zip, 7z, ar/.deb, cpio, iso and gzip,\n"
              "bzip2, xz, zstd, lz4. Without SRC the sources that are known are looked at again. Damage is reported with path and offset, and the rest is read."};

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "daemon/worker_process.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -317,6 +318,11 @@ static bool answered(struct dp_cli *c)
 
 int main(int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[1], DP_WORKER_COMMAND) == 0) {
+        int code = dp_worker_main(3);
+        if (code == DP_USAGE) fprintf(stderr, "dpipe %s is started by dpipe itself\n", DP_WORKER_COMMAND);
+        _exit(dp_code_exit(code)); /* see daemon/worker_process.h */
+    }
     static struct dp_cli c; /* sections point into its options */
     struct dp_err err = {0};
     c.stop = &stopping;

@@ -40,6 +40,23 @@ static const struct dp_opt shards_opts[] = {
     DP_OPT_END,
 };
 
+#define WORKERS(f) offsetof(struct dp_workers_options, f)
+static const struct dp_opt workers_opts[] = {
+    {.name = "isolate", .type = DP_OPT_CHOICE, .offset = WORKERS(isolate), .preset = "thread", .choices = "thread|process", .flags = DP_OPT_NOKEY,
+     .help = "read and clean on threads, or in sandboxed processes that a hostile document can kill without harm"},
+    {.name = "worker_memory", .type = DP_OPT_SIZE, .offset = WORKERS(memory_bytes), .preset = "2G", .min = 256 << 20, .max = 1e15, .arg = "SIZE",
+     .flags = DP_OPT_NOKEY, .help = "memory of a worker process, for each lane"},
+    {.name = "doc_seconds", .type = DP_OPT_INT, .offset = WORKERS(doc_seconds), .preset = "20", .min = 1, .max = 86400, .arg = "S", .flags = DP_OPT_NOKEY,
+     .help = "CPU time that a worker process may take for one stage of one document; ten times that of wall-clock time"},
+    {.name = "worker_units", .type = DP_OPT_INT, .offset = WORKERS(units_max), .preset = "256", .min = 1, .max = 1e9, .arg = "N", .flags = DP_OPT_NOKEY,
+     .help = "units after which a worker process is replaced by a new one"},
+    {.name = "quarantine_max", .type = DP_OPT_INT, .offset = WORKERS(quarantine_max), .preset = "64", .min = 0, .max = 1024, .arg = "N", .flags = DP_OPT_NOKEY,
+     .help = "documents of one unit that may kill their worker before the unit fails"},
+    {.name = "sandbox", .type = DP_OPT_CHOICE, .offset = WORKERS(sandbox), .preset = "required", .choices = "required|optional", .flags = DP_OPT_NOKEY,
+     .help = "whether worker processes may run where the kernel has no seccomp"},
+    DP_OPT_END,
+};
+
 static void add(struct dp_options *o, const char *name, const char *summary, const struct dp_opt *rows, void *base)
 {
     DP_ASSERT(o->sections < DP_SECTIONS_MAX);
@@ -61,6 +78,7 @@ int dp_options_init(struct dp_options *o, struct dp_err *e)
     add(o, "shards", "token shards", shards_opts, &o->shards);
     add(o, "feed", "how batches are drawn from the shards", dp_feed_opts, &o->feed);
     add(o, "train", "the model and its training", dp_train_opts, &o->train);
+    add(o, "workers", "threads or sandboxed processes; changes no result", workers_opts, &o->workers);
     for (size_t i = 0; i < o->sections; i++) {
         const struct dp_section *s = &o->section[i];
         int rc = dp_opt_defaults(s->rows, s->base, e);

@@ -2,6 +2,8 @@
  *
  * Files of a folder are small and many, so several make a unit. The cut depends on the files' own content (a boundary behind every
  * file whose hash says so), so that a new file changes one unit and not all behind it. */
+#include "daemon/isolate.h"
+#include "daemon/quarantine.h"
 #include "daemon/road.h"
 
 #include "base/fs.h"
@@ -398,6 +400,16 @@ static int unit_keys(struct dp_road *r, struct dp_unit *u, const struct dp_membe
         dp_keyer_add(&k, "digest", m->v[i].digest);
     }
     DP_TRY(dp_keyer_finish(&k, &u->ingest, e));
+    u->origin = u->ingest;
+    int64_t round = dp_quarantine_round(r->rounds, u->origin.hex);
+    if (round) {
+        char text[24];
+        snprintf(text, sizeof text, "%lld", (long long)round);
+        dp_keyer_init(&k, "ingest again", DP_INGEST_VERSION);
+        dp_keyer_add(&k, "ingest", u->origin.hex);
+        dp_keyer_add(&k, "round", text);
+        DP_TRY(dp_keyer_finish(&k, &u->ingest, e));
+    }
     size_t sig = dp_options_signature_stage(o);
     dp_keyer_init(&k, "clean", 1);
     dp_keyer_add(&k, "ingest", u->ingest.hex);
@@ -516,6 +528,8 @@ int dp_road_plan(struct dp_road *r, bool rescan, struct dp_err *e)
     struct planning p = {.road = r, .e = e};
     if (rescan) DP_TRY(rescan_roots(r, e));
     free_units(r);
+    free(r->rounds);
+    r->rounds = dp_quarantine_rounds(&r->ws);
     int rc = dp_catalog_sources(r->ws.catalog, 0, -1, plan_source, &p, e);
     if (rc >= 0) rc = end_unit(&p);
     dp_members_release(&p.m);
@@ -526,6 +540,8 @@ void dp_road_close(struct dp_road *r)
 {
     free_units(r);
     free(r->group);
+    free(r->rounds);
+    dp_isolate_close(r->isolate);
     dp_pool_close(r->pool);
     dp_workspace_close(&r->ws);
     memset(r, 0, sizeof *r);

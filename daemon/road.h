@@ -52,6 +52,7 @@ struct dp_unit {
     uint64_t bytes;
     char *what; /* for people */
     struct dp_key ingest, docs, sig;
+    struct dp_key origin; /* its ingest key before any retry of quarantined documents */
 };
 
 /* Some docs files that go into the same shards. */
@@ -61,10 +62,14 @@ struct dp_group {
     struct dp_key key;
 };
 
+struct dp_isolate; /* daemon/isolate.h */
+
 struct dp_road {
     struct dp_workspace ws;
     struct dp_options *options;
     struct dp_pool *pool;
+    struct dp_isolate *isolate; /* worker processes, made when they are first needed */
+    char *rounds;               /* daemon/quarantine.h: units to be tried again; NULL: none */
     int threads;
     uint64_t memory;
     atomic_bool *stop; /* set by a signal; may be NULL */

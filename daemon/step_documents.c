@@ -2,6 +2,8 @@
  *
  * Units that are large against the work there is run one after the other, each on all lanes; the rest run side by side, one
  * lane each, largest first. Either way a unit's artifacts are the same bytes. */
+#include "daemon/isolate.h"
+#include "daemon/quarantine.h"
 #include "daemon/road.h"
 #include "daemon/unit_worker.h"
 
@@ -167,7 +169,7 @@ static int commit_all(struct claims *c, struct dp_road *r, const struct dp_unit 
     return DP_OK;
 }
 
-static int run_task(struct dp_road *r, const struct task *t, int lanes, struct dp_err *e)
+static int run_task(struct dp_road *r, const struct task *t, int lanes, int worker, struct dp_err *e)
 {
     struct dp_unit *u = t->unit;
     struct claims *c = calloc(1, sizeof *c);
@@ -198,10 +200,11 @@ static int run_task(struct dp_road *r, const struct task *t, int lanes, struct d
         struct dp_unit_job job = {.ingest = &r->options->ingest, .clean = &r->options->clean, .stages = !c->has_docs ? 0 : c->has_sig ? sig + 1 : sig,
                                   .lanes = lanes, .members = u->members, .open_member = open_member, .progress = progress, .stop = stop, .ctx = &m};
         memcpy(job.out, out, sizeof out);
-        rc = dp_unit_run(&job, res, e);
+        rc = r->isolate ? dp_isolate_run(r->isolate, worker, u, &m.m, &job, res, e) : dp_unit_run(&job, res, e);
         if (rc >= 0) rc = check_members(&m.m, e);
     }
     if (rc >= 0) rc = commit_all(c, r, u, &m.m, res, at, e);
+    if (rc >= 0 && strcmp(u->origin.hex, u->ingest.hex) != 0) rc = dp_quarantine_settle(&r->ws, u->origin.hex, e);
     if (rc < 0) {
         if (rc != DP_STOPPED) dp_err_prefix(e, "unit %s", u->what);
         if (c) abort_all(c, e);
@@ -217,12 +220,11 @@ static void pass_task(void *ctx, size_t i, int worker)
 {
     struct pass *p = ctx;
     struct dp_err err = {0};
-    (void)worker;
     pthread_mutex_lock(&p->mu);
     bool go = p->rc >= 0 || p->rc == DP_BUSY || p->rc == DP_NOTFOUND;
     pthread_mutex_unlock(&p->mu);
     if (!go || dp_road_stopped(p->road)) return;
-    int rc = run_task(p->road, &p->task[i], p->lanes, &err);
+    int rc = run_task(p->road, &p->task[i], p->lanes, worker, &err);
     pthread_mutex_lock(&p->mu);
     p->road->made += rc >= 0;
     if (rc < 0 && p->rc >= 0) {
@@ -257,6 +259,13 @@ int dp_road_documents(struct dp_road *r, enum dp_step until, struct dp_err *e)
         }
         p.task[p.tasks++] = t;
         bytes += u->bytes;
+    }
+    if (p.tasks && r->options->workers.isolate == DP_ISOLATE_PROCESS && !r->isolate) {
+        int rc = dp_isolate_open(&r->isolate, r, e);
+        if (rc < 0) {
+            free(p.task);
+            return rc;
+        }
     }
     if (p.tasks) {
         qsort(p.task, p.tasks, sizeof *p.task, larger_first);

@@ -59,13 +59,13 @@ struct work {
     struct dp_unit_result *res;
     struct dp_reader *reader;
     size_t member; /* the one being read, or the next */
-    uint64_t raw;  /* bytes of finished members already reported as progress */
+    uint64_t rows; /* that it gave */
     struct dp_lines *out[3];
     struct signatures sig;
     struct dp_buf damage; /* lines for the records file, written when no row is */
     uint64_t unlisted, unlisted_offset; /* damaged places past DAMAGE_BYTES; where the first of them is */
     char unlisted_path[1024];
-    const char *name;
+    const char *name; /* of the member being read */
 };
 
 static void print_damage(struct work *w, const char *what, const char *path, uint64_t offset)
@@ -98,36 +98,76 @@ static void on_damage(void *ctx, const struct dp_damage *d)
     }
 }
 
+/* DP_EOF: nothing of this member is to be read. */
 static int open_reader(struct work *w, struct dp_err *e)
 {
+    const struct dp_unit_job *job = w->job;
     const char *name, *prefix, *digest;
-    int fd = w->job->open_member(w->job->ctx, w->member, &name, &prefix, &digest, e);
+    uint32_t member = (uint32_t)w->member;
+    int fd = job->open_member(job->ctx, w->member, &name, &prefix, &digest, e);
     if (fd < 0) return fd;
-    int rc = dp_reader_open(&w->reader, w->job->ingest, fd, name, prefix, digest, on_damage, w, e);
+    w->name = name;
+    w->rows = 0;
+    if (dp_care_ends(job->care, member, 0)) {
+        close(fd);
+        return DP_EOF;
+    }
+    dp_watch_reading(job->watch, member, 0, dp_care_wanted(job->care, member, 0, UINT64_MAX, true));
+    int rc = dp_reader_open(&w->reader, job->ingest, fd, name, prefix, digest, on_damage, w, e);
     close(fd);
     return rc;
+}
+
+/* The next rows of the member at hand: those that `care` lets be read. */
+static int read_rows(struct work *w, struct dp_batch *b, struct dp_err *e)
+{
+    const struct dp_unit_job *job = w->job;
+    uint32_t member = (uint32_t)w->member, cap = b->cap;
+    if (dp_care_ends(job->care, member, w->rows)) return DP_EOF;
+    bool exact = dp_care_wanted(job->care, member, w->rows, UINT64_MAX - w->rows, true);
+    dp_watch_reading(job->watch, member, w->rows, exact);
+    if (exact) b->cap = 1;
+    int rc = dp_reader_next(w->reader, b, e);
+    b->cap = cap;
+    if (rc == DP_OK) {
+        b->member = member;
+        b->first = w->rows;
+        if (job->watch) dp_fault_check(b, 0);
+        w->rows += b->count;
+        dp_care_drop(job->care, b, 0);
+    }
+    if (rc >= 0) dp_watch_read_done(job->watch);
+    return rc;
+}
+
+static void end_member(struct work *w)
+{
+    const struct dp_unit_job *job = w->job;
+    struct dp_reader_stats s = {0};
+    if (dp_care_ends(job->care, (uint32_t)w->member, w->rows)) {
+        struct dp_damage d = {.path = w->name, .code = DP_LIMIT, .msg = "reading on crashes or outruns the worker: the rest is in quarantine"};
+        on_damage(w, &d);
+    }
+    if (w->reader) dp_reader_stats(w->reader, &s);
+    if (job->progress) job->progress(job->ctx, s.bytes_raw, 0);
+    dp_reader_close(w->reader);
+    w->reader = NULL;
+    w->member++;
 }
 
 static int next_batch(void *ctx, struct dp_batch *b, struct dp_err *e)
 {
     struct work *w = ctx;
-    for (;;) {
-        if (!w->reader) {
-            if (w->member == w->job->members) return DP_EOF;
-            DP_TRY(open_reader(w, e));
-        }
-        int rc = dp_reader_next(w->reader, b, e);
+    while (w->reader || w->member < w->job->members) {
+        int rc = w->reader ? DP_OK : open_reader(w, e);
+        if (rc == DP_OK) rc = read_rows(w, b, e);
         if (rc != DP_EOF) {
             if (rc == DP_OK && w->job->progress) w->job->progress(w->job->ctx, 0, b->count);
             return rc;
         }
-        struct dp_reader_stats s;
-        dp_reader_stats(w->reader, &s);
-        if (w->job->progress) w->job->progress(w->job->ctx, s.bytes_raw, 0);
-        dp_reader_close(w->reader);
-        w->reader = NULL;
-        w->member++;
+        end_member(w);
     }
+    return DP_EOF;
 }
 
 static const char *const formats[] = {"unknown", "text", "markdown", "html", "xml", "binary"};
@@ -199,8 +239,31 @@ static int write_damage(struct work *w, struct dp_err *e)
 static int take_batch(void *ctx, struct dp_batch *b, struct dp_err *e)
 {
     struct work *w = ctx;
-    for (uint32_t i = 0; i < b->count; i++) DP_TRY(write_row(w, b, i, e));
+    bool exact = dp_care_wanted(w->job->care, b->member, b->first, b->count, false);
+    for (uint32_t i = 0; i < b->count; i++) {
+        dp_watch_writing(w->job->watch, b, i, exact);
+        DP_TRY(write_row(w, b, i, e));
+    }
+    dp_watch_write_done(w->job->watch);
     return DP_OK;
+}
+
+static bool careful(void *ctx, const struct dp_batch *b)
+{
+    const struct work *w = ctx;
+    return dp_care_wanted(w->job->care, b->member, b->first, b->count, false);
+}
+
+static void enter_stage(void *ctx, int lane, size_t stage, struct dp_batch *b)
+{
+    struct work *w = ctx;
+    if (stage == w->job->stages) {
+        dp_watch_stage_done(w->job->watch, lane);
+        return;
+    }
+    dp_watch_stage(w->job->watch, lane, (uint32_t)stage, b, careful(w, b));
+    dp_care_drop(w->job->care, b, (uint32_t)stage + 1);
+    dp_fault_check(b, (uint32_t)stage + 1);
 }
 
 static bool asked_to_stop(void *ctx)
@@ -256,7 +319,11 @@ int dp_unit_run(const struct dp_unit_job *job, struct dp_unit_result *res, struc
     if (rc >= 0) {
         struct dp_pipeline part = *job->clean; /* the first stages of it; contexts are shared */
         part.count = job->stages;
-        struct dp_pipeline_io io = {&w, next_batch, take_batch, asked_to_stop};
+        struct dp_pipeline_io io = {&w, next_batch, take_batch, asked_to_stop, NULL, NULL};
+        if (job->watch) { /* a thread has nobody to tell, and nothing is known to avoid */
+            io.enter = enter_stage;
+            io.one_by_one = careful;
+        }
         rc = dp_pipeline_run(&part, &io, job->lanes, BATCH_ROWS, BATCH_BYTES_MAX, res->counts, e);
     }
     /* Damage lines stand behind the records: where a lane is doesn't matter to them. */
@@ -311,7 +378,7 @@ int dp_unit_sign(const char *docs_path, const struct dp_pipeline *clean, int sig
     int rc = signatures_open(&s.sig, sig_fd, clean, e);
     if (rc >= 0) rc = dp_docs_open(&s.docs, docs_path, e);
     if (rc >= 0) {
-        struct dp_pipeline_io io = {&s, next_docs, take_signatures, NULL};
+        struct dp_pipeline_io io = {&s, next_docs, take_signatures, NULL, NULL, NULL};
         rc = dp_pipeline_run(&part, &io, 1, BATCH_ROWS, BATCH_BYTES_MAX, res->counts, e);
     }
     if (rc >= 0) rc = signatures_finish(&s.sig, res->out[DP_OUT_SIG].digest, e);

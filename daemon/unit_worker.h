@@ -6,6 +6,7 @@
 
 #include "base/docs.h"
 #include "base/pipeline.h"
+#include "daemon/unit_watch.h"
 #include "ingest/reader.h"
 
 #include <stdatomic.h>
@@ -23,6 +24,8 @@ struct dp_unit_job {
     void (*progress)(void *ctx, uint64_t bytes, uint64_t docs);
     bool (*stop)(void *ctx);
     void *ctx;
+    struct dp_watch *watch;            /* where to say what is at hand; NULL on a thread */
+    const struct dp_unit_care *care;   /* what to leave out or take one by one; NULL: nothing */
     int out[DP_OUTS]; /* descriptors at offset 0, owned by the worker from now on; -1: not wanted */
 };
 

@@ -64,7 +64,7 @@ TEST(order_and_counts_do_not_depend_on_lanes)
         struct dp_pipeline p;
         struct dp_stage_counts c[2] = {{0}};
         struct io io = {.rows = 1000, .ordered = true};
-        struct dp_pipeline_io calls = {&io, next, done, NULL};
+        struct dp_pipeline_io calls = {&io, next, done, NULL, NULL, NULL};
         REQUIRE_OK(dp_pipeline_init(&p, types, 1, DP_COL_BYTES, &err));
         REQUIRE_OK(dp_pipeline_open(&p, &err));
         CHECK_OK(dp_pipeline_run(&p, &calls, lanes, 16, 1 << 20, c, &err));
@@ -87,7 +87,7 @@ TEST(a_stage_that_fails_ends_the_run)
         struct dp_pipeline p;
         struct dp_stage_counts c[2] = {{0}};
         struct io io = {.rows = 100000, .ordered = true};
-        struct dp_pipeline_io calls = {&io, next, done, NULL};
+        struct dp_pipeline_io calls = {&io, next, done, NULL, NULL, NULL};
         REQUIRE_OK(dp_pipeline_init(&p, types, 1, DP_COL_BYTES, &err));
         ((struct odd *)p.ctx[0])->fail = true;
         REQUIRE_OK(dp_pipeline_open(&p, &err));
@@ -149,7 +149,7 @@ TEST(row_stages_share_scratch_a_row)
         struct dp_pipeline p;
         struct dp_stage_counts c[5] = {{0}};
         struct io io = {.rows = 1000, .ordered = true};
-        struct dp_pipeline_io calls = {&io, next, done, NULL};
+        struct dp_pipeline_io calls = {.ctx = &io, .next = next, .done = done};
         tally_closed = 0;
         REQUIRE_OK(dp_pipeline_init(&p, types, 4, DP_COL_BYTES, &err));
         ((struct tally_options *)p.ctx[1])->second = true;
