@@ -1,5 +1,5 @@
 /* Every bit of a data set's files, and the way into quarantine and back. */
-#include "shards/quarantine.h"
+#include "shards/shard_quarantine.h"
 #include "shards/shard_verify.h"
 #include "tests/unit/test_shard_data.h"
 
@@ -91,11 +91,11 @@ TEST(quarantine_takes_damaged_files_and_gives_them_back)
     struct back b = {0};
     REQUIRE_OK(data_make(&d, 50257, 50256, 3, 9, 60, 22, &err));
     REQUIRE_OK(dp_manifest_read(&m, d.path, &err));
-    CHECK_OK(dp_quarantine_restore(d.path, restored, &b, &err)); /* nothing there */
+    CHECK_OK(dp_shard_quarantine_restore(d.path, restored, &b, &err)); /* nothing there */
     data_flip(d.dir, "part-001.bin", 77);
     data_flip(d.dir, "part-002.dpx", 1000);
     struct dp_span bad = data_file(d.dir, "part-001.bin");
-    for (size_t i = 0; i < 3; i++) CHECK_OK(dp_quarantine_shard(m, d.path, i, "frame 0: checksum", restored, &b, &err));
+    for (size_t i = 0; i < 3; i++) CHECK_OK(dp_shard_quarantine_move(m, d.path, i, "frame 0: checksum", restored, &b, &err));
     CHECK_INT(b.moved, 2);
     b.moved = 0;
     CHECK(there(&d, "quarantine/part-001.bin") && there(&d, "quarantine/part-002.dpx") && there(&d, "quarantine/list.json"));
@@ -106,7 +106,7 @@ TEST(quarantine_takes_damaged_files_and_gives_them_back)
     CHECK_INT(dp_manifest_open_shard(m, d.path, 1, &s, &err), DP_NOTFOUND);
     /* One has been made again meanwhile: both stay. */
     put_file(d.dir, "part-002.dpx", dp_span("new", 3));
-    CHECK_OK(dp_quarantine_restore(d.path, restored, &b, &err));
+    CHECK_OK(dp_shard_quarantine_restore(d.path, restored, &b, &err));
     CHECK(b.moved == 1 && b.stayed == 1);
     CHECK_STR(b.why, "frame 0: checksum");
     struct dp_span again = data_file(d.dir, "part-001.bin");
@@ -115,7 +115,7 @@ TEST(quarantine_takes_damaged_files_and_gives_them_back)
     char *p = dp_fs_join(d.dir, "part-002.dpx");
     unlink(p);
     free(p);
-    CHECK_OK(dp_quarantine_restore(d.path, restored, &b, &err));
+    CHECK_OK(dp_shard_quarantine_restore(d.path, restored, &b, &err));
     CHECK(b.moved == 2 && !there(&d, "quarantine/list.json") && there(&d, "part-002.dpx"));
     data_free(bad);
     data_free(again);
@@ -128,18 +128,18 @@ TEST(quarantine_survives_a_crash_between_its_steps)
     struct data d;
     struct back b = {0};
     REQUIRE_OK(data_make(&d, 50257, 50256, 1, 9, 60, 23, &err));
-    CHECK_OK(dp_quarantine_file(d.path, "part-000.bin", "x", &err));
+    CHECK_OK(dp_shard_quarantine_file(d.path, "part-000.bin", "x", &err));
     char *in = dp_fs_join(d.dir, "quarantine/part-000.bin"), *out = dp_fs_join(d.dir, "part-000.bin");
     CHECK(rename(in, out) == 0); /* listed, but not moved yet; or moved back, but still listed */
-    CHECK_OK(dp_quarantine_restore(d.path, restored, &b, &err));
+    CHECK_OK(dp_shard_quarantine_restore(d.path, restored, &b, &err));
     CHECK(b.moved == 0 && b.stayed == 0 && there(&d, "part-000.bin") && !there(&d, "quarantine/list.json"));
     /* A list that others wrote doesn't reach outside. */
     char *list = dp_fs_join(d.dir, "quarantine/list.json");
     CHECK_OK(dp_fs_write_atomic(list, dp_span_str("{\"format\":\"dpipe-quarantine\",\"files\":[{\"name\":\"../../x\"}]}"), &err));
-    CHECK_INT(dp_quarantine_restore(d.path, restored, &b, &err), DP_CORRUPT);
+    CHECK_INT(dp_shard_quarantine_restore(d.path, restored, &b, &err), DP_CORRUPT);
     CHECK_OK(dp_fs_write_atomic(list, dp_span_str("[]"), &err));
-    CHECK_INT(dp_quarantine_restore(d.path, restored, &b, &err), DP_CORRUPT);
-    CHECK_INT(dp_quarantine_file(d.path, "part-000.bin", "x", &err), DP_CORRUPT);
+    CHECK_INT(dp_shard_quarantine_restore(d.path, restored, &b, &err), DP_CORRUPT);
+    CHECK_INT(dp_shard_quarantine_file(d.path, "part-000.bin", "x", &err), DP_CORRUPT);
     CHECK(there(&d, "part-000.bin"));
     free(in);
     free(out);
