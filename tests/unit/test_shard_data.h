@@ -26,6 +26,8 @@ struct data {
 
 /* When set, data_make compresses the bodies. */
 __attribute__((unused)) static const struct dp_shard_packing *data_packing;
+/* The tokenizer's digest, when several data sets are to have the same; 0: from the seed. */
+__attribute__((unused)) static uint64_t data_tokenizer;
 
 /* `shards` shards of `per_shard` documents of 0 to max_len ids. Every 7th document repeats the
  * content hash of the one before it. */
@@ -36,7 +38,7 @@ __attribute__((unused)) static int data_make(struct data *d, uint32_t vocab, int
     memset(d, 0, sizeof *d);
     d->dir = dp_test_tmpdir();
     d->path = dp_fs_join(d->dir, "manifest.json");
-    d->meta = (struct dp_shard_meta){.vocab_size = vocab, .eot = eot, .tokenizer = {seed, 77}};
+    d->meta = (struct dp_shard_meta){.vocab_size = vocab, .eot = eot, .tokenizer = {data_tokenizer ? data_tokenizer : seed, 77}};
     d->all = malloc(((size_t)shards * (size_t)per_shard * (max_len + 1) + 1) * sizeof *d->all);
     d->doc = malloc(((size_t)shards * (size_t)per_shard + 1) * sizeof *d->doc);
     struct dp_manifest *m;
