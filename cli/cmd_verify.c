@@ -117,9 +117,9 @@ static int move_aside(struct problems *k, const char *path, struct dp_err *e)
         const struct damaged *d = &k->bad[i];
         char *file = dp_manifest_path(path, d->name);
         if (!file) rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "%s", d->name);
-        else if (d->shard >= 0 && m && (size_t)d->shard < m->count) rc = dp_quarantine_shard(m, path, (size_t)d->shard, d->what, moved, k, e);
+        else if (d->shard >= 0 && m && (size_t)d->shard < m->count) rc = dp_shard_quarantine_move(m, path, (size_t)d->shard, d->what, moved, k, e);
         else if (d->shard < 0 && dp_fs_exists(file)) {
-            rc = dp_quarantine_file(path, d->name, d->what, e);
+            rc = dp_shard_quarantine_file(path, d->name, d->what, e);
             if (rc >= 0) moved(k, d->name, d->what, true);
         }
         free(file);
@@ -185,7 +185,7 @@ static int run(struct dp_cli *c, struct dp_err *e)
     else DP_TRY_OUT(dp_cli_manifest(c, &path, e));
     if (!path) DP_GOTO(e, NOMEM, "verify");
     DP_TRY_OUT(dp_pool_open(&pool, (int)c->global.threads, e));
-    if (o->restore) DP_TRY_OUT(dp_quarantine_restore(path, restored, &ctx, e));
+    if (o->restore) DP_TRY_OUT(dp_shard_quarantine_restore(path, restored, &ctx, e));
     rc = dp_verify_manifest(path, pool, o->sha256, problem, &ctx, &t, e);
     if (c->road_open && (rc >= 0 || rc == DP_CORRUPT || rc == DP_NOTFOUND)) {
         struct dp_err err = {0};

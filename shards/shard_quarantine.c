@@ -11,7 +11,7 @@ static const char folder[] = "quarantine/";
 static const char list_name[] = "list.json";
 enum { LIST_BYTES_MAX = 256 << 20 };
 
-char *dp_quarantine_path(const char *manifest_path, const char *name)
+char *dp_shard_quarantine_path(const char *manifest_path, const char *name)
 {
     size_t n = sizeof folder + strlen(name);
     char *inner = malloc(n), *p = NULL;
@@ -26,7 +26,7 @@ char *dp_quarantine_path(const char *manifest_path, const char *name)
 /* DP_EMPTY when there is no list. */
 static int read_list(const char *manifest_path, struct dp_json **out, struct dp_err *e)
 {
-    char *p = dp_quarantine_path(manifest_path, list_name);
+    char *p = dp_shard_quarantine_path(manifest_path, list_name);
     *out = NULL;
     if (!p) DP_FAIL(e, NOMEM, "%s", manifest_path);
     int rc = dp_fs_exists(p) ? dp_json_parse_file(out, p, LIST_BYTES_MAX, e) : DP_EMPTY;
@@ -57,7 +57,7 @@ static int write_list(const char *manifest_path, const struct dp_json *old, cons
     struct dp_buf b;
     struct dp_jsonw w;
     size_t n = 0;
-    char *p = dp_quarantine_path(manifest_path, list_name);
+    char *p = dp_shard_quarantine_path(manifest_path, list_name);
     dp_buf_init(&b, LIST_BYTES_MAX);
     dp_jsonw_init(&w, &b, 1);
     dp_jsonw_begin(&w, '{');
@@ -107,9 +107,9 @@ static int move(const char *from, const char *to, struct dp_err *e)
     return sync_dir_of(from, e);
 }
 
-int dp_quarantine_file(const char *manifest_path, const char *name, const char *problem, struct dp_err *e)
+int dp_shard_quarantine_file(const char *manifest_path, const char *name, const char *problem, struct dp_err *e)
 {
-    char *from = dp_manifest_path(manifest_path, name), *to = dp_quarantine_path(manifest_path, name), *dir = dp_quarantine_path(manifest_path, "");
+    char *from = dp_manifest_path(manifest_path, name), *to = dp_shard_quarantine_path(manifest_path, name), *dir = dp_shard_quarantine_path(manifest_path, "");
     struct dp_json *list = NULL;
     int rc = DP_OK;
     if (!from || !to || !dir) DP_GOTO(e, NOMEM, "%s", name);
@@ -125,7 +125,7 @@ out:
     return rc;
 }
 
-int dp_quarantine_shard(const struct dp_manifest *m, const char *manifest_path, size_t i, const char *problem, dp_quarantine_fn fn,
+int dp_shard_quarantine_move(const struct dp_manifest *m, const char *manifest_path, size_t i, const char *problem, dp_shard_quarantine_fn fn,
                         void *ctx, struct dp_err *e)
 {
     const struct dp_manifest_shard *s = &m->shards[i];
@@ -139,13 +139,13 @@ int dp_quarantine_shard(const struct dp_manifest *m, const char *manifest_path, 
         /* What can't be read to the end is damaged too. */
         if (rc == DP_NOMEM) return rc;
         if (!there || (rc >= 0 && strcmp(hex, want[k]) == 0)) continue;
-        DP_TRY(dp_quarantine_file(manifest_path, names[k], problem, e));
+        DP_TRY(dp_shard_quarantine_file(manifest_path, names[k], problem, e));
         if (fn) fn(ctx, names[k], problem, true);
     }
     return DP_OK;
 }
 
-int dp_quarantine_restore(const char *manifest_path, dp_quarantine_fn fn, void *ctx, struct dp_err *e)
+int dp_shard_quarantine_restore(const char *manifest_path, dp_shard_quarantine_fn fn, void *ctx, struct dp_err *e)
 {
     struct dp_json *list;
     int rc = read_list(manifest_path, &list, e);
@@ -157,7 +157,7 @@ int dp_quarantine_restore(const char *manifest_path, dp_quarantine_fn fn, void *
     for (size_t i = 0; rc >= 0 && i < n; i++) {
         struct dp_span name = dp_json_str(dp_json_get(dp_json_at(files, i), "name")), why = dp_json_str(dp_json_get(dp_json_at(files, i), "problem"));
         char *text = strndup(name.ptr ? name.ptr : "", name.len), *problem = strndup(why.ptr ? why.ptr : "", why.len);
-        char *from = text ? dp_quarantine_path(manifest_path, text) : NULL, *to = text ? dp_manifest_path(manifest_path, text) : NULL;
+        char *from = text ? dp_shard_quarantine_path(manifest_path, text) : NULL, *to = text ? dp_manifest_path(manifest_path, text) : NULL;
         if (!from || !to || !problem) rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "%s", manifest_path);
         else if (!dp_manifest_name_ok(text)) rc = dp_err_set(e, DP_CORRUPT, 0, __FILE__, __LINE__, "%s: \"%.200s\" is no name inside the folder", manifest_path, text);
         else if (dp_fs_exists(from)) { /* else a crash came before it moved, or after it moved back */

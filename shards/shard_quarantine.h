@@ -14,15 +14,15 @@
 #include <stdbool.h>
 
 /* A name in the quarantine of the manifest's folder, malloc'ed; NULL when out of memory. */
-char *dp_quarantine_path(const char *manifest_path, const char *name);
+char *dp_shard_quarantine_path(const char *manifest_path, const char *name);
 /* Move one file of the manifest's folder, whatever it is; over an older one of its name. */
-int dp_quarantine_file(const char *manifest_path, const char *name, const char *problem, struct dp_err *e);
+int dp_shard_quarantine_file(const char *manifest_path, const char *name, const char *problem, struct dp_err *e);
 /* Called for each file that moves; `moved` false: restoring, a file of its name is there again, and both stay. */
-typedef void (*dp_quarantine_fn)(void *ctx, const char *name, const char *problem, bool moved);
+typedef void (*dp_shard_quarantine_fn)(void *ctx, const char *name, const char *problem, bool moved);
 /* Move those of shard i's two files that are there and haven't the digest that the manifest says. */
-int dp_quarantine_shard(const struct dp_manifest *m, const char *manifest_path, size_t i, const char *problem, dp_quarantine_fn fn,
+int dp_shard_quarantine_move(const struct dp_manifest *m, const char *manifest_path, size_t i, const char *problem, dp_shard_quarantine_fn fn,
                         void *ctx, struct dp_err *e);
 /* Move everything in the list back. */
-int dp_quarantine_restore(const char *manifest_path, dp_quarantine_fn fn, void *ctx, struct dp_err *e);
+int dp_shard_quarantine_restore(const char *manifest_path, dp_shard_quarantine_fn fn, void *ctx, struct dp_err *e);
 
 #endif

@@ -76,7 +76,7 @@ static bool in_quarantine(const char *path, const struct dp_manifest_shard *s)
     const char *names[2] = {s->name, s->index};
     bool found = false;
     for (int k = 0; k < 2; k++) {
-        char *here = dp_manifest_path(path, names[k]), *there = dp_quarantine_path(path, names[k]);
+        char *here = dp_manifest_path(path, names[k]), *there = dp_shard_quarantine_path(path, names[k]);
         found = found || (here && there && !dp_fs_exists(here) && dp_fs_exists(there));
         free(here);
         free(there);

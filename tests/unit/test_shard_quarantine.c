@@ -25,12 +25,13 @@ static void put_file(const char *dir, const char *name, struct dp_span s)
     free(p);
 }
 
-/* Flip each bit of one file in turn; `step` bits apart. */
+/* Flip a bit of each byte of one file in turn (test_shard.c and test_shard_packed.c flip all of body and side file). */
 static void flip_all(const struct data *d, const char *name, bool manifest, bool frames)
 {
     struct dp_span was = data_file(d->dir, name);
     char *now = malloc(was.len);
-    for (size_t bit = 0; bit < was.len * 8; bit++) {
+    for (size_t byte = 0; byte < was.len; byte++) {
+        size_t bit = byte * 8 + byte % 8;
         struct found f = {0};
         memcpy(now, was.ptr, was.len);
         now[bit / 8] = (char)(now[bit / 8] ^ 1 << bit % 8);
@@ -47,7 +48,7 @@ static void flip_all(const struct data *d, const char *name, bool manifest, bool
     free(now);
 }
 
-TEST(verify_finds_each_flipped_bit)
+TEST(verify_finds_a_flip_in_each_byte)
 {
     for (int packed = 0; packed < 2; packed++) {
         struct data d;
@@ -91,11 +92,11 @@ TEST(quarantine_takes_damaged_files_and_gives_them_back)
     struct back b = {0};
     REQUIRE_OK(data_make(&d, 50257, 50256, 3, 9, 60, 22, &err));
     REQUIRE_OK(dp_manifest_read(&m, d.path, &err));
-    CHECK_OK(dp_quarantine_restore(d.path, restored, &b, &err)); /* nothing there */
+    CHECK_OK(dp_shard_quarantine_restore(d.path, restored, &b, &err)); /* nothing there */
     data_flip(d.dir, "part-001.bin", 77);
     data_flip(d.dir, "part-002.dpx", 1000);
     struct dp_span bad = data_file(d.dir, "part-001.bin");
-    for (size_t i = 0; i < 3; i++) CHECK_OK(dp_quarantine_shard(m, d.path, i, "frame 0: checksum", restored, &b, &err));
+    for (size_t i = 0; i < 3; i++) CHECK_OK(dp_shard_quarantine_move(m, d.path, i, "frame 0: checksum", restored, &b, &err));
     CHECK_INT(b.moved, 2);
     b.moved = 0;
     CHECK(there(&d, "quarantine/part-001.bin") && there(&d, "quarantine/part-002.dpx") && there(&d, "quarantine/list.json"));
@@ -106,7 +107,7 @@ TEST(quarantine_takes_damaged_files_and_gives_them_back)
     CHECK_INT(dp_manifest_open_shard(m, d.path, 1, &s, &err), DP_NOTFOUND);
     /* One has been made again meanwhile: both stay. */
     put_file(d.dir, "part-002.dpx", dp_span("new", 3));
-    CHECK_OK(dp_quarantine_restore(d.path, restored, &b, &err));
+    CHECK_OK(dp_shard_quarantine_restore(d.path, restored, &b, &err));
     CHECK(b.moved == 1 && b.stayed == 1);
     CHECK_STR(b.why, "frame 0: checksum");
     struct dp_span again = data_file(d.dir, "part-001.bin");
@@ -115,7 +116,7 @@ TEST(quarantine_takes_damaged_files_and_gives_them_back)
     char *p = dp_fs_join(d.dir, "part-002.dpx");
     unlink(p);
     free(p);
-    CHECK_OK(dp_quarantine_restore(d.path, restored, &b, &err));
+    CHECK_OK(dp_shard_quarantine_restore(d.path, restored, &b, &err));
     CHECK(b.moved == 2 && !there(&d, "quarantine/list.json") && there(&d, "part-002.dpx"));
     data_free(bad);
     data_free(again);
@@ -128,18 +129,18 @@ TEST(quarantine_survives_a_crash_between_its_steps)
     struct data d;
     struct back b = {0};
     REQUIRE_OK(data_make(&d, 50257, 50256, 1, 9, 60, 23, &err));
-    CHECK_OK(dp_quarantine_file(d.path, "part-000.bin", "x", &err));
+    CHECK_OK(dp_shard_quarantine_file(d.path, "part-000.bin", "x", &err));
     char *in = dp_fs_join(d.dir, "quarantine/part-000.bin"), *out = dp_fs_join(d.dir, "part-000.bin");
     CHECK(rename(in, out) == 0); /* listed, but not moved yet; or moved back, but still listed */
-    CHECK_OK(dp_quarantine_restore(d.path, restored, &b, &err));
+    CHECK_OK(dp_shard_quarantine_restore(d.path, restored, &b, &err));
     CHECK(b.moved == 0 && b.stayed == 0 && there(&d, "part-000.bin") && !there(&d, "quarantine/list.json"));
     /* A list that others wrote doesn't reach outside. */
     char *list = dp_fs_join(d.dir, "quarantine/list.json");
     CHECK_OK(dp_fs_write_atomic(list, dp_span_str("{\"format\":\"dpipe-quarantine\",\"files\":[{\"name\":\"../../x\"}]}"), &err));
-    CHECK_INT(dp_quarantine_restore(d.path, restored, &b, &err), DP_CORRUPT);
+    CHECK_INT(dp_shard_quarantine_restore(d.path, restored, &b, &err), DP_CORRUPT);
     CHECK_OK(dp_fs_write_atomic(list, dp_span_str("[]"), &err));
-    CHECK_INT(dp_quarantine_restore(d.path, restored, &b, &err), DP_CORRUPT);
-    CHECK_INT(dp_quarantine_file(d.path, "part-000.bin", "x", &err), DP_CORRUPT);
+    CHECK_INT(dp_shard_quarantine_restore(d.path, restored, &b, &err), DP_CORRUPT);
+    CHECK_INT(dp_shard_quarantine_file(d.path, "part-000.bin", "x", &err), DP_CORRUPT);
     CHECK(there(&d, "part-000.bin"));
     free(in);
     free(out);
