@@ -11,7 +11,7 @@ Q       := $(if $(V),,@)
 
 # Lowest first: a layer includes only what stands before it (tools/layers.sh).
 LAYERS  := base ingest clean dedup tokenizer shards trainer_feed trainer daemon cli
-LIBS    := libarchive libzstd libpcre2-8 sqlite3 libcrypto yaml-0.1 jansson libdeflate zlib liblzma liblz4 libxxhash
+LIBS    := libarchive libzstd libpcre2-8 sqlite3 libcrypto yaml-0.1 jansson libdeflate zlib liblzma liblz4 libbrotlidec libxxhash
 # Flags come from pkg-config when make starts. So where packages are missing, any goal first installs them
 # and then starts make again; on a complete machine this block is nothing.
 ifneq ($(filter-out help clean deps lint,$(or $(MAKECMDGOALS),all)),)
@@ -60,7 +60,8 @@ CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DDP_VERSION='"$(VERSION)"' -I.
 BASEFLAGS := $(OPT) -g -fno-omit-frame-pointer -fPIC -pthread -ffp-contract=off $(SAN)
 ALL_CFLAGS := -std=c17 $(WARN) $(BASEFLAGS) $(CFLAGS)
 ALL_CXXFLAGS := -std=c++17 $(WARNXX) $(BASEFLAGS) -fno-exceptions -fno-rtti $(CXXFLAGS)
-ALL_LIBS := $(shell pkg-config --libs $(LIBS) 2>/dev/null) -lbz2 -lcld2 -lm -lpthread $(LDLIBS)
+MORE_LIBS := -lbz2 -lcld2 -lm -lpthread
+ALL_LIBS := $(shell pkg-config --libs $(LIBS) 2>/dev/null) $(MORE_LIBS) $(LDLIBS)
 
 # Instruction sets belong to suffixed files, and to nothing else.
 ISA_avx2       := -mavx2 -mfma -mbmi -mbmi2 -mpopcnt -mlzcnt
@@ -73,14 +74,14 @@ LIB_CXX  := $(sort $(foreach l,$(LAYERS),$(wildcard $l/*.cc)))
 CLI_SRC  := $(sort $(wildcard cli/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o) $(LIB_CXX:%.cc=$(BUILD)/%.oo)
 CLI_OBJ  := $(CLI_SRC:%.c=$(BUILD)/%.o)
-UNIT     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/unit/test_*.c tests/check/check_*.c)))
+UNIT     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/unit/test_*.c tests/check/check_*.c tests/parity/*_parity.c)))
 FUZZ     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 BENCH    := $(patsubst bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard bench/bench_*.c)))
 SHIMS    := $(patsubst tests/%.c,$(BUILD)/tests/%.so,$(sort $(wildcard tests/fault/shim_*.c)))
 PROG     := $(BUILD)/dpipe
 
 .SECONDARY:
-.PHONY: all lib tests benches help deps check check-fast lint fmt fuzz demo bench-pipeline bench-feed install uninstall dist compdb cov clean man completions
+.PHONY: all lib tests benches objects help deps check check-clang check-fast parity lint fmt fuzz demo bench-pipeline bench-feed install uninstall dist compdb cov clean man completions
 .DEFAULT_GOAL := all
 
 ## all: the program, build/MODE/dpipe (the default)
@@ -89,6 +90,7 @@ all: $(PROG) $(BUILD)/libdpipe.so
 lib: $(BUILD)/libdpipe.a
 tests: $(UNIT) $(FUZZ) $(SHIMS)
 benches: $(BENCH)
+objects: $(LIB_OBJ) $(CLI_OBJ) $(UNIT:=.o) $(FUZZ:=.o) $(BENCH:=.o)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -129,22 +131,36 @@ $(SHIMS): $(BUILD)/tests/%.so: tests/%.c
 
 SH_TESTS := $(sort $(wildcard tests/cli/*.sh tests/golden/*.sh tests/fault/*.sh))
 
-## check: lint, build and run every test; the last line is "N passed, N failed"
+# One job a core, unless make was told a number.
+jobs = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$$(nproc 2>/dev/null || echo 1))
+TSAN_SH := tests/golden/threads.sh
+
+## check: lint, build with warnings as errors, run every test; the last line is "N passed, N failed"
 check: lint
-	@$(MAKE) --no-print-directory all tests
-	@$(MAKE) --no-print-directory MODE=asan all tests
-	@$(MAKE) --no-print-directory MODE=tsan all tests
+	@$(MAKE) --no-print-directory $(jobs) WERROR=1 all tests
+	@$(MAKE) --no-print-directory $(jobs) WERROR=1 MODE=asan all tests
+	@$(MAKE) --no-print-directory $(jobs) WERROR=1 MODE=tsan all tests
+	@$(MAKE) --no-print-directory check-clang
 	@echo "address and undefined-behaviour sanitizers:"; tests/run.sh build/asan $(UNIT:$(BUILD)/%=build/asan/%) $(FUZZ:$(BUILD)/%=build/asan/%) > build/check-asan.log; s=$$?; cat build/check-asan.log | sed '$$s/^/asan: /'; exit $$s
-	@echo "thread sanitizer:"; tests/run.sh build/tsan $(patsubst %,build/tsan/tests/unit/%,$(TSAN_TESTS)) > build/check-tsan.log; s=$$?; cat build/check-tsan.log | sed '$$s/^/tsan: /'; exit $$s
+	@echo "thread sanitizer:"; tests/run.sh build/tsan $(patsubst %,build/tsan/tests/unit/%,$(TSAN_TESTS)) $(TSAN_SH) > build/check-tsan.log; s=$$?; cat build/check-tsan.log | sed '$$s/^/tsan: /'; exit $$s
 	@echo "release:"; tests/run.sh $(BUILD) $(UNIT) $(FUZZ) $(SH_TESTS)
+
+## check-clang: compile everything with clang, warnings as errors, in build/clang; says so where there is no clang
+check-clang:
+	@if command -v clang >/dev/null && command -v clang++ >/dev/null; then echo "clang:" && $(MAKE) --no-print-directory $(jobs) BUILD=build/clang OPT=-O0 CC=clang CXX=clang++ WERROR=1 objects >build/check-clang.log && echo "  ok    no warning"; \
+	else echo "skip check-clang: clang isn't installed"; fi
+
+## parity: compare with the packages of others (Hugging Face, tiktoken, Megatron, datatrove...), which tools/venv.sh installs in build/venv
+parity: all $(BUILD)/bench/bench_ingest $(BUILD)/tests/parity/clean_parity
+	@PYTHON=$$(tools/venv.sh) && export PYTHON PYTHONDONTWRITEBYTECODE=1 && tests/run.sh $(BUILD) $(filter-out %/lib.py,$(sort $(wildcard tests/parity/*.py)))
 
 ## demo: the whole road on real documents, in build/demo; CORPUS=PATH takes another folder, archive or WARC file
 demo: all
 	@CORPUS='$(CORPUS)' tools/demo.sh
 
-## bench-pipeline: the whole road on a .warc.gz of real pages, and datatrove beside it where it is installed
+## bench-pipeline: the whole road on a .warc.gz of real pages in CPU seconds; PEERS=1 installs datatrove in build/venv and runs its road too
 bench-pipeline: all
-	@bench/pipeline.sh
+	@PEERS='$(PEERS)' bench/pipeline.sh
 
 ## bench-feed: ids per CPU-second of the feed, beside memcpy; JSON lines
 bench-feed: $(BUILD)/bench/bench_feed
@@ -155,7 +171,7 @@ check-fast: all tests
 	@tests/run.sh $(BUILD) $(UNIT) $(FUZZ)
 
 # Programs whose code runs on several threads.
-TSAN_TESTS := $(filter test_base test_catalog test_pipeline test_dedup test_manifest test_shard test_feed,$(notdir $(UNIT)))
+TSAN_TESTS := $(filter test_base test_catalog test_pipeline test_dedup test_manifest test_shard test_shard_packed test_feed test_channel test_sandbox test_worker,$(notdir $(UNIT)))
 
 ## lint: folder layers, style
 lint:
@@ -172,9 +188,9 @@ fuzz:
 
 # --- installing ---
 
-## install: program, library, header and man pages under DESTDIR/PREFIX
+## install: program, library, headers, dpipe.pc and man pages under DESTDIR/PREFIX
 install: all man
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/dpipe $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/dpipe $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m755 $(PROG) $(DESTDIR)$(PREFIX)/bin/dpipe
 	install -m644 $(BUILD)/libdpipe.a $(DESTDIR)$(PREFIX)/lib/
 	install -m755 $(BUILD)/libdpipe.so $(DESTDIR)$(PREFIX)/lib/libdpipe.so.0
@@ -183,11 +199,12 @@ install: all man
 	install -m644 base/err.h base/hash.h base/span.h base/opt.h base/buf.h $(DESTDIR)$(PREFIX)/include/dpipe/base/
 	install -m644 trainer_feed/feed.h $(DESTDIR)$(PREFIX)/include/dpipe/trainer_feed/
 	install -m644 build/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	sed -e 's,@VERSION@,$(VERSION),' -e 's,@LIBS@,$(LIBS),' -e 's,@MORE@,$(MORE_LIBS),' -e 's,@ALL@,$(ALL_LIBS),' tools/dpipe.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/dpipe.pc
 	$(PROG) help --completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dpipe
 
 ## uninstall: take it away again
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/dpipe $(DESTDIR)$(PREFIX)/lib/libdpipe.* $(DESTDIR)$(PREFIX)/share/man/man1/dpipe*.1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dpipe
+	rm -f $(DESTDIR)$(PREFIX)/bin/dpipe $(DESTDIR)$(PREFIX)/lib/libdpipe.* $(DESTDIR)$(PREFIX)/lib/pkgconfig/dpipe.pc $(DESTDIR)$(PREFIX)/share/man/man1/dpipe*.1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dpipe
 	rm -rf $(DESTDIR)$(PREFIX)/include/dpipe
 
 ## man: man pages, generated from the option tables, in build/man
@@ -200,9 +217,10 @@ dist:
 	@mkdir -p build
 	git archive --format=tar.gz --prefix=dpipe-$(VERSION)/ -o build/dpipe-$(VERSION).tar.gz HEAD
 
+COMPDB ?= compile_commands.json
 ## compdb: compile_commands.json for editors
 compdb:
-	@$(MAKE) -n -B V=1 all tests 2>/dev/null | tools/compdb.sh > compile_commands.json
+	@$(MAKE) -n -B V=1 all tests 2>/dev/null | tools/compdb.sh > $(COMPDB)
 
 ## cov: line coverage of the unit tests (gcov), in build/cov
 cov:

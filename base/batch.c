@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+enum { KEEP_BYTES = 16 << 20 };
+
 static const struct {
     const char *name, *unit, *help;
 } drops[] = {
@@ -63,8 +65,23 @@ void dp_batch_reset(struct dp_batch *b)
 {
     b->count = 0;
     b->seq = 0;
+    b->first = 0;
+    b->member = 0;
     b->columns = 0;
-    dp_arena_reset(&b->mem);
+    /* One huge document must not stay in every batch of the pool. */
+    if (b->mem.bytes_held > KEEP_BYTES) dp_arena_release(&b->mem);
+    else dp_arena_reset(&b->mem);
+}
+
+struct dp_batch dp_batch_row(const struct dp_batch *b, uint32_t i)
+{
+    struct dp_batch row = *b;
+#define X(c) row.c += i;
+    COLUMNS(X)
+#undef X
+    row.first += i;
+    row.count = row.cap = 1;
+    return row;
 }
 
 int64_t dp_batch_add(struct dp_batch *b)

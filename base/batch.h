@@ -55,6 +55,11 @@
     X(C4_LOREM, "c4_lorem_ipsum", "", "C4: lorem ipsum")                                               \
     X(C4_BRACE, "c4_curly_bracket", "", "C4: a curly bracket")                                         \
     X(C4_SENTENCES, "c4_too_few_sentences", "sentences", "C4: too few sentences")                      \
+    X(FINEWEB_PUNCT, "fineweb_line_punct_ratio", "ratio", "FineWeb: too few lines end like a sentence") \
+    X(FINEWEB_SHORT, "fineweb_short_line_ratio", "ratio", "FineWeb: too many short lines")             \
+    X(FINEWEB_DUP, "fineweb_char_dup_ratio", "ratio", "FineWeb: characters in repeated lines")         \
+    X(FINEWEB_LIST, "fineweb_list_ratio", "ratio", "FineWeb: too many newlines for its words")         \
+    X(QUARANTINED, "quarantined", "", "it crashed or outran its worker; `dpipe quarantine list` has it")  \
     X(DUP_EXACT, "duplicate_exact", "", "the same text as a kept document")                            \
     X(DUP_NEAR, "duplicate_near", "similarity", "nearly the same text as a kept document")
 
@@ -87,6 +92,8 @@ enum dp_column {
 struct dp_batch {
     uint32_t count, cap;
     uint64_t seq;     /* number of the batch in its unit, from 0 */
+    uint32_t member;  /* which member of its unit the rows come from, and the number of the first row in it: */
+    uint64_t first;   /* where a row is, whatever batch it is in */
     uint32_t columns; /* enum dp_column: which are filled */
     struct dp_hash128 *id;   /* H(source digest, record position): stable for ever */
     struct dp_span *pos;     /* record position: "member!member" or "@offset", see ingest/reader.h */
@@ -115,6 +122,8 @@ void dp_batch_release(struct dp_batch *b);
 void dp_batch_reset(struct dp_batch *b);
 /* A new row, all columns zero or empty; its index, or -1 when the batch has `cap` rows. */
 int64_t dp_batch_add(struct dp_batch *b);
+/* Row i as a batch of its own, over the same columns and memory; what it allocated belongs to b once its `mem` is copied back. */
+struct dp_batch dp_batch_row(const struct dp_batch *b, uint32_t i);
 static inline void dp_batch_drop(struct dp_batch *b, uint32_t i, enum dp_drop why, double value, double limit)
 {
     b->drop[i] = (uint16_t)why;

@@ -1,10 +1,13 @@
 #include "base/catalog.h"
 
+#include "base/buf.h"
+
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 static const char *const migrations[] = {
     "CREATE TABLE source (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, name TEXT NOT NULL, prefix TEXT NOT NULL, digest TEXT NOT NULL,"
@@ -24,6 +27,8 @@ static const char *const migrations[] = {
     "CREATE TABLE dropped (unit INTEGER NOT NULL REFERENCES unit(id) ON DELETE CASCADE, ordinal INTEGER NOT NULL, reason TEXT NOT NULL,"
     " docs INTEGER NOT NULL, bytes INTEGER NOT NULL, PRIMARY KEY (unit, ordinal, reason)) STRICT, WITHOUT ROWID;"
     "CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;",
+    /* Sources are read in this order; without an index sqlite would sort all of them in memory. */
+    "CREATE INDEX source_order ON source(prefix, name, digest);",
 };
 enum { VERSION = sizeof migrations / sizeof *migrations };
 
@@ -39,6 +44,7 @@ struct change {
 struct dp_catalog {
     char *path;
     sqlite3 *w, *r; /* the writer thread's connection; readers' connection, under read_mu */
+    sqlite3_stmt *has_artifact; /* asked for every file of store/ */
     pthread_mutex_t mu, read_mu;
     pthread_cond_t work, committed;
     struct change *first, **last;
@@ -58,7 +64,8 @@ static int sql_fail(struct dp_catalog *c, sqlite3 *db, const char *what, struct 
     case SQLITE_BUSY:
     case SQLITE_LOCKED: DP_FAIL(e, BUSY, "%s: %s: %s", c->path, what, msg);
     case SQLITE_CORRUPT:
-    case SQLITE_NOTADB: DP_FAIL(e, CORRUPT, "%s: %s: %s", c->path, what, msg);
+    case SQLITE_NOTADB:
+        DP_FAIL(e, CORRUPT, "%s: %s: %s; restore it from a copy, or remove it and store/, then register the sources and run again", c->path, what, msg);
     case SQLITE_CONSTRAINT: DP_FAIL(e, BROKEN, "%s: %s: %s", c->path, what, msg);
     default: DP_FAIL(e, IO, "%s: %s: %s", c->path, what, msg);
     }
@@ -179,26 +186,39 @@ static int change(struct dp_catalog *c, int (*fn)(struct dp_catalog *, void *, s
 
 /* --- open --- */
 
-static int open_db(struct dp_catalog *c, sqlite3 **db, struct dp_err *e)
+static int open_as(struct dp_catalog *c, sqlite3 **db, const char *name, int flags, struct dp_err *e)
 {
-    if (sqlite3_open_v2(c->path, db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
+    if (sqlite3_open_v2(name, db, flags | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
         if (!*db) DP_FAIL(e, NOMEM, "%s: sqlite3", c->path);
         return sql_fail(c, *db, "open", e);
     }
     sqlite3_busy_timeout(*db, 10000);
+    return DP_OK;
+}
+
+static int open_db(struct dp_catalog *c, sqlite3 **db, struct dp_err *e)
+{
+    DP_TRY(open_as(c, db, c->path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, e));
     return exec(c, *db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY", e);
+}
+
+static int version_of(struct dp_catalog *c, sqlite3 *db, int *version, struct dp_err *e)
+{
+    sqlite3_stmt *st;
+    DP_TRY(prepare(c, db, &st, e, "PRAGMA user_version", ""));
+    int rc = step(c, db, st, e);
+    *version = rc == 1 ? sqlite3_column_int(st, 0) : 0;
+    sqlite3_finalize(st);
+    DP_TRY(rc);
+    if (*version > VERSION)
+        DP_FAIL(e, CONFIG, "%s: made by a newer dpipe (catalog version %d, this program knows %d); use that program", c->path, *version, VERSION);
+    return DP_OK;
 }
 
 static int migrate(struct dp_catalog *c, struct dp_err *e)
 {
-    sqlite3_stmt *st;
-    DP_TRY(prepare(c, c->w, &st, e, "PRAGMA user_version", ""));
-    int rc = step(c, c->w, st, e);
-    int version = rc == 1 ? sqlite3_column_int(st, 0) : 0;
-    sqlite3_finalize(st);
-    DP_TRY(rc);
-    if (version > VERSION)
-        DP_FAIL(e, CONFIG, "%s: made by a newer dpipe (catalog version %d, this program knows %d); use that program", c->path, version, VERSION);
+    int version, rc;
+    DP_TRY(version_of(c, c->w, &version, e));
     for (; version < VERSION; version++) {
         char sql[64];
         DP_TRY(exec(c, c->w, "BEGIN IMMEDIATE", e));
@@ -214,9 +234,8 @@ static int migrate(struct dp_catalog *c, struct dp_err *e)
     return DP_OK;
 }
 
-int dp_catalog_open(struct dp_catalog **out, const char *path, struct dp_err *e)
+static int new_catalog(struct dp_catalog **out, const char *path, struct dp_err *e)
 {
-    *out = NULL;
     struct dp_catalog *c = calloc(1, sizeof *c);
     if (!c || !(c->path = strdup(path))) {
         free(c);
@@ -227,6 +246,65 @@ int dp_catalog_open(struct dp_catalog **out, const char *path, struct dp_err *e)
     pthread_mutex_init(&c->read_mu, NULL);
     pthread_cond_init(&c->work, NULL);
     pthread_cond_init(&c->committed, NULL);
+    *out = c;
+    return DP_OK;
+}
+
+/* A file that may not be written, or lies in such a folder. WAL needs the -shm file beside it: without a -wal file nobody is at work and
+ * nothing is missing from the file itself, so it is taken for immutable; with one, sqlite3 reads on if it can. */
+static int open_sealed(struct dp_catalog *c, struct dp_err *e)
+{
+    struct dp_buf uri;
+    char *wal = NULL;
+    dp_buf_init(&uri, 64 * 1024);
+    dp_buf_add_str(&uri, "file:");
+    for (const char *p = c->path; *p; p++) {
+        if (strchr("%?#", *p)) dp_buf_printf(&uri, "%%%02X", (unsigned)*p);
+        else dp_buf_add_char(&uri, *p);
+    }
+    bool busy = asprintf(&wal, "%s-wal", c->path) > 0 && access(wal, F_OK) == 0;
+    free(wal);
+    dp_buf_add_str(&uri, busy ? "?mode=ro" : "?immutable=1");
+    int rc = dp_buf_check(&uri, c->path, e);
+    if (rc >= 0) rc = open_as(c, &c->r, uri.ptr, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, e);
+    dp_buf_release(&uri);
+    return rc;
+}
+
+int dp_catalog_open_read(struct dp_catalog **out, const char *path, struct dp_err *e)
+{
+    struct dp_catalog *c;
+    *out = NULL;
+    bool missing = access(path, F_OK) != 0;
+    if (missing && errno != ENOENT) DP_FAIL_SYS(e, "%s", path);
+    char *dir = strdup(path), *slash = dir ? strrchr(dir, '/') : NULL;
+    if (!dir) DP_FAIL(e, NOMEM, "%s", path);
+    if (slash) slash[slash == dir] = 0;
+    bool writable = access(path, W_OK) == 0 && access(slash ? dir : ".", W_OK) == 0;
+    free(dir);
+    if (writable && !missing) return dp_catalog_open(out, path, e);
+    DP_TRY(new_catalog(&c, path, e));
+    int version = VERSION, rc;
+    if (missing) {
+        rc = open_as(c, &c->r, ":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, e);
+        c->w = c->r; /* to make the tables; nothing is written later */
+        if (rc >= 0) rc = migrate(c, e);
+        c->w = NULL;
+    } else {
+        rc = open_sealed(c, e);
+        if (rc >= 0) rc = version_of(c, c->r, &version, e);
+    }
+    if (rc >= 0 && version < VERSION) rc = dp_err_set(e, DP_CONFIG, 0, __FILE__, __LINE__, "%s: made by an older dpipe, and may not be written now", path);
+    if (rc < 0) dp_catalog_close(c);
+    else *out = c;
+    return rc;
+}
+
+int dp_catalog_open(struct dp_catalog **out, const char *path, struct dp_err *e)
+{
+    struct dp_catalog *c;
+    *out = NULL;
+    DP_TRY(new_catalog(&c, path, e));
     int rc = open_db(c, &c->w, e);
     if (rc >= 0) rc = migrate(c, e);
     if (rc >= 0) rc = open_db(c, &c->r, e);
@@ -253,6 +331,7 @@ void dp_catalog_close(struct dp_catalog *c)
         pthread_mutex_unlock(&c->mu);
         pthread_join(c->writer, NULL);
     }
+    sqlite3_finalize(c->has_artifact);
     sqlite3_close(c->r);
     sqlite3_close(c->w);
     pthread_mutex_destroy(&c->mu);
@@ -265,21 +344,19 @@ void dp_catalog_close(struct dp_catalog *c)
 
 /* --- sources --- */
 
-struct source_put {
+struct sources_put {
     const struct dp_source *s;
-    bool fresh;
+    size_t n, fresh;
 };
 
-static int source_put(struct dp_catalog *c, void *ctx, struct dp_err *e)
+static int source_put(struct dp_catalog *c, const struct dp_source *s, size_t *fresh, struct dp_err *e)
 {
-    struct source_put *p = ctx;
-    const struct dp_source *s = p->s;
     sqlite3_stmt *st;
     DP_TRY(prepare(c, c->w, &st, e, "SELECT 1 FROM source WHERE path=? AND prefix=? AND digest=?", "sss", s->path, s->prefix, s->digest));
     int rc = step(c, c->w, st, e);
     sqlite3_finalize(st);
     DP_TRY(rc);
-    p->fresh = rc == 0;
+    *fresh += rc == 0;
     RUN(c, e,
         "INSERT INTO source(path,name,prefix,digest,bytes,mtime_ns,inode) VALUES(?,?,?,?,?,?,?) ON CONFLICT(path) DO UPDATE SET"
         " name=excluded.name, prefix=excluded.prefix, digest=excluded.digest, bytes=excluded.bytes, mtime_ns=excluded.mtime_ns, inode=excluded.inode",
@@ -287,10 +364,17 @@ static int source_put(struct dp_catalog *c, void *ctx, struct dp_err *e)
     return DP_OK;
 }
 
-int dp_catalog_source_put(struct dp_catalog *c, const struct dp_source *s, bool *fresh, struct dp_err *e)
+static int sources_put(struct dp_catalog *c, void *ctx, struct dp_err *e)
 {
-    struct source_put p = {.s = s};
-    int rc = change(c, source_put, &p, e);
+    struct sources_put *p = ctx;
+    for (size_t i = 0; i < p->n; i++) DP_TRY(source_put(c, &p->s[i], &p->fresh, e));
+    return DP_OK;
+}
+
+int dp_catalog_sources_put(struct dp_catalog *c, const struct dp_source *s, size_t n, size_t *fresh, struct dp_err *e)
+{
+    struct sources_put p = {.s = s, .n = n};
+    int rc = change(c, sources_put, &p, e);
     *fresh = p.fresh;
     return rc;
 }
@@ -311,14 +395,19 @@ int dp_catalog_source_known(struct dp_catalog *c, const char *path, int64_t byte
     return rc < 0 ? rc : DP_OK;
 }
 
-int dp_catalog_sources(struct dp_catalog *c, int (*fn)(void *ctx, const struct dp_source *s), void *ctx, struct dp_err *e)
+int dp_catalog_sources(struct dp_catalog *c, int64_t from, int64_t n, int (*fn)(void *ctx, const struct dp_source *s), void *ctx,
+                       struct dp_err *e)
 {
     sqlite3_stmt *st;
     pthread_mutex_lock(&c->read_mu);
     /* Of several paths with one content the first by path is read. */
-    int rc = prepare(c, c->r, &st, e,
-                     "SELECT id,path,name,prefix,digest,bytes,mtime_ns,inode FROM source s WHERE path ="
-                     " (SELECT min(path) FROM source t WHERE t.prefix=s.prefix AND t.digest=s.digest) ORDER BY prefix, name, digest", "");
+#define SELECT_SOURCES                                                                                                             \
+    "SELECT id,path,name,prefix,digest,bytes,mtime_ns,inode FROM source s WHERE path ="                                            \
+    " (SELECT min(path) FROM source t WHERE t.prefix=s.prefix AND t.digest=s.digest)"
+    int rc = from ? prepare(c, c->r, &st, e,
+                            SELECT_SOURCES " AND (prefix, name, digest) >= (SELECT prefix, name, digest FROM source WHERE id=?)"
+                                           " ORDER BY prefix, name, digest LIMIT ?", "ii", from, n)
+                  : prepare(c, c->r, &st, e, SELECT_SOURCES " ORDER BY prefix, name, digest LIMIT ?", "i", n);
     if (rc >= 0) {
         while ((rc = step(c, c->r, st, e)) == 1) {
             struct dp_source s = {sqlite3_column_int64(st, 0), text(st, 1), text(st, 2), text(st, 3), text(st, 4),
@@ -330,6 +419,53 @@ int dp_catalog_sources(struct dp_catalog *c, int (*fn)(void *ctx, const struct d
     }
     pthread_mutex_unlock(&c->read_mu);
     return rc < 0 ? rc : DP_OK;
+}
+
+struct prune {
+    bool (*keep)(void *ctx, const char *path);
+    void *ctx;
+    uint64_t gone;
+};
+
+static int prune(struct dp_catalog *c, void *ctx, struct dp_err *e)
+{
+    struct prune *k = ctx;
+    int64_t *ids = NULL;
+    size_t n = 0, cap = 0;
+    sqlite3_stmt *st;
+    DP_TRY(prepare(c, c->w, &st, e, "SELECT id,path FROM source", ""));
+    int rc;
+    while ((rc = step(c, c->w, st, e)) == 1) {
+        if (k->keep(k->ctx, text(st, 1))) continue;
+        if (n == cap) {
+            cap = cap ? cap * 2 : 64;
+            int64_t *more = realloc(ids, cap * sizeof *ids);
+            if (!more) {
+                rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "forgetting sources");
+                break;
+            }
+            ids = more;
+        }
+        ids[n++] = sqlite3_column_int64(st, 0);
+    }
+    sqlite3_finalize(st);
+    for (size_t i = 0; rc >= 0 && i < n; i++) {
+        rc = prepare(c, c->w, &st, e, "DELETE FROM source WHERE id=?", "i", ids[i]);
+        if (rc < 0) break;
+        rc = step(c, c->w, st, e);
+        sqlite3_finalize(st);
+    }
+    free(ids);
+    k->gone = n;
+    return rc < 0 ? rc : DP_OK;
+}
+
+int dp_catalog_sources_prune(struct dp_catalog *c, bool (*keep)(void *ctx, const char *path), void *ctx, uint64_t *gone, struct dp_err *e)
+{
+    struct prune k = {.keep = keep, .ctx = ctx};
+    int rc = change(c, prune, &k, e);
+    *gone = rc < 0 ? 0 : k.gone;
+    return rc;
 }
 
 /* --- units --- */
@@ -469,6 +605,19 @@ bool dp_catalog_is_done(struct dp_catalog *c, const char *stage, const char *key
     return rc == 1;
 }
 
+/* Calls fn with the rows of a statement that gives artifacts, and finalizes it. Under read_mu. */
+static int each_artifact(struct dp_catalog *c, sqlite3_stmt *st, int (*fn)(void *ctx, const struct dp_artifact *a), void *ctx, struct dp_err *e)
+{
+    int rc;
+    while ((rc = step(c, c->r, st, e)) == 1) {
+        struct dp_artifact a = {text(st, 0), text(st, 1), text(st, 2), sqlite3_column_int64(st, 3), sqlite3_column_int64(st, 4), sqlite3_column_int64(st, 5)};
+        rc = fn(ctx, &a);
+        if (rc < 0) break;
+    }
+    sqlite3_finalize(st);
+    return rc < 0 ? rc : DP_OK;
+}
+
 int dp_catalog_artifacts(struct dp_catalog *c, const char *stage, const char *key, int (*fn)(void *ctx, const struct dp_artifact *a), void *ctx,
                          struct dp_err *e)
 {
@@ -477,32 +626,50 @@ int dp_catalog_artifacts(struct dp_catalog *c, const char *stage, const char *ke
     int rc = prepare(c, c->r, &st, e,
                      "SELECT a.kind,a.name,a.digest,a.bytes,a.docs,a.payload FROM artifact a JOIN unit u ON u.id=a.unit"
                      " WHERE u.stage=? AND u.key=? AND u.state='done' ORDER BY a.id", "ss", stage, key);
-    if (rc >= 0) {
-        while ((rc = step(c, c->r, st, e)) == 1) {
-            struct dp_artifact a = {text(st, 0), text(st, 1), text(st, 2), sqlite3_column_int64(st, 3), sqlite3_column_int64(st, 4), sqlite3_column_int64(st, 5)};
-            rc = fn(ctx, &a);
-            if (rc < 0) break;
-        }
-        sqlite3_finalize(st);
-    }
+    if (rc >= 0) rc = each_artifact(c, st, fn, ctx, e);
     pthread_mutex_unlock(&c->read_mu);
     return rc < 0 ? rc : DP_OK;
 }
 
-int dp_catalog_names(struct dp_catalog *c, int (*fn)(void *ctx, const char *name), void *ctx, struct dp_err *e)
+int dp_catalog_all(struct dp_catalog *c, int (*fn)(void *ctx, const struct dp_artifact *a), void *ctx, struct dp_err *e)
 {
     sqlite3_stmt *st;
     pthread_mutex_lock(&c->read_mu);
-    int rc = prepare(c, c->r, &st, e, "SELECT name FROM artifact ORDER BY name", "");
+    int rc = prepare(c, c->r, &st, e, "SELECT kind,name,digest,bytes,docs,payload FROM artifact ORDER BY name", "");
+    if (rc >= 0) rc = each_artifact(c, st, fn, ctx, e);
+    pthread_mutex_unlock(&c->read_mu);
+    return rc;
+}
+
+int dp_catalog_has_artifact(struct dp_catalog *c, const char *name, struct dp_err *e)
+{
+    int rc = DP_OK;
+    pthread_mutex_lock(&c->read_mu);
+    if (!c->has_artifact) rc = prepare(c, c->r, &c->has_artifact, e, "SELECT 1 FROM artifact WHERE name=?", "");
     if (rc >= 0) {
-        while ((rc = step(c, c->r, st, e)) == 1) {
-            rc = fn(ctx, text(st, 0));
-            if (rc < 0) break;
-        }
-        sqlite3_finalize(st);
+        sqlite3_bind_text(c->has_artifact, 1, name, -1, SQLITE_STATIC);
+        rc = step(c, c->r, c->has_artifact, e);
+        sqlite3_reset(c->has_artifact);
+        sqlite3_clear_bindings(c->has_artifact);
     }
     pthread_mutex_unlock(&c->read_mu);
-    return rc < 0 ? rc : DP_OK;
+    return rc;
+}
+
+static int lost(struct dp_catalog *c, void *ctx, struct dp_err *e)
+{
+    const char *name = ctx;
+    RUN(c, e, "DELETE FROM unit WHERE id=(SELECT unit FROM artifact WHERE name=?)", "s", name);
+    return DP_OK;
+}
+
+int dp_catalog_lost(struct dp_catalog *c, const char *name, struct dp_err *e)
+{
+    char *copy = strdup(name);
+    if (!copy) DP_FAIL(e, NOMEM, "%s", name);
+    int rc = change(c, lost, copy, e);
+    free(copy);
+    return rc;
 }
 
 struct forget {

@@ -25,6 +25,8 @@ struct dp_catalog;
 
 /* Opens or creates; migrates an older user_version in one transaction. A newer one is DP_CONFIG: an older dpipe must not write it. */
 int dp_catalog_open(struct dp_catalog **out, const char *path, struct dp_err *e);
+/* For looking only: creates nothing (a missing catalog is an empty one), and works where nothing may be written. */
+int dp_catalog_open_read(struct dp_catalog **out, const char *path, struct dp_err *e);
 void dp_catalog_close(struct dp_catalog *c);
 
 /* --- sources: files that were registered --- */
@@ -36,14 +38,19 @@ struct dp_source {
     const char *digest;   /* SHA-256 hex */
     int64_t bytes, mtime_ns, inode;
 };
-/* Insert or update by (path); two paths with one (digest, prefix) are one content: the later is kept as its alias and isn't read twice.
- * *fresh says whether something new came in. */
-int dp_catalog_source_put(struct dp_catalog *c, const struct dp_source *s, bool *fresh, struct dp_err *e);
+/* Insert or update n by (path), in one transaction; two paths with one (digest, prefix) are one content: the later is kept as its alias and
+ * isn't read twice. *fresh says how many of them are new. */
+int dp_catalog_sources_put(struct dp_catalog *c, const struct dp_source *s, size_t n, size_t *fresh, struct dp_err *e);
 /* A registered source whose file hasn't changed since (size, mtime, inode); *found. Fills digest (65 bytes). */
 int dp_catalog_source_known(struct dp_catalog *c, const char *path, int64_t bytes, int64_t mtime_ns, int64_t inode, const char *prefix,
                             bool *found, struct dp_err *e);
-/* Every distinct content, ordered by (name, digest): registration order and place don't matter. Strings live for the call only. */
-int dp_catalog_sources(struct dp_catalog *c, int (*fn)(void *ctx, const struct dp_source *s), void *ctx, struct dp_err *e);
+/* Distinct contents, ordered by (prefix, name, digest): registration order and place don't matter. From the source with the id `from` on (0: the
+ * first), n at most (-1: all). Strings live for the call only, which must not call the catalog. */
+int dp_catalog_sources(struct dp_catalog *c, int64_t from, int64_t n, int (*fn)(void *ctx, const struct dp_source *s),
+                       void *ctx, struct dp_err *e);
+
+/* Forget every source that `keep` says false to, in one transaction. *gone: how many. */
+int dp_catalog_sources_prune(struct dp_catalog *c, bool (*keep)(void *ctx, const char *path), void *ctx, uint64_t *gone, struct dp_err *e);
 
 /* --- units and artifacts --- */
 struct dp_artifact {
@@ -73,8 +80,12 @@ bool dp_catalog_is_done(struct dp_catalog *c, const char *stage, const char *key
 /* Artifacts of a done unit, in the order they were published. Strings live for the call only. */
 int dp_catalog_artifacts(struct dp_catalog *c, const char *stage, const char *key, int (*fn)(void *ctx, const struct dp_artifact *a), void *ctx,
                          struct dp_err *e);
-/* Every artifact's file name. */
-int dp_catalog_names(struct dp_catalog *c, int (*fn)(void *ctx, const char *name), void *ctx, struct dp_err *e);
+/* Every artifact, in the order of their names. Strings live for the call only. */
+int dp_catalog_all(struct dp_catalog *c, int (*fn)(void *ctx, const struct dp_artifact *a), void *ctx, struct dp_err *e);
+/* Forget the unit that made the artifact of this name: the step that wants it makes it again. */
+int dp_catalog_lost(struct dp_catalog *c, const char *name, struct dp_err *e);
+/* Whether some artifact has this file name: 1 or 0. */
+int dp_catalog_has_artifact(struct dp_catalog *c, const char *name, struct dp_err *e);
 /* Forget a unit and its artifacts; `fn` gets each file name after the commit, to unlink it. */
 int dp_catalog_forget(struct dp_catalog *c, const char *stage, const char *key, void (*fn)(void *ctx, const char *name), void *ctx, struct dp_err *e);
 

@@ -27,7 +27,7 @@
     X(LIMIT, -5, 65, "limit exceeded")                                                             \
     X(USAGE, -6, 64, "usage")                                                                      \
     X(CONFIG, -7, 78, "configuration")                                                             \
-    X(NOTFOUND, -8, 66, "not found")                                                               \
+    X(NOTFOUND, -8, 74, "not found")                                                               \
     X(BUSY, -9, 75, "busy, try again")                                                             \
     X(STOPPED, -10, 75, "stopped by a signal")                                                     \
     X(BROKEN, -11, 70, "an invariant does not hold")

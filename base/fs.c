@@ -168,6 +168,43 @@ uint64_t dp_fs_free_bytes(const char *path)
     return statvfs(path, &v) == 0 ? (uint64_t)v.f_bavail * v.f_frsize : 0;
 }
 
+int dp_fs_sha256(const char *path, char hex[65], struct dp_err *e)
+{
+    enum { BLOCK = 1 << 20 };
+    struct dp_sha256 *s = NULL;
+    int rc = DP_OK, fd = open(path, O_RDONLY | O_CLOEXEC);
+    char *buf = malloc(BLOCK);
+    if (fd < 0) DP_GOTO_SYS(e, "%s: cannot open", path);
+    if (!buf) DP_GOTO(e, NOMEM, "%s: digest", path);
+    DP_TRY_OUT(dp_sha256_open(&s, e));
+    for (;;) {
+        ssize_t n = read(fd, buf, BLOCK);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) DP_GOTO_SYS(e, "%s: read", path);
+        if (n == 0) break;
+        dp_sha256_add(s, buf, (size_t)n);
+    }
+    dp_sha256_finish(s, hex);
+    s = NULL;
+out:
+    dp_sha256_close(s);
+    if (fd >= 0) close(fd);
+    free(buf);
+    return rc;
+}
+
+int dp_fs_unlinked(const char *dir, const char *what, int *fd, struct dp_err *e)
+{
+    char *path = dp_fs_join(dir, "spill-XXXXXX");
+    if (!path) DP_FAIL(e, NOMEM, "%s", dir);
+    int f = mkostemp(path, O_CLOEXEC), sys = errno;
+    if (f >= 0) unlink(path);
+    free(path);
+    if (f < 0) return dp_err_set(e, dp_code_of_errno(sys), sys, __FILE__, __LINE__, "%s: cannot make a temporary file for %s", dir, what);
+    *fd = f;
+    return DP_OK;
+}
+
 int dp_map_fd(struct dp_map *m, int fd, const char *name, struct dp_err *e)
 {
     struct stat st;
@@ -198,6 +235,11 @@ void dp_map_close(struct dp_map *m)
 {
     if (m->len) munmap((void *)(uintptr_t)m->ptr, m->len);
     *m = (struct dp_map){NULL, 0};
+}
+
+void dp_map_trim(const struct dp_map *m)
+{
+    if (m->len) madvise((void *)(uintptr_t)m->ptr, m->len, MADV_DONTNEED);
 }
 
 enum { OUT_CAP = 256 * 1024 };

@@ -33,6 +33,11 @@ char *dp_fs_join(const char *dir, const char *name);
 /* Free bytes for unprivileged users on the file system of path; 0 when unknown. */
 uint64_t dp_fs_free_bytes(const char *path);
 
+/* SHA-256 of a whole file, read by blocks; what a map would hold of it counts as memory. */
+int dp_fs_sha256(const char *path, char hex[65], struct dp_err *e);
+/* A temporary file in dir, unlinked at birth: nothing is left whatever ends the process. `what` is for messages. */
+int dp_fs_unlinked(const char *dir, const char *what, int *fd, struct dp_err *e);
+
 /* A read-only map of a whole file. Empty files give a valid empty span. */
 struct dp_map {
     const char *ptr;
@@ -41,6 +46,10 @@ struct dp_map {
 int dp_map_open(struct dp_map *m, const char *path, struct dp_err *e);
 int dp_map_fd(struct dp_map *m, int fd, const char *name, struct dp_err *e);
 void dp_map_close(struct dp_map *m);
+/* Pages of a map that were looked at count as our memory until they are given back: who walks over much of one calls this now and then, about
+ * every DP_MAP_TRIM bytes. The content stays; a page that is needed again comes from the page cache. */
+enum { DP_MAP_TRIM = 4 << 20 };
+void dp_map_trim(const struct dp_map *m);
 
 /* A buffered writer that can hash what it writes. Errors are sticky: check at finish. */
 struct dp_out;

@@ -12,6 +12,7 @@ static enum dp_log_level log_level = DP_LOG_INFO;
 static enum dp_log_format log_format = DP_LOG_TEXT;
 static pthread_mutex_t log_mu = PTHREAD_MUTEX_INITIALIZER;
 static void (*log_clear)(void);
+static void (*log_sink)(enum dp_log_level level, const char *module, const char *msg);
 
 void dp_log_init(enum dp_log_level level, enum dp_log_format format)
 {
@@ -30,6 +31,11 @@ void dp_log_set_clear(void (*clear)(void))
     pthread_mutex_lock(&log_mu);
     log_clear = clear;
     pthread_mutex_unlock(&log_mu);
+}
+
+void dp_log_set_sink(void (*sink)(enum dp_log_level level, const char *module, const char *msg))
+{
+    log_sink = sink;
 }
 
 static const char *level_name(enum dp_log_level level)
@@ -51,6 +57,10 @@ void dp_log_write(enum dp_log_level level, const char *module, const char *fmt, 
     va_end(ap);
     for (char *c = msg; *c; c++) /* a message is one line, whatever a document put into it */
         if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = ' ';
+    if (log_sink) {
+        log_sink(level, module, msg);
+        return;
+    }
     struct dp_buf line;
     dp_buf_init(&line, 8192);
     if (log_format == DP_LOG_JSON) {
@@ -76,8 +86,9 @@ void dp_log_write(enum dp_log_level level, const char *module, const char *fmt, 
         dp_buf_add_char(&line, '\n');
     } else {
         if (log_format == DP_LOG_JOURNAL) dp_buf_printf(&line, "<%d>", (int)level);
-        if (level == DP_LOG_INFO) dp_buf_printf(&line, "dpipe %s: %s\n", module, msg);
-        else dp_buf_printf(&line, "dpipe %s: %s: %s\n", module, level_name(level), msg);
+        dp_buf_printf(&line, "dpipe%s%s: ", *module ? " " : "", module);
+        if (level != DP_LOG_INFO) dp_buf_printf(&line, "%s: ", level_name(level));
+        dp_buf_printf(&line, "%s\n", msg);
     }
     pthread_mutex_lock(&log_mu);
     if (log_clear) log_clear();

@@ -15,6 +15,8 @@ enum dp_log_format { DP_LOG_AUTO, DP_LOG_TEXT, DP_LOG_JSON, DP_LOG_JOURNAL };
 void dp_log_init(enum dp_log_level level, enum dp_log_format format);
 bool dp_log_wanted(enum dp_log_level level);
 void dp_log_write(enum dp_log_level level, const char *module, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Give messages to `sink` instead of writing them: a worker process sends them to its broker. */
+void dp_log_set_sink(void (*sink)(enum dp_log_level level, const char *module, const char *msg));
 /* A line that progress display drew and that must be cleared before a message; set by base/progress.c. */
 void dp_log_set_clear(void (*clear)(void));
 

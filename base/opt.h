@@ -24,7 +24,10 @@ enum dp_opt_type {
     DP_OPT_LIST,   /* char *, malloc'ed: comma-separated words; a recipe may give a sequence */
 };
 
-enum { DP_OPT_NOKEY = 1 /* doesn't change what is computed (threads, progress): left out of artifact keys */ };
+enum {
+    DP_OPT_NOKEY = 1, /* doesn't change what is computed (threads, progress): left out of artifact keys */
+    DP_OPT_PATH = 2,  /* a path: relative to the recipe's folder where a recipe gives it */
+};
 
 struct dp_opt {
     const char *name; /* recipe spelling, "vocab_size"; the flag has - for _ */

@@ -1,5 +1,5 @@
-/* A worker takes a batch through every stage before it touches another: the text is in cache once, and no queue stands
- * between cleaners. The reader's batches come from a fixed pool; a lane that finishes batch n before n-1 parks it in
+/* A worker takes a batch through every stage before it touches another, and a row through all consecutive row stages: the text is in
+ * cache once, and no queue stands between cleaners. The reader's batches come from a fixed pool; a lane that finishes batch n before n-1 parks it in
  * `ready`, and whoever holds the turn delivers all that are in order. */
 #include "base/pipeline.h"
 
@@ -57,6 +57,7 @@ void dp_pipeline_release(struct dp_pipeline *p)
 
 struct lane {
     struct run *run;
+    int index;
     void *worker[DP_PIPELINE_STAGES_MAX];
     struct dp_stage_counts *counts;
     uint16_t *before; /* drop column before a stage */
@@ -99,67 +100,141 @@ static void count_source(struct dp_stage_counts *c, const struct dp_batch *b)
     }
 }
 
-static int run_stages(struct lane *l, struct dp_batch *b, struct dp_err *e)
+static uint64_t tick_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* A row of `bytes` that a stage has seen. */
+static void count_row(struct dp_stage_counts *c, const struct dp_batch *b, uint32_t i, uint64_t bytes)
+{
+    c->docs_in++;
+    c->bytes_in += bytes;
+    if (b->drop[i]) {
+        c->drop[b->drop[i]]++;
+        c->drop_bytes[b->drop[i]] += bytes;
+    } else {
+        c->docs_out++;
+        c->bytes_out += b->text[i].len;
+    }
+}
+
+static void enter(struct lane *l, size_t s, struct dp_batch *b)
+{
+    const struct dp_pipeline_io *io = l->run->io;
+    if (io->enter) io->enter(io->ctx, l->index, s, b);
+}
+
+static int run_batch(struct lane *l, size_t s, struct dp_batch *b, struct dp_err *e)
 {
     const struct dp_pipeline *p = l->run->p;
-    count_source(&l->counts[0], b);
-    for (size_t s = 0; s < p->count; s++) {
-        struct dp_stage_counts *c = &l->counts[s + 1];
-        for (uint32_t i = 0; i < b->count; i++) {
-            l->before[i] = b->drop[i];
-            l->bytes[i] = b->text[i].len;
-        }
-        uint64_t t0 = now_ns();
-        DP_TRY(p->type[s]->run(p->ctx[s], l->worker[s], b, e));
-        c->ns += now_ns() - t0;
-        b->columns |= p->type[s]->fills;
-        for (uint32_t i = 0; i < b->count; i++) {
-            if (l->before[i]) continue;
-            c->docs_in++;
-            c->bytes_in += l->bytes[i];
-            if (b->drop[i]) {
-                c->drop[b->drop[i]]++;
-                c->drop_bytes[b->drop[i]] += l->bytes[i];
-            } else {
-                c->docs_out++;
-                c->bytes_out += b->text[i].len;
+    for (uint32_t i = 0; i < b->count; i++) {
+        l->before[i] = b->drop[i];
+        l->bytes[i] = b->text[i].len;
+    }
+    enter(l, s, b);
+    uint64_t t0 = now_ns();
+    DP_TRY(dp_stage_run(p->type[s], p->ctx[s], l->worker[s], b, e));
+    l->counts[s + 1].ns += now_ns() - t0;
+    b->columns |= p->type[s]->fills;
+    for (uint32_t i = 0; i < b->count; i++)
+        if (!l->before[i]) count_row(&l->counts[s + 1], b, i, l->bytes[i]);
+    return DP_OK;
+}
+
+/* All stages of the group are entered before its first row: who watches sees the batch, not the stage. */
+static void enter_rows(struct lane *l, size_t from, size_t to, struct dp_batch *b)
+{
+    if (!l->run->io->enter) return;
+    for (uint32_t i = 0; i < b->count; i++) l->before[i] = b->drop[i];
+    for (size_t s = from; s < to; s++) enter(l, s, b);
+    for (uint32_t i = 0; i < b->count; i++)
+        if (!l->before[i] && b->drop[i]) count_row(&l->counts[from + 1], b, i, b->text[i].len);
+}
+
+/* Row stages [from, to), row by row. Asking for the thread's time is a system call: it is asked twice a batch and shared out by the
+ * ticks of a cheaper clock. */
+static int run_rows(struct lane *l, size_t from, size_t to, struct dp_batch *b, struct dp_err *e)
+{
+    const struct dp_pipeline *p = l->run->p;
+    enter_rows(l, from, to, b);
+    uint64_t ticks[DP_PIPELINE_STAGES_MAX] = {0}, all = 0, t0 = now_ns(), last = tick_ns();
+    bool on[DP_PIPELINE_STAGES_MAX];
+    for (size_t s = from; s < to; s++) on[s] = dp_stage_enabled(p->type[s], p->ctx[s]);
+    for (uint32_t i = 0; i < b->count; i++) {
+        for (size_t s = from; s < to && !b->drop[i]; s++) dp_stage_next_row(p->type[s], l->worker[s]);
+        for (size_t s = from; s < to && !b->drop[i]; s++) {
+            uint64_t bytes = b->text[i].len;
+            if (on[s]) {
+                DP_TRY(dp_stage_row(p->type[s], p->ctx[s], l->worker[s], b, i, e));
+                uint64_t t = tick_ns();
+                ticks[s] += t - last;
+                last = t;
             }
+            count_row(&l->counts[s + 1], b, i, bytes);
         }
     }
+    t0 = now_ns() - t0;
+    for (size_t s = from; s < to; s++) all += ticks[s];
+    for (size_t s = from; s < to && all; s++) l->counts[s + 1].ns += (uint64_t)((double)t0 * (double)ticks[s] / (double)all);
+    for (size_t s = from; s < to; s++) b->columns |= p->type[s]->fills;
     return DP_OK;
+}
+
+/* Consecutive row stages together, the others batch by batch. */
+static int run_groups(struct lane *l, struct dp_batch *b, struct dp_err *e)
+{
+    const struct dp_pipeline *p = l->run->p;
+    for (size_t s = 0, to; s < p->count; s = to) {
+        for (to = s + 1; p->type[s]->row && to < p->count && p->type[to]->row;) to++;
+        DP_TRY(p->type[s]->row ? run_rows(l, s, to, b, e) : run_batch(l, s, b, e));
+    }
+    enter(l, p->count, b);
+    return DP_OK;
+}
+
+/* Each row alone through one stage after the other: whatever happens belongs to one row and one stage. */
+static int run_one_by_one(struct lane *l, struct dp_batch *b, struct dp_err *e)
+{
+    const struct dp_pipeline *p = l->run->p;
+    for (uint32_t i = 0; i < b->count; i++) {
+        struct dp_batch row = dp_batch_row(b, i);
+        int rc = DP_OK;
+        for (size_t s = 0; s < p->count && rc >= 0; s++) rc = run_batch(l, s, &row, e);
+        if (rc >= 0) enter(l, p->count, &row);
+        b->mem = row.mem;
+        if (i + 1 == b->count) b->columns = row.columns;
+        DP_TRY(rc);
+    }
+    return DP_OK;
+}
+
+static int run_stages(struct lane *l, struct dp_batch *b, struct dp_err *e)
+{
+    const struct dp_pipeline_io *io = l->run->io;
+    count_source(&l->counts[0], b);
+    return io->one_by_one && io->one_by_one(io->ctx, b) ? run_one_by_one(l, b, e) : run_groups(l, b, e);
 }
 
 static void lane_close(struct lane *l)
 {
     const struct dp_pipeline *p = l->run->p;
-    for (size_t s = 0; s < p->count; s++) {
-        if (l->worker[s] && p->type[s]->worker_close) p->type[s]->worker_close(p->ctx[s], l->worker[s]);
-        free(l->worker[s]);
-    }
+    dp_stage_workers_close(p->type, p->ctx, p->count, l->worker);
     free(l->counts);
     free(l->before);
     free(l->bytes);
 }
 
-static int lane_open(struct lane *l, struct run *r, uint32_t rows, struct dp_err *e)
+static int lane_open(struct lane *l, struct run *r, int index, uint32_t rows, struct dp_err *e)
 {
-    *l = (struct lane){.run = r};
+    *l = (struct lane){.run = r, .index = index};
     l->counts = calloc(r->p->count + 1, sizeof *l->counts);
     l->before = calloc(rows, sizeof *l->before);
     l->bytes = calloc(rows, sizeof *l->bytes);
     if (!l->counts || !l->before || !l->bytes) DP_FAIL(e, NOMEM, "pipeline lane");
-    for (size_t s = 0; s < r->p->count; s++) {
-        const struct dp_stage_type *t = r->p->type[s];
-        l->worker[s] = calloc(1, t->worker_size ? t->worker_size : 1);
-        if (!l->worker[s]) DP_FAIL(e, NOMEM, "stage %s: worker", t->name);
-        int rc = t->worker_open ? t->worker_open(r->p->ctx[s], l->worker[s], e) : DP_OK;
-        if (rc < 0) {
-            free(l->worker[s]);
-            l->worker[s] = NULL;
-            return rc;
-        }
-    }
-    return DP_OK;
+    return dp_stage_workers_open(r->p->type, r->p->ctx, r->p->count, l->worker, e);
 }
 
 static void run_fail(struct run *r, int rc, const struct dp_err *e)
@@ -290,7 +365,7 @@ int dp_pipeline_run(const struct dp_pipeline *p, const struct dp_pipeline_io *io
         dp_queue_push(&r.free, &pool[inited]);
     }
     /* lane[lanes] only counts what the reader's thread does. */
-    for (; opened <= (lanes == 1 ? 0 : lanes); opened++) DP_TRY_OUT(lane_open(&lane[opened], &r, batch_rows, e));
+    for (; opened <= (lanes == 1 ? 0 : lanes); opened++) DP_TRY_OUT(lane_open(&lane[opened], &r, opened, batch_rows, e));
     for (; lanes > 1 && started < lanes; started++) {
         int sys = pthread_create(&tid[started], NULL, lane_main, &lane[started]);
         if (sys) {

@@ -40,6 +40,11 @@ struct dp_pipeline_io {
     int (*done)(void *ctx, struct dp_batch *b, struct dp_err *e);
     /* Asked between batches; true ends the run with DP_STOPPED. May be NULL. */
     bool (*stop)(void *ctx);
+    /* Told before each stage of a batch, on the lane that runs it, and once behind the last (stage == count). It may drop rows: they
+     * count as that stage's. May be NULL. */
+    void (*enter)(void *ctx, int lane, size_t stage, struct dp_batch *b);
+    /* true: the rows of this batch go through the stages one by one, as batches of one row. The result is the same. May be NULL. */
+    bool (*one_by_one)(void *ctx, const struct dp_batch *b);
 };
 /* counts: p->count + 1 rows, [0] for the source, added to. DP_BROKEN when in != out + drops anywhere. */
 int dp_pipeline_run(const struct dp_pipeline *p, const struct dp_pipeline_io *io, int lanes, uint32_t batch_rows,

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <yaml.h>
 
 int dp_strings_add(struct dp_strings *s, const char *text, struct dp_err *e)
@@ -32,6 +33,13 @@ struct load {
 static const char *scalar(const yaml_node_t *n)
 {
     return n->type == YAML_SCALAR_NODE ? (const char *)n->data.scalar.value : NULL;
+}
+
+/* Nothing below a key, or YAML's words for it. */
+static bool is_null(const yaml_node_t *n)
+{
+    const char *s = scalar(n);
+    return s && n->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && (!*s || strcmp(s, "~") == 0 || strcmp(s, "null") == 0);
 }
 
 static int bad(struct load *l, const yaml_node_t *n, const char *what, const char *key)
@@ -72,7 +80,7 @@ static int unknown(struct load *l, const yaml_node_t *at, const char *parent, co
 
 static int load_sources(struct load *l, const yaml_node_t *v)
 {
-    if (v->type == YAML_SCALAR_NODE && !*scalar(v)) return DP_OK; /* `sources:` with nothing below */
+    if (is_null(v)) return DP_OK; /* `sources:` with nothing below */
     if (v->type != YAML_SEQUENCE_NODE) return bad(l, v, "sources is a list of paths", NULL);
     for (yaml_node_item_t *i = v->data.sequence.items.start; i < v->data.sequence.items.top; i++) {
         const yaml_node_t *item = yaml_document_get_node(l->doc, *i);
@@ -96,9 +104,13 @@ static int set_option(struct load *l, const char *name, const struct dp_section 
             if (!word) rc = bad(l, v, "a list of words is wanted for", row->name);
             else dp_buf_printf(&list, "%s%s", list.len ? "," : "", word);
         }
-        if (rc >= 0) rc = dp_buf_check(&list, from, l->e);
-    } else if (scalar(v)) dp_buf_add_str(&list, scalar(v));
-    else rc = bad(l, v, "one value is wanted for", row->name);
+    } else if (scalar(v)) {
+        const char *slash = strrchr(l->path, '/');
+        if ((row->flags & DP_OPT_PATH) && *scalar(v) && *scalar(v) != '/' && slash)
+            dp_buf_add(&list, l->path, (size_t)(slash + 1 - l->path)); /* paths of a recipe begin where it lies, as its sources do */
+        dp_buf_add_str(&list, scalar(v));
+    } else rc = bad(l, v, "one value is wanted for", row->name);
+    if (rc >= 0 && list.full) rc = bad(l, v, "too long a value for", row->name);
     if (rc >= 0) rc = dp_opt_set(row, s->base, dp_buf_span(&list), from, l->e);
     dp_buf_release(&list);
     if (rc == DP_USAGE && l->e) l->e->code = DP_CONFIG;
@@ -107,8 +119,8 @@ static int set_option(struct load *l, const char *name, const struct dp_section 
 
 static int load_section(struct load *l, const char *name, const yaml_node_t *v, int depth)
 {
-    if (v->type == YAML_SCALAR_NODE && !*scalar(v)) return DP_OK; /* every key commented out */
-    if (v->type != YAML_MAPPING_NODE) return bad(l, v, "keys and values are wanted under", name);
+    if (is_null(v)) return DP_OK; /* every key commented out */
+    if (v->type != YAML_MAPPING_NODE) return bad(l, v, *name ? "keys and values are wanted under" : "a recipe has keys and values", *name ? name : NULL);
     const struct dp_section *s = section(l, name);
     for (yaml_node_pair_t *p = v->data.mapping.pairs.start; p < v->data.mapping.pairs.top; p++) {
         const yaml_node_t *k = yaml_document_get_node(l->doc, p->key), *val = yaml_document_get_node(l->doc, p->value);
@@ -121,6 +133,11 @@ static int load_section(struct load *l, const char *name, const yaml_node_t *v, 
         for (size_t i = 0; i < l->n; i++) {
             size_t len = strlen(sub);
             known = known || (strncmp(l->sections[i].name, sub, len) == 0 && (l->sections[i].name[len] == 0 || l->sections[i].name[len] == '.'));
+        }
+        for (yaml_node_pair_t *q = v->data.mapping.pairs.start; q < p; q++) {
+            const char *before = scalar(yaml_document_get_node(l->doc, q->key));
+            if (before && (strcmp(before, key) == 0 || (row && dp_opt_find(s->rows, dp_span_str(before)) == row)))
+                return bad(l, k, "the same key twice:", key);
         }
         if (row) DP_TRY(set_option(l, name, s, row, val));
         else if (!*name && strcmp(key, "sources") == 0) DP_TRY(load_sources(l, val));
@@ -142,11 +159,20 @@ int dp_recipe_environ(const struct dp_section *sections, size_t n, struct dp_err
     return DP_OK;
 }
 
+/* libyaml says what is wrong with a text, but not always that it had no memory. */
+static int not_yaml(const char *path, const yaml_parser_t *p, struct dp_err *e)
+{
+    if (p->error == YAML_MEMORY_ERROR || !p->problem) DP_FAIL(e, NOMEM, "%s: YAML parser", path);
+    DP_FAIL(e, CONFIG, "%s:%zu:%zu: not YAML: %s", path, p->problem_mark.line + 1, p->problem_mark.column + 1, p->problem);
+}
+
 int dp_recipe_load(const char *path, const struct dp_section *sections, size_t n, struct dp_strings *sources, struct dp_err *e)
 {
     yaml_parser_t parser;
     yaml_document_t doc;
     int rc = DP_OK;
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) DP_FAIL(e, CONFIG, "%s is no ordinary file", path);
     FILE *f = fopen(path, "rbe");
     if (!f) DP_FAIL_SYS(e, "%s: cannot open", path);
     if (!yaml_parser_initialize(&parser)) {
@@ -155,13 +181,20 @@ int dp_recipe_load(const char *path, const struct dp_section *sections, size_t n
     }
     yaml_parser_set_input_file(&parser, f);
     if (!yaml_parser_load(&parser, &doc)) {
-        rc = dp_err_set(e, parser.error == YAML_MEMORY_ERROR ? DP_NOMEM : DP_CONFIG, 0, __FILE__, __LINE__, "%s:%zu:%zu: not YAML: %s", path,
-                        parser.problem_mark.line + 1, parser.problem_mark.column + 1, parser.problem ? parser.problem : "?");
+        rc = not_yaml(path, &parser, e);
     } else {
         struct load l = {path, &doc, sections, n, sources, e};
         yaml_node_t *root = yaml_document_get_root_node(&doc);
         if (root) rc = load_section(&l, "", root, 0);
         yaml_document_delete(&doc);
+        if (rc >= 0 && root && !yaml_parser_load(&parser, &doc)) {
+            rc = not_yaml(path, &parser, e);
+        } else if (rc >= 0 && root) { /* a second one would be ignored */
+            l.doc = &doc;
+            root = yaml_document_get_root_node(&doc);
+            if (root) rc = bad(&l, root, "a recipe is one YAML document; this is a second one", NULL);
+            yaml_document_delete(&doc);
+        }
     }
     yaml_parser_delete(&parser);
     fclose(f);
@@ -173,8 +206,9 @@ void dp_recipe_template(const struct dp_section *sections, size_t n, struct dp_b
 {
     dp_buf_add_str(out, "# dpipe recipe: where documents come from, and what is done with them.\n"
                         "# Every option stands here with its default; take the # away to change one. `dpipe run` then redoes what depends on it.\n\n"
-                        "# Files, folders and archives, relative to this folder; `dpipe ingest SRC...` adds more.\nsources:\n#  - corpus/\n#  - pages.warc.gz\n");
+                        "# Files, folders and archives (or patterns like crawl-*.warc.gz), relative to this folder; `dpipe ingest SRC...` adds more.\nsources:\n#  - corpus/\n#  - pages.warc.gz\n");
     char parent[64] = "";
+    bool own = false; /* the parent is a section itself */
     for (size_t i = 0; i < n; i++) {
         const char *name = sections[i].name, *dot = strchr(name, '.');
         int indent = 0;
@@ -183,9 +217,13 @@ void dp_recipe_template(const struct dp_section *sections, size_t n, struct dp_b
             if (strncmp(parent, name, (size_t)(dot - name)) != 0 || parent[dot - name]) {
                 snprintf(parent, sizeof parent, "%.*s", (int)(dot - name), name);
                 dp_buf_printf(out, "%s:\n", parent);
+                own = false;
             }
-            indent = 2;
+            indent = own ? 1 : 2; /* beside the parent's own options, which stand one column in when the # is taken away */
             name = dot + 1;
+        } else {
+            snprintf(parent, sizeof parent, "%s", name);
+            own = true;
         }
         dp_buf_printf(out, "%*s%s:%*s# %s\n", indent, "", name, 2, "", sections[i].summary);
         for (const struct dp_opt *r = sections[i].rows; r && r->name; r++) {

@@ -14,6 +14,7 @@
 int dp_workspace_init(const char *dir, struct dp_span recipe, struct dp_err *e)
 {
     static const char *const folders[] = {"store", "tmp"};
+    if (!dir[0]) DP_FAIL(e, USAGE, "the workspace's name is empty; give a folder");
     for (int i = 0; i < 2; i++) {
         char *p = dp_fs_join(dir, folders[i]);
         if (!p) DP_FAIL(e, NOMEM, "%s", dir);
@@ -58,13 +59,13 @@ static void empty_folder(const char *path, int depth)
 }
 
 struct names {
+    const struct dp_workspace *w;
     char **v;
     size_t n, cap;
 };
 
-static int add_name(void *ctx, const char *name)
+static int add_name(struct names *k, const char *name)
 {
-    struct names *k = ctx;
     if (k->n == k->cap) {
         size_t cap = k->cap ? k->cap * 2 : 64;
         char **v = realloc(k->v, cap * sizeof *v);
@@ -76,28 +77,67 @@ static int add_name(void *ctx, const char *name)
     return k->v[k->n] ? (k->n++, DP_OK) : DP_NOMEM;
 }
 
-static int by_name(const void *a, const void *b)
+/* Names of artifacts whose file is gone or has another size. */
+static int add_lost(void *ctx, const struct dp_artifact *a)
 {
-    return strcmp(*(char *const *)a, *(char *const *)b);
+    struct names *k = ctx;
+    struct stat st;
+    char *path = dp_workspace_store_path(k->w, a->name);
+    if (!path) return DP_NOMEM;
+    bool there = stat(path, &st) == 0;
+    int sys = there ? 0 : errno;
+    free(path);
+    if (there ? S_ISREG(st.st_mode) && (int64_t)st.st_size == a->bytes : sys != ENOENT) return DP_OK;
+    if (there) dp_log(WARN, "workspace", "store/%s has %lld bytes, not %lld: it is made again", a->name, (long long)st.st_size, (long long)a->bytes);
+    else dp_log(WARN, "workspace", "store/%s is gone: it is made again", a->name);
+    return add_name(k, a->name);
+}
+
+static void free_names(struct names *k)
+{
+    for (size_t i = 0; i < k->n; i++) free(k->v[i]);
+    free(k->v);
+}
+
+/* What someone removed or cut short isn't done any more: forget its unit. The unit's other files go with the sweep. */
+static int forget_lost(struct dp_workspace *w, struct dp_err *e)
+{
+    struct names gone = {.w = w};
+    int rc = dp_catalog_all(w->catalog, add_lost, &gone, e);
+    for (size_t i = 0; rc >= 0 && i < gone.n; i++) rc = dp_catalog_lost(w->catalog, gone.v[i], e);
+    free_names(&gone);
+    return rc;
 }
 
 static int sweep_store(struct dp_workspace *w, struct dp_err *e)
 {
-    struct names known = {0};
-    int rc = dp_catalog_names(w->catalog, add_name, &known, e);
-    DIR *d = rc < 0 ? NULL : opendir(w->store);
-    if (rc >= 0 && !d) rc = dp_err_set(e, DP_IO, errno, __FILE__, __LINE__, "%s: cannot read folder", w->store);
-    for (struct dirent *f; d && (f = readdir(d));) {
+    int rc = DP_OK;
+    DIR *d = opendir(w->store);
+    if (!d) DP_FAIL_SYS(e, "%s: cannot read folder", w->store);
+    for (struct dirent *f; rc >= 0 && (f = readdir(d));) {
         const char *name = f->d_name;
         if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) continue;
-        if (known.n && bsearch(&name, known.v, known.n, sizeof *known.v, by_name)) continue;
+        rc = dp_catalog_has_artifact(w->catalog, name, e);
+        if (rc != 0) continue;
         dp_log(DEBUG, "workspace", "removing store/%s: the catalog doesn't know it", name);
         dp_workspace_unlink(w, name);
     }
+    closedir(d);
+    return rc < 0 ? rc : DP_OK;
+}
+
+/* Sweeping under an empty catalog would take everything: a store without its catalog is for its owner to decide about. */
+static int store_without_catalog(const struct dp_workspace *w, const char *db, struct dp_err *e)
+{
+    struct stat st;
+    if (stat(db, &st) == 0 && st.st_size > 0) return DP_OK;
+    DIR *d = opendir(w->store);
+    bool files = false;
+    for (struct dirent *f; d && !files && (f = readdir(d));) files = strcmp(f->d_name, ".") != 0 && strcmp(f->d_name, "..") != 0;
     if (d) closedir(d);
-    for (size_t i = 0; i < known.n; i++) free(known.v[i]);
-    free(known.v);
-    return rc;
+    if (files)
+        DP_FAIL(e, CONFIG, "%s is missing or empty, but %s holds artifacts: restore the catalog, or remove store/ to begin anew", db, w->store);
+    return DP_OK;
 }
 
 static int lock(struct dp_workspace *w, struct dp_err *e)
@@ -125,6 +165,7 @@ int dp_workspace_open(struct dp_workspace *w, const char *dir, bool write, struc
     w->tmp = dp_fs_join(dir, "tmp");
     db = dp_fs_join(dir, "catalog.db");
     if (!w->dir || !w->recipe || !w->store || !w->tmp || !db) DP_GOTO(e, NOMEM, "%s", dir);
+    if (!dir[0]) DP_GOTO(e, USAGE, "the workspace's name is empty; -w takes a folder");
     if (!dp_fs_exists(w->recipe)) DP_GOTO(e, CONFIG, "%s is no workspace (no recipe.yaml in it): make one with `dpipe init %s`", dir, dir);
     char host[40] = "";
     gethostname(host, sizeof host - 1);
@@ -134,10 +175,12 @@ int dp_workspace_open(struct dp_workspace *w, const char *dir, bool write, struc
         DP_TRY_OUT(dp_fs_mkdirs(w->tmp, e));
         DP_TRY_OUT(lock(w, e));
     }
-    DP_TRY_OUT(dp_catalog_open(&w->catalog, db, e));
+    DP_TRY_OUT(store_without_catalog(w, db, e));
+    DP_TRY_OUT(write ? dp_catalog_open(&w->catalog, db, e) : dp_catalog_open_read(&w->catalog, db, e));
     if (write) {
         DP_TRY_OUT(dp_catalog_reclaim(w->catalog, e));
         empty_folder(w->tmp, 0);
+        DP_TRY_OUT(forget_lost(w, e));
         DP_TRY_OUT(sweep_store(w, e));
     }
 out:

@@ -19,7 +19,8 @@ struct dp_workspace {
 
 /* Make the folders; write `recipe` as recipe.yaml unless there is one (DP_EMPTY then). */
 int dp_workspace_init(const char *dir, struct dp_span recipe, struct dp_err *e);
-/* DP_CONFIG when dir is no workspace, DP_BUSY when another writer is at work. */
+/* A writer also forgets units whose files were removed or cut short, so that they are made again.
+ * DP_CONFIG when dir is no workspace, or has a store but no catalog; DP_BUSY when another writer is at work. */
 int dp_workspace_open(struct dp_workspace *w, const char *dir, bool write, struct dp_err *e);
 /* Empties tmp/ when writing. */
 void dp_workspace_close(struct dp_workspace *w);

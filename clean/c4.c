@@ -2,6 +2,7 @@
  * sentences go, and citation marks. A document goes for "lorem ipsum" or "{" on a line that would have stayed, or when too few
  * sentences are left. Order and comparisons are C4QualityFilter's. */
 #include "base/buf.h"
+#include "clean/c4_phrases.h"
 #include "clean/lines.h"
 #include "clean/stages.h"
 #include "clean/unicode.h"
@@ -13,7 +14,8 @@ struct ctx {
     int64_t sentences_min, words_min, word_length_max;
 };
 struct worker {
-    struct dp_words words;
+    struct dp_row_words *words;
+    struct dp_words cut; /* of a line without its citation marks */
     struct dp_buf line, lower, out;
 };
 
@@ -55,24 +57,18 @@ static void lower_ascii(struct dp_span s, struct dp_buf *out)
     out->len = n;
 }
 
-/* Words between white space, and whether one is longer than `max`. */
-static size_t split_count(struct dp_span s, int64_t max, bool *too_long)
+/* Is a word between white space longer than `max`? */
+static bool too_long(struct dp_span s, int64_t max)
 {
-    size_t words = 0;
     int64_t len = 0;
-    *too_long = false;
     for (const char *p = s.ptr, *e = p + s.len; p < e;) {
-        if (dp_uni(dp_utf8_next(&p)) & DP_UNI_SPACE) {
-            len = 0;
-            continue;
-        }
-        if (len++ == 0) words++;
-        if (max && len > max) *too_long = true;
+        if (dp_uni(dp_utf8_next(&p)) & DP_UNI_SPACE) len = 0;
+        else if (++len > max) return true;
     }
-    return words;
+    return false;
 }
 
-/* re.sub(r"\[\d*]|\[edit]|\[citation needed]", ""); \d is any decimal digit, of which Python knows many. */
+/* re.sub(r"\[\d*]|\[edit]|\[citation needed]", ""); \d is a decimal digit of any script. */
 static struct dp_span strip_citations(struct dp_span s, struct dp_buf *out)
 {
     const char *p = s.ptr, *e = p + s.len, *from = p;
@@ -80,7 +76,7 @@ static struct dp_span strip_citations(struct dp_span s, struct dp_buf *out)
     dp_buf_clear(out);
     while ((p = memchr(p, '[', (size_t)(e - p))) != NULL) {
         const char *q = p + 1;
-        while (q < e && *q >= '0' && *q <= '9') q++;
+        for (const char *r = q; q < e && dp_uni_digit(dp_utf8_next(&r)); q = r) {}
         size_t left = (size_t)(e - p);
         if (q < e && *q == ']') q++;
         else if (left >= 6 && memcmp(p, "[edit]", 6) == 0) q = p + 6;
@@ -98,7 +94,8 @@ static struct dp_span strip_citations(struct dp_span s, struct dp_buf *out)
 
 static bool sentence_end(struct dp_span s)
 {
-    if (!s.len || !strchr(".?!\"'", s.ptr[s.len - 1])) return false;
+    char c = s.len ? s.ptr[s.len - 1] : 'a';
+    if (c != '.' && c != '?' && c != '!' && c != '"' && c != '\'') return false;
     return !(s.len >= 3 && memcmp(s.ptr + s.len - 3, "...", 3) == 0);
 }
 
@@ -110,29 +107,49 @@ static bool policy_line(struct dp_span s)
     return false;
 }
 
-static int judge(const struct ctx *c, struct worker *w, struct dp_batch *b, uint32_t i, struct dp_err *e)
+/* What a line's phrases say: keep it, skip it, or drop the document. */
+enum verdict { KEEP, SKIP, LOREM, BRACE };
+static enum verdict phrases(const struct ctx *c, struct worker *w, struct dp_span line)
 {
-    struct dp_span rest = b->text[i], line;
-    size_t sentences = 0;
-    bool any = false, too_long;
+    bool brace = c->curly_bracket && memchr(line.ptr, '{', line.len);
+    if (!dp_c4_suspect(line.ptr, line.len)) return brace ? BRACE : KEEP;
+    lower_ascii(line, &w->lower);
+    struct dp_span low = dp_buf_span(&w->lower);
+    if (c->lorem_ipsum && has(low, "lorem ipsum")) return LOREM;
+    if (c->javascript && has(low, "javascript")) return SKIP;
+    if (brace) return BRACE;
+    return c->policy && policy_line(low) ? SKIP : KEEP;
+}
+
+static int row(const void *ctx, void *worker, struct dp_batch *b, uint32_t i, struct dp_err *e)
+{
+    const struct ctx *c = ctx;
+    struct worker *w = worker;
+    const struct dp_words *words = dp_row_words(w->words, b, i);
+    struct dp_span text = b->text[i], rest = text, line;
+    size_t at = 0, sentences = 0;
+    bool any = false;
+    if (!words) DP_FAIL(e, NOMEM, "c4: words of a document of %zu bytes", text.len);
     dp_buf_clear(&w->out);
     while (dp_line_next(&rest, &line)) {
         line = dp_trim(line);
-        size_t words = split_count(line, c->word_length_max, &too_long);
-        if (too_long) continue;
+        size_t from = at, chunks = 0;
+        for (size_t end = (size_t)(line.ptr - text.ptr) + line.len; at < words->count && words->word[at].at < end; at++)
+            chunks += words->word[at].flags / DP_WORD_FIRST & 1;
+        if (c->word_length_max && (int64_t)line.len > c->word_length_max && too_long(line, c->word_length_max)) continue;
+        struct dp_span whole = line;
         if (c->citations) line = strip_citations(line, &w->line);
         if (c->end_punctuation && !sentence_end(line)) continue;
-        if ((int64_t)words < c->words_min) continue;
-        lower_ascii(line, &w->lower);
-        struct dp_span low = dp_buf_span(&w->lower);
-        if (c->lorem_ipsum && has(low, "lorem ipsum")) return dp_batch_drop(b, i, DP_DROP_C4_LOREM, 1, 0), DP_OK;
-        if (c->javascript && has(low, "javascript")) continue;
-        if (c->curly_bracket && has(line, "{")) return dp_batch_drop(b, i, DP_DROP_C4_BRACE, 1, 0), DP_OK;
-        if (c->policy && policy_line(low)) continue;
-        if (c->sentences_min) {
-            w->words.count = 0;
-            if (dp_words_split(&w->words, line, 0) < 0) DP_FAIL(e, NOMEM, "c4: words of a line of %zu bytes", line.len);
-            sentences += dp_words_sentences(&w->words, 0);
+        if ((int64_t)chunks < c->words_min) continue;
+        enum verdict v = phrases(c, w, line);
+        if (v == LOREM) return dp_batch_drop(b, i, DP_DROP_C4_LOREM, 1, 0), DP_OK;
+        if (v == BRACE) return dp_batch_drop(b, i, DP_DROP_C4_BRACE, 1, 0), DP_OK;
+        if (v == SKIP) continue;
+        if (line.len == whole.len) sentences += dp_words_sentences(words, from, at);
+        else if (c->sentences_min) {
+            w->cut.count = 0;
+            if (dp_words_split(&w->cut, line, 0) < 0) DP_FAIL(e, NOMEM, "c4: words of a line of %zu bytes", line.len);
+            sentences += dp_words_sentences(&w->cut, 0, w->cut.count);
         }
         if (any) dp_buf_add_char(&w->out, '\n');
         any = true;
@@ -161,23 +178,11 @@ static int worker_open(const void *ctx, void *worker, struct dp_err *e)
     return DP_OK;
 }
 
-static int run(const void *ctx, void *worker, struct dp_batch *b, struct dp_err *e)
-{
-    const struct ctx *c = ctx;
-    for (uint32_t i = 0; c->enabled && i < b->count; i++) {
-        if (b->drop[i] != DP_DROP_KEEP) continue;
-        if (b->text[i].len > DP_DOC_BYTES_MAX)
-            dp_batch_drop(b, i, DP_DROP_TOO_LARGE, (double)b->text[i].len, DP_DOC_BYTES_MAX);
-        else DP_TRY(judge(c, worker, b, i, e));
-    }
-    return DP_OK;
-}
-
 static void worker_close(const void *ctx, void *worker)
 {
     struct worker *w = worker;
     (void)ctx;
-    dp_words_release(&w->words);
+    dp_words_release(&w->cut);
     dp_buf_release(&w->line);
     dp_buf_release(&w->lower);
     dp_buf_release(&w->out);
@@ -186,13 +191,16 @@ static void worker_close(const void *ctx, void *worker)
 const struct dp_stage_type dp_stage_c4 = {
     .name = "c4",
     .summary = "C4's rules: keeps lines that are sentences",
-    .version = 1,
+    .version = 3,
     .needs = DP_COL_TEXT,
     .fills = DP_COL_TEXT,
     .opts = opts,
     .ctx_size = sizeof(struct ctx),
     .worker_size = sizeof(struct worker),
+    .shared = &dp_row_words_shared,
+    .shared_at = offsetof(struct worker, words),
+    .row_bytes_max = DP_DOC_BYTES_MAX,
     .worker_open = worker_open,
-    .run = run,
+    .row = row,
     .worker_close = worker_close,
 };

@@ -71,6 +71,11 @@ const struct dp_charset *dp_charset_find(struct dp_span s)
     return NULL;
 }
 
+void dp_charset_preload(void)
+{
+    for (size_t i = 0; i < CHARSETS; i++) dp_iconv_preload(charsets[i].iconv);
+}
+
 static const struct dp_charset *named(const char *name)
 {
     return dp_charset_find(dp_span_str(name));

@@ -20,6 +20,9 @@ const struct dp_charset *dp_charset_find(struct dp_span label);
  * the standard's 1 KiB by parsing again. */
 const struct dp_charset *dp_charset_prescan(struct dp_span html);
 
+/* Load every charset's converter, for a process that can't open files afterwards. Once a process: they stay. */
+void dp_charset_preload(void);
+
 struct dp_charset_result {
     const struct dp_charset *charset;
     struct dp_span text; /* valid UTF-8: the input itself, or in `out` */

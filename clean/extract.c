@@ -76,10 +76,11 @@ static int html_text(const struct ctx *c, struct worker *w, struct dp_batch *b, 
     return DP_OK;
 }
 
-static int one(const struct ctx *c, struct worker *w, struct dp_batch *b, uint32_t i, struct dp_err *e)
+static int row(const void *ctx, void *worker, struct dp_batch *b, uint32_t i, struct dp_err *e)
 {
+    const struct ctx *c = ctx;
+    struct worker *w = worker;
     struct dp_span s = b->text[i];
-    if (s.len > DP_DOC_BYTES_MAX) return dp_batch_drop(b, i, DP_DROP_TOO_LARGE, (double)s.len, DP_DOC_BYTES_MAX), DP_OK;
     if (b->format[i] == DP_FORMAT_BINARY) return dp_batch_drop(b, i, DP_DROP_BINARY, 1, 0), DP_OK;
     struct dp_charset_result r;
     bool html = is_html(b, i);
@@ -107,13 +108,6 @@ static int worker_open(const void *ctx, void *worker, struct dp_err *e)
     return DP_OK;
 }
 
-static int run(const void *ctx, void *worker, struct dp_batch *b, struct dp_err *e)
-{
-    for (uint32_t i = 0; i < b->count; i++)
-        if (b->drop[i] == DP_DROP_KEEP) DP_TRY(one(ctx, worker, b, i, e));
-    return DP_OK;
-}
-
 static void worker_close(const void *ctx, void *worker)
 {
     struct worker *w = worker;
@@ -135,7 +129,8 @@ const struct dp_stage_type dp_stage_extract = {
     .opts = opts,
     .ctx_size = sizeof(struct ctx),
     .worker_size = sizeof(struct worker),
+    .row_bytes_max = DP_DOC_BYTES_MAX,
     .worker_open = worker_open,
-    .run = run,
+    .row = row,
     .worker_close = worker_close,
 };

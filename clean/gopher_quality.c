@@ -17,7 +17,7 @@ struct ctx {
     char *languages;
 };
 struct worker {
-    struct dp_words words;
+    struct dp_row_words *words;
 };
 
 #define ROW(field, kind, value, lo, hi, text) {.name = #field, .type = kind, .offset = offsetof(struct ctx, field), .preset = value, .min = lo, .max = hi, .help = text}
@@ -38,10 +38,16 @@ static const struct dp_opt opts[] = {
 };
 #undef ROW
 
+/* Non-overlapping, from the left; `what` begins with a byte that is rare enough for memchr. */
 static size_t count_of(struct dp_span s, const char *what)
 {
     size_t n = 0, k = strlen(what);
-    for (const char *p = s.ptr, *e = p + s.len; (p = memmem(p, (size_t)(e - p), what, k)) != NULL; p += k) n++;
+    const char *p = s.ptr, *e = p + s.len;
+    while (p < e && (p = memchr(p, *what, (size_t)(e - p))) != NULL) {
+        bool here = (size_t)(e - p) >= k && memcmp(p, what, k) == 0;
+        n += here;
+        p += here ? k : 1;
+    }
     return n;
 }
 
@@ -54,10 +60,20 @@ static bool ends_with(struct dp_span s, const char *t)
 static unsigned stop_word(struct dp_span s)
 {
     static const char list[8][5] = {"the", "be", "to", "of", "and", "that", "have", "with"};
-    if (s.len < 2 || s.len > 4) return 0;
     for (unsigned i = 0; i < 8; i++)
         if (dp_span_is(s, list[i])) return 1u << i;
     return 0;
+}
+
+/* Different stop words; looks no further when there are `enough`. */
+static int64_t stop_words(const struct dp_words *w, struct dp_span text, int64_t enough)
+{
+    unsigned seen = 0;
+    for (size_t k = 0; k < w->count && __builtin_popcount(seen) < enough; k++) {
+        const struct dp_word *d = &w->word[k];
+        if (d->len - 2 <= 2) seen |= stop_word(dp_span(text.ptr + d->at, d->len));
+    }
+    return __builtin_popcount(seen);
 }
 
 struct line_counts {
@@ -78,12 +94,12 @@ static void judge(const struct ctx *c, const struct dp_words *w, struct dp_batch
 {
     struct dp_span text = b->text[i];
     size_t real = 0, real_chars = 0, alpha = 0;
-    unsigned stops = 0;
     for (size_t k = 0; k < w->count; k++) {
         const struct dp_word *d = &w->word[k];
-        if (!(d->flags & DP_WORD_SYMBOL)) real++, real_chars += d->chars;
+        size_t is_real = !(d->flags & DP_WORD_SYMBOL);
+        real += is_real;
+        real_chars += is_real * d->chars;
         alpha += d->flags & DP_WORD_ALPHA;
-        stops |= stop_word(dp_span(text.ptr + d->at, d->len));
     }
     double all = (double)w->count, mean = real ? (double)real_chars / (double)real : 0;
     bool spaced = !b->lang[i][0] || dp_lang_listed(c->languages, b->lang[i]);
@@ -96,7 +112,7 @@ static void judge(const struct ctx *c, const struct dp_words *w, struct dp_batch
     RULE(c->words_max, (int64_t)real > c->words_max, LONG, real, c->words_max)
     RULE(spaced && c->word_length_min > 0, mean < c->word_length_min, WORD_SHORT, mean, c->word_length_min)
     RULE(spaced && c->word_length_max > 0, mean > c->word_length_max, WORD_LONG, mean, c->word_length_max)
-    double hashes = all > 0 ? (double)count_of(text, "#") / all : 0;
+    double hashes = all > 0 ? (double)dp_byte_count(text, '#') / all : 0;
     RULE(c->hash_ratio_max > 0, hashes > c->hash_ratio_max, HASHES, hashes, c->hash_ratio_max)
     double dots = all > 0 ? (double)(count_of(text, "...") + count_of(text, "\xE2\x80\xA6")) / all : 0;
     RULE(c->ellipsis_ratio_max > 0, dots > c->ellipsis_ratio_max, ELLIPSES, dots, c->ellipsis_ratio_max)
@@ -106,43 +122,29 @@ static void judge(const struct ctx *c, const struct dp_words *w, struct dp_batch
     RULE(c->end_ellipsis_ratio_max > 0, ends > c->end_ellipsis_ratio_max, END_ELLIPSES, ends, c->end_ellipsis_ratio_max)
     double letters = all > 0 ? (double)alpha / all : 0;
     RULE(c->alpha_ratio_min > 0, letters < c->alpha_ratio_min, ALPHA, letters, c->alpha_ratio_min)
-    int k = __builtin_popcount(stops);
-    RULE(spaced && c->stop_words_min, k < c->stop_words_min, STOP, k, c->stop_words_min)
+    int64_t stops = spaced && c->stop_words_min ? stop_words(w, text, c->stop_words_min) : 0;
+    RULE(spaced && c->stop_words_min, stops < c->stop_words_min, STOP, stops, c->stop_words_min)
 #undef RULE
 }
 
-static int run(const void *ctx, void *worker, struct dp_batch *b, struct dp_err *e)
+static int row(const void *ctx, void *worker, struct dp_batch *b, uint32_t i, struct dp_err *e)
 {
-    const struct ctx *c = ctx;
-    struct worker *w = worker;
-    for (uint32_t i = 0; c->enabled && i < b->count; i++) {
-        if (b->drop[i] != DP_DROP_KEEP) continue;
-        if (b->text[i].len > DP_DOC_BYTES_MAX) {
-            dp_batch_drop(b, i, DP_DROP_TOO_LARGE, (double)b->text[i].len, DP_DOC_BYTES_MAX);
-            continue;
-        }
-        w->words.count = 0;
-        if (dp_words_split(&w->words, b->text[i], 0) < 0)
-            DP_FAIL(e, NOMEM, "gopher_quality: words of a document of %zu bytes", b->text[i].len);
-        judge(c, &w->words, b, i);
-    }
+    const struct dp_words *w = dp_row_words(((struct worker *)worker)->words, b, i);
+    if (!w) DP_FAIL(e, NOMEM, "gopher_quality: words of a document of %zu bytes", b->text[i].len);
+    judge(ctx, w, b, i);
     return DP_OK;
-}
-
-static void worker_close(const void *ctx, void *worker)
-{
-    (void)ctx;
-    dp_words_release(&((struct worker *)worker)->words);
 }
 
 const struct dp_stage_type dp_stage_gopher_quality = {
     .name = "gopher_quality",
     .summary = "Gopher's quality rules: length, symbols, letters, stop words",
-    .version = 1,
+    .version = 2,
     .needs = DP_COL_TEXT,
     .opts = opts,
     .ctx_size = sizeof(struct ctx),
     .worker_size = sizeof(struct worker),
-    .run = run,
-    .worker_close = worker_close,
+    .shared = &dp_row_words_shared,
+    .shared_at = offsetof(struct worker, words),
+    .row_bytes_max = DP_DOC_BYTES_MAX,
+    .row = row,
 };

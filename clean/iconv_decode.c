@@ -46,6 +46,11 @@ int dp_iconv_decode(struct dp_iconv *c, const char *name, struct dp_span s, stru
     return dp_buf_check(out, "text after decoding", e);
 }
 
+void dp_iconv_preload(const char *name)
+{
+    iconv_open("UTF-8", name); /* kept open: glibc unloads what nobody uses. One that fails is reported by who needs it. */
+}
+
 void dp_iconv_release(struct dp_iconv *c)
 {
     for (unsigned i = 0; i < DP_ICONV_OPEN_MAX; i++)

@@ -69,27 +69,20 @@ static int worker_open(const void *ctx, void *worker, struct dp_err *e)
     return DP_OK;
 }
 
-static int run(const void *ctx, void *worker, struct dp_batch *b, struct dp_err *e)
+static int row(const void *ctx, void *worker, struct dp_batch *b, uint32_t i, struct dp_err *e)
 {
     const struct ctx *c = ctx;
     struct worker *w = worker;
-    for (uint32_t i = 0; c->enabled && i < b->count; i++) {
-        if (b->drop[i] != DP_DROP_KEEP) continue;
-        if (b->text[i].len > DP_DOC_BYTES_MAX) {
-            dp_batch_drop(b, i, DP_DROP_TOO_LARGE, (double)b->text[i].len, DP_DOC_BYTES_MAX);
-            continue;
-        }
-        struct dp_span s = sample(b->text[i], (size_t)c->sample_bytes, &w->sample);
-        DP_TRY(dp_buf_check(&w->sample, "language: the sample of a document", e));
-        char code[16];
-        float share = 0;
-        dp_cld2_detect(s.len ? s.ptr : "", s.len, code, &share);
-        label(code, b->lang[i]);
-        if (strcmp(b->lang[i], "und") == 0) share = 0;
-        b->lang_score[i] = share;
-        if (!dp_lang_listed(c->languages, b->lang[i]) || (c->min_score > 0 && (double)share < c->min_score))
-            dp_batch_drop(b, i, DP_DROP_LANGUAGE, (double)share, c->min_score);
-    }
+    struct dp_span s = sample(b->text[i], (size_t)c->sample_bytes, &w->sample);
+    DP_TRY(dp_buf_check(&w->sample, "language: the sample of a document", e));
+    char code[16];
+    float share = 0;
+    dp_cld2_detect(s.len ? s.ptr : "", s.len, code, &share);
+    label(code, b->lang[i]);
+    if (strcmp(b->lang[i], "und") == 0) share = 0;
+    b->lang_score[i] = share;
+    if (!dp_lang_listed(c->languages, b->lang[i]) || (c->min_score > 0 && (double)share < c->min_score))
+        dp_batch_drop(b, i, DP_DROP_LANGUAGE, (double)share, c->min_score);
     return DP_OK;
 }
 
@@ -108,7 +101,8 @@ const struct dp_stage_type dp_stage_language = {
     .opts = opts,
     .ctx_size = sizeof(struct ctx),
     .worker_size = sizeof(struct worker),
+    .row_bytes_max = DP_DOC_BYTES_MAX,
     .worker_open = worker_open,
-    .run = run,
+    .row = row,
     .worker_close = worker_close,
 };

@@ -16,6 +16,9 @@ struct dp_span dp_trim(struct dp_span s);
 struct dp_span dp_trim_left(struct dp_span s);
 struct dp_span dp_trim_right(struct dp_span s);
 
+/* How often a byte stands in s. */
+size_t dp_byte_count(struct dp_span s, char what);
+
 /* Counts per 64-bit key: open addressing, emptied in constant time by a generation number. */
 struct dp_counts {
     struct dp_count {
@@ -29,6 +32,8 @@ struct dp_counts {
 int dp_counts_start(struct dp_counts *c, size_t keys);
 /* The count of key after adding one. */
 uint32_t dp_counts_add(struct dp_counts *c, uint64_t key);
+/* The count of key. */
+uint32_t dp_counts_get(const struct dp_counts *c, uint64_t key);
 void dp_counts_release(struct dp_counts *c);
 
 /* Is `lang` ("en") one of the comma-separated `list`? A NULL or empty list has every language. */

@@ -80,8 +80,10 @@ static size_t squeeze(const struct ctx *c, struct dp_span s, char *to)
     return o.len;
 }
 
-static int one(const struct ctx *c, struct worker *w, struct dp_batch *b, uint32_t i, struct dp_err *e)
+static int row(const void *ctx, void *worker, struct dp_batch *b, uint32_t i, struct dp_err *e)
 {
+    const struct ctx *c = ctx;
+    struct worker *w = worker;
     struct dp_span s = b->text[i];
     dp_buf_clear(&w->first);
     char *to = dp_buf_reserve(&w->first, s.len + 1);
@@ -109,18 +111,6 @@ static int worker_open(const void *ctx, void *worker, struct dp_err *e)
     return DP_OK;
 }
 
-static int run(const void *ctx, void *worker, struct dp_batch *b, struct dp_err *e)
-{
-    const struct ctx *c = ctx;
-    for (uint32_t i = 0; c->enabled && i < b->count; i++) {
-        if (b->drop[i] != DP_DROP_KEEP) continue;
-        if (b->text[i].len > DP_DOC_BYTES_MAX)
-            dp_batch_drop(b, i, DP_DROP_TOO_LARGE, (double)b->text[i].len, DP_DOC_BYTES_MAX);
-        else DP_TRY(one(c, worker, b, i, e));
-    }
-    return DP_OK;
-}
-
 static void worker_close(const void *ctx, void *worker)
 {
     struct worker *w = worker;
@@ -139,7 +129,8 @@ const struct dp_stage_type dp_stage_normalise = {
     .opts = opts,
     .ctx_size = sizeof(struct ctx),
     .worker_size = sizeof(struct worker),
+    .row_bytes_max = DP_DOC_BYTES_MAX,
     .worker_open = worker_open,
-    .run = run,
+    .row = row,
     .worker_close = worker_close,
 };

@@ -102,17 +102,14 @@ static int drop_lines(const struct ctx *c, struct worker *w, struct dp_batch *b,
     return DP_OK;
 }
 
-static int run(const void *ctx, void *worker, struct dp_batch *b, struct dp_err *e)
+static int row(const void *ctx, void *worker, struct dp_batch *b, uint32_t i, struct dp_err *e)
 {
     const struct ctx *c = ctx;
-    for (uint32_t i = 0; i < b->count; i++) {
-        if (b->drop[i] != DP_DROP_KEEP || decides(c, worker, URL_DROP, b->url[i], DP_RE_YES, DP_DROP_PATTERN_URL, b, i) ||
-            decides(c, worker, TEXT_DROP, b->text[i], DP_RE_YES, DP_DROP_PATTERN_TEXT, b, i) ||
-            decides(c, worker, TEXT_KEEP, b->text[i], DP_RE_NO, DP_DROP_PATTERN_MISSING, b, i))
-            continue;
-        if (c->re[LINE_DROP]) DP_TRY(drop_lines(c, worker, b, i, e));
-    }
-    return DP_OK;
+    if (decides(c, worker, URL_DROP, b->url[i], DP_RE_YES, DP_DROP_PATTERN_URL, b, i) ||
+        decides(c, worker, TEXT_DROP, b->text[i], DP_RE_YES, DP_DROP_PATTERN_TEXT, b, i) ||
+        decides(c, worker, TEXT_KEEP, b->text[i], DP_RE_NO, DP_DROP_PATTERN_MISSING, b, i))
+        return DP_OK;
+    return c->re[LINE_DROP] ? drop_lines(c, worker, b, i, e) : DP_OK;
 }
 
 const struct dp_stage_type dp_stage_patterns = {
@@ -126,7 +123,7 @@ const struct dp_stage_type dp_stage_patterns = {
     .worker_size = sizeof(struct worker),
     .open = open_patterns,
     .worker_open = worker_open,
-    .run = run,
+    .row = row,
     .worker_close = worker_close,
     .close = close_patterns,
 };

@@ -2,11 +2,13 @@
  *
  * Generated with clean/unicode_tables.c by tools/gen_unicode_clean.py; do not edit. Read-only; any thread.
  * Flags named W_ are the character classes of spaCy's English tokenizer; PREFIX and SUFFIX the single characters
- * that it splits off a chunk; GOPHER is datatrove's PUNCTUATION; ALPHA, SPACE, PUNCT are Python's isalpha, isspace and
- * category P; NFC_SLOW marks what an NFC quick check can't pass: a combining class, or Quick_Check No or Maybe. */
+ * that it splits off a chunk; GOPHER is datatrove's PUNCTUATION and STOP its TERMINAL_PUNCTUATION, TERMINAL spaCy's sentence ends;
+ * ALPHA, SPACE, PUNCT are Python's isalpha, isspace and category P; NFC_SLOW marks what an NFC quick check can't pass:
+ * a combining class, or Quick_Check No or Maybe. */
 #ifndef DP_CLEAN_UNICODE_H
 #define DP_CLEAN_UNICODE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum dp_uni_flag {
@@ -25,7 +27,7 @@ enum dp_uni_flag {
     DP_UNI_INVISIBLE = 1 << 12,
     DP_UNI_W_BEFORE_DOT = 1 << 13,
     DP_UNI_W_CAP = 1 << 14,
-    DP_UNI_W_WORD = 1 << 15,
+    DP_UNI_STOP = 1 << 15,
 };
 
 struct dp_uni_decomp {
@@ -35,19 +37,27 @@ struct dp_uni_decomp {
 struct dp_uni_comp {
     uint32_t first, second, composed; /* sorted by first, second */
 };
-enum { DP_UNI_DECOMPS = 2061, DP_UNI_COMPS = 941 };
+enum { DP_UNI_DECOMPS = 2061, DP_UNI_COMPS = 941, DP_UNI_ZEROS = 66 };
 extern const uint8_t dp_uni_flags_page[4352];
-extern const uint16_t dp_uni_flags_data[38912];
+extern const uint16_t dp_uni_flags_data[38400];
 extern const uint8_t dp_uni_ccc_page[4352];
 extern const uint8_t dp_uni_ccc_data[16384];
 extern const struct dp_uni_decomp dp_uni_decomp[2061];
 extern const uint32_t dp_uni_pool[3406];
 extern const struct dp_uni_comp dp_uni_comp[941];
+extern const uint32_t dp_uni_zero[66]; /* the first of every ten decimal digits, ascending */
 
 /* cp must be at most 0x10FFFF. */
 static inline unsigned dp_uni(uint32_t cp)
 {
     return dp_uni_flags_data[dp_uni_flags_page[cp >> 8] * 256u + (cp & 255)];
+}
+/* A decimal digit of any script (category Nd, Python's \d)? */
+static inline bool dp_uni_digit(uint32_t cp)
+{
+    unsigned i = 0;
+    while (i + 1 < DP_UNI_ZEROS && dp_uni_zero[i + 1] <= cp) i++;
+    return cp - dp_uni_zero[i] < 10;
 }
 static inline unsigned dp_uni_class(uint32_t cp)
 {

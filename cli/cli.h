@@ -58,10 +58,15 @@ int dp_cli_road(struct dp_cli *c, bool write, struct dp_err *e);
 int dp_cli_options(struct dp_cli *c, struct dp_err *e);
 /* Make everything up to `step`, then print a line that says so (or JSON). */
 int dp_cli_run_until(struct dp_cli *c, enum dp_step step, struct dp_err *e);
+/* The command of this name; NULL (DP_USAGE, with a suggestion) when there is none. */
+const struct dp_command *dp_cli_find(const char *name, struct dp_err *e);
 /* Open the workspace for reading; the path of its manifest, malloc'ed. DP_NOTFOUND when there is none yet. */
 int dp_cli_manifest(struct dp_cli *c, char **path, struct dp_err *e);
 /* A JSON document on stdout, with a newline. */
 int dp_cli_print(const struct dp_buf *b, struct dp_err *e);
+
+/* With --json: an object of the NULL-ended key, value, key, value... as strings, on stdout. */
+int dp_cli_say(struct dp_cli *c, const char *const *pairs, struct dp_err *e);
 
 /* Whether options of the recipe section are flags of the command. */
 bool dp_command_takes(const struct dp_command *cmd, const char *section);

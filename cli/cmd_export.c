@@ -32,6 +32,7 @@ static int run(struct dp_cli *c, struct dp_err *e)
     rc = manifest && prefix ? dp_fs_mkdirs(o->output, e) : DP_NOMEM;
     if (rc >= 0) rc = dp_export(format, manifest, prefix, &o->export, e);
     if (rc >= 0) dp_log(INFO, "export", "wrote %s files, %s.*", o->format, prefix);
+    if (rc >= 0) rc = dp_cli_say(c, (const char *const[]){"format", o->format, "files", prefix, NULL}, e);
     free(manifest);
     free(prefix);
     return rc;

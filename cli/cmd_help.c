@@ -11,20 +11,13 @@ static const struct dp_opt rows[] = {
     DP_OPT_END,
 };
 
-static const struct dp_command *find(const char *name)
-{
-    for (const struct dp_command *const *k = dp_commands; *k; k++)
-        if (strcmp((*k)->name, name) == 0) return *k;
-    return NULL;
-}
-
 static int run(struct dp_cli *c, struct dp_err *e)
 {
     const struct own *o = c->own;
     const char *name = o->man ? o->man : c->nargs ? c->args[0] : NULL;
-    const struct dp_command *cmd = name ? find(name) : NULL;
+    const struct dp_command *cmd = name ? dp_cli_find(name, e) : NULL;
     struct dp_buf b;
-    if (name && !cmd) DP_FAIL(e, USAGE, "there is no command \"%s\"", name);
+    if (name && !cmd) return DP_USAGE;
     dp_buf_init(&b, 1 << 20);
     if (o->commands)
         for (const struct dp_command *const *k = dp_commands; *k; k++) dp_buf_printf(&b, "%s\n", (*k)->name);

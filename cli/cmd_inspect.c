@@ -183,6 +183,21 @@ static int unit_row(void *ctx, const struct dp_unit_row *u)
     struct look *l = ctx;
     if (enough(l)) return DP_OK;
     l->shown++;
+    if (l->c->global.json) {
+        const char *const keys[] = {"state", "stage", "key", "what", "error"}, *const values[] = {u->state, u->stage, u->key, u->what, u->error};
+        struct dp_jsonw w;
+        dp_jsonw_init(&w, &l->out, 0);
+        dp_jsonw_begin(&w, '{');
+        for (int i = 0; i < 5; i++) {
+            dp_jsonw_key(&w, keys[i]);
+            dp_jsonw_cstr(&w, values[i]);
+        }
+        dp_jsonw_key(&w, "attempts");
+        dp_jsonw_int(&w, u->attempts);
+        dp_jsonw_end(&w, '}');
+        dp_buf_add_char(&l->out, '\n');
+        return DP_OK;
+    }
     dp_buf_printf(&l->out, "%-8s %-11s %s  %s%s%s\n", u->state, u->stage, u->key, u->what, *u->error ? ": " : "", u->error);
     return DP_OK;
 }

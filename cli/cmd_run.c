@@ -38,12 +38,12 @@ static int run_shard(struct dp_cli *c, struct dp_err *e)
 
 extern const struct dp_command dp_cmd_run, dp_cmd_clean, dp_cmd_dedup, dp_cmd_shard;
 const struct dp_command dp_cmd_run = {.name = "run", .summary = "bring everything up to date", .args = "", .rows = rows, .own_size = sizeof(struct own),
-    .sections = "ingest clean. dedup dedup. tokenizer train-bpe shards feed train", .args_max = 0, .run = run_run,
+    .sections = "ingest clean. dedup dedup. tokenizer train-bpe shards feed train workers", .args_max = 0, .run = run_run,
     .about = "Makes exactly what has no artifact under its key: change one option and only what depends on it runs again. Stopped or killed at any\n"
              "moment, the next run goes on from what is published."};
 const struct dp_command dp_cmd_clean = {.name = "clean", .summary = "records to documents: charset, HTML, language, quality rules", .args = "",
-    .sections = "ingest clean.", .args_max = 0, .run = run_clean};
-const struct dp_command dp_cmd_dedup = {.name = "dedup", .summary = "find exact and near duplicates", .args = "", .sections = "ingest clean. dedup dedup.",
+    .sections = "ingest clean. workers", .args_max = 0, .run = run_clean};
+const struct dp_command dp_cmd_dedup = {.name = "dedup", .summary = "find exact and near duplicates", .args = "", .sections = "ingest clean. dedup dedup. workers",
     .args_max = 0, .run = run_dedup};
 const struct dp_command dp_cmd_shard = {.name = "shard", .summary = "tokenize kept documents into shards and write their manifest", .args = "",
-    .sections = "ingest clean. dedup dedup. tokenizer train-bpe shards", .args_max = 0, .run = run_shard};
+    .sections = "ingest clean. dedup dedup. tokenizer train-bpe shards workers", .args_max = 0, .run = run_shard};

@@ -137,6 +137,45 @@ static void print_text(struct report *r, const struct dp_loss_log *loss, uint64_
     }
 }
 
+static void json_count(struct dp_jsonw *w, const char *key, uint64_t n)
+{
+    dp_jsonw_key(w, key);
+    dp_jsonw_uint(w, n);
+}
+
+static void json_stage(struct dp_jsonw *w, const char *name, const struct dp_stage_counts *c)
+{
+    dp_jsonw_begin(w, '{');
+    dp_jsonw_key(w, "stage");
+    dp_jsonw_cstr(w, name);
+    json_count(w, "documents_in", c->docs_in);
+    json_count(w, "documents_out", c->docs_out);
+    json_count(w, "bytes_in", c->bytes_in);
+    json_count(w, "bytes_out", c->bytes_out);
+    dp_jsonw_key(w, "dropped");
+    dp_jsonw_begin(w, '{');
+    for (int d = 1; d < DP_DROP_COUNT; d++)
+        if (c->drop[d]) json_count(w, dp_drop_name((enum dp_drop)d), c->drop[d]);
+    dp_jsonw_end(w, '}');
+    dp_jsonw_end(w, '}');
+}
+
+static void json_loss(struct dp_jsonw *w, const struct dp_loss_log *loss)
+{
+    dp_jsonw_key(w, "loss");
+    dp_jsonw_begin(w, '{');
+    json_count(w, "steps", loss->n);
+    dp_jsonw_key(w, "first");
+    dp_jsonw_real(w, loss->loss[0]);
+    dp_jsonw_key(w, "last");
+    dp_jsonw_real(w, loss->loss[loss->n - 1]);
+    if (loss->n_val) {
+        dp_jsonw_key(w, "validation");
+        dp_jsonw_real(w, loss->val_loss[loss->n_val - 1]);
+    }
+    dp_jsonw_end(w, '}');
+}
+
 static void print_json(struct report *r, const struct dp_loss_log *loss, uint64_t tokens, uint64_t shards_docs)
 {
     struct dp_jsonw w;
@@ -146,70 +185,28 @@ static void print_json(struct report *r, const struct dp_loss_log *loss, uint64_
     dp_jsonw_begin(&w, '[');
     for (int s = 0; s < r->done; s++) dp_jsonw_cstr(&w, dp_step_name((enum dp_step)s));
     dp_jsonw_end(&w, ']');
-    dp_jsonw_key(&w, "units_failed");
-    dp_jsonw_uint(&w, r->units_failed);
+    json_count(&w, "units_failed", r->units_failed);
     dp_jsonw_key(&w, "stages");
     dp_jsonw_begin(&w, '[');
-    for (size_t i = 0; i < r->stages; i++) {
-        const struct dp_stage_counts *c = &r->stage[i].c;
-        const struct {
-            const char *k;
-            uint64_t v;
-        } f[] = {{"documents_in", c->docs_in}, {"documents_out", c->docs_out}, {"bytes_in", c->bytes_in}, {"bytes_out", c->bytes_out}};
-        dp_jsonw_begin(&w, '{');
-        dp_jsonw_key(&w, "stage");
-        dp_jsonw_cstr(&w, r->stage[i].name);
-        for (int k = 0; k < 4; k++) {
-            dp_jsonw_key(&w, f[k].k);
-            dp_jsonw_uint(&w, f[k].v);
-        }
-        dp_jsonw_key(&w, "dropped");
-        dp_jsonw_begin(&w, '{');
-        for (int d = 1; d < DP_DROP_COUNT; d++) {
-            if (!c->drop[d]) continue;
-            dp_jsonw_key(&w, dp_drop_name((enum dp_drop)d));
-            dp_jsonw_uint(&w, c->drop[d]);
-        }
-        dp_jsonw_end(&w, '}');
-        dp_jsonw_end(&w, '}');
-    }
+    for (size_t i = 0; i < r->stages; i++) json_stage(&w, r->stage[i].name, &r->stage[i].c);
     dp_jsonw_end(&w, ']');
     dp_jsonw_key(&w, "languages");
     dp_jsonw_begin(&w, '{');
     for (size_t i = 0; i < r->langs; i++) {
         dp_jsonw_key(&w, r->lang[i].name);
         dp_jsonw_begin(&w, '{');
-        dp_jsonw_key(&w, "documents");
-        dp_jsonw_uint(&w, r->lang[i].docs);
-        dp_jsonw_key(&w, "bytes");
-        dp_jsonw_uint(&w, r->lang[i].bytes);
-        dp_jsonw_key(&w, "tokens");
-        dp_jsonw_uint(&w, r->lang[i].tokens);
+        json_count(&w, "documents", r->lang[i].docs);
+        json_count(&w, "bytes", r->lang[i].bytes);
+        json_count(&w, "tokens", r->lang[i].tokens);
         dp_jsonw_end(&w, '}');
     }
     dp_jsonw_end(&w, '}');
     dp_jsonw_key(&w, "shards");
     dp_jsonw_begin(&w, '{');
-    dp_jsonw_key(&w, "documents");
-    dp_jsonw_uint(&w, shards_docs);
-    dp_jsonw_key(&w, "tokens");
-    dp_jsonw_uint(&w, tokens);
+    json_count(&w, "documents", shards_docs);
+    json_count(&w, "tokens", tokens);
     dp_jsonw_end(&w, '}');
-    if (loss->n) {
-        dp_jsonw_key(&w, "loss");
-        dp_jsonw_begin(&w, '{');
-        dp_jsonw_key(&w, "steps");
-        dp_jsonw_uint(&w, loss->n);
-        dp_jsonw_key(&w, "first");
-        dp_jsonw_real(&w, loss->loss[0]);
-        dp_jsonw_key(&w, "last");
-        dp_jsonw_real(&w, loss->loss[loss->n - 1]);
-        if (loss->n_val) {
-            dp_jsonw_key(&w, "validation");
-            dp_jsonw_real(&w, loss->val_loss[loss->n_val - 1]);
-        }
-        dp_jsonw_end(&w, '}');
-    }
+    if (loss->n) json_loss(&w, loss);
     dp_jsonw_end(&w, '}');
     dp_buf_add_char(r->out, '\n');
 }

@@ -48,8 +48,7 @@ static int write_all(const struct own *o, const struct dp_tokenizer *t, const st
 {
     struct dp_buf b;
     dp_buf_init(&b, (size_t)1 << 30);
-    int rc = dp_fs_mkdirs(o->output, e);
-    if (rc >= 0) rc = write_file(o->output, "tokenizer.json", dp_tokenizer_save_hf(t, &b, e), &b, e);
+    int rc = write_file(o->output, "tokenizer.json", dp_tokenizer_save_hf(t, &b, e), &b, e);
     dp_buf_clear(&b);
     if (rc >= 0) rc = write_file(o->output, "vocab.json", dp_tokenizer_save_vocab(t, &b, e), &b, e);
     dp_buf_clear(&b);
@@ -67,6 +66,8 @@ static int write_all(const struct own *o, const struct dp_tokenizer *t, const st
         dp_jsonw_uint(&w, dp_tokenizer_merges(t));
         dp_jsonw_key(&w, "words_unique");
         dp_jsonw_uint(&w, dp_bpe_counter_unique(counter));
+        dp_jsonw_key(&w, "words_left_out");
+        dp_jsonw_uint(&w, dp_bpe_counter_left_out(counter));
         dp_jsonw_key(&w, "words");
         dp_jsonw_uint(&w, dp_bpe_counter_total(counter));
         dp_jsonw_end(&w, '}');
@@ -85,7 +86,9 @@ static int train_files(struct dp_cli *c, struct dp_err *e)
     struct dp_text_input in = {.whole_file = o->whole_file, .jsonl = o->jsonl, .field = o->field, .keep_newline = !o->jsonl};
     DP_TRY(dp_cli_options(c, e));
     if (!c->nargs) DP_FAIL(e, USAGE, "-o trains on files: which? (without -o the workspace's kept documents are used)");
-    int rc = dp_bpe_counter_open(&counter, (enum dp_split)c->options.bpe.split, e);
+    int rc = dp_fs_mkdirs(o->output, e);
+    if (rc >= 0) rc = dp_bpe_counter_open(&counter, (enum dp_split)c->options.bpe.split, e);
+    if (rc >= 0) dp_bpe_counter_budget(counter, c->global.memory / 4, o->output);
     dp_progress_begin("count", "B", 0);
     for (size_t i = 0; rc >= 0 && i < c->nargs; i++) rc = dp_text_input_each(&in, c->args[i], count_text, counter, e);
     dp_progress_end();

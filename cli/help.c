@@ -62,7 +62,7 @@ void dp_help_all(struct dp_buf *out)
     for (const struct dp_command *const *c = dp_commands; *c; c++) dp_buf_printf(out, "  %-12s %s\n", (*c)->name, (*c)->summary);
     dp_buf_add_str(out, "\nA first road:  dpipe init W && dpipe ingest -w W corpus/ && dpipe run -w W && dpipe status -w W\n");
     help_table(out, "every command", dp_global_opts);
-    dp_buf_add_str(out, "\nexit status: 0 done, 64 usage, 65 bad data, 66 not found, 70 a broken invariant, 74 I/O, 75 try again, 78 configuration\n");
+    dp_buf_add_str(out, "\nexit status: 0 done, 64 usage, 65 bad data, 70 a broken invariant, 74 I/O or not found, 75 try again, 78 configuration\n");
 }
 
 /* --- man pages --- */
@@ -120,7 +120,7 @@ void dp_help_man(const struct dp_command *cmd, struct dp_buf *out)
     }
     dp_buf_add_str(out, ".SH OPTIONS\n");
     each_table(cmd, man_table, out);
-    dp_buf_add_str(out, ".SH EXIT STATUS\n0 done, 64 usage, 65 bad data, 66 not found, 70 a broken invariant, 74 I/O, 75 try again, 78 configuration.\n"
+    dp_buf_add_str(out, ".SH EXIT STATUS\n0 done, 64 usage, 65 bad data, 70 a broken invariant, 74 I/O or not found, 75 try again, 78 configuration.\n"
                         ".SH SEE ALSO\n.BR dpipe (1)\n");
 }
 

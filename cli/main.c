@@ -2,9 +2,12 @@
 
 #include "base/cpu.h"
 #include "base/fs.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "daemon/worker_process.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -17,9 +20,30 @@ static void on_signal(int sig)
     if (atomic_exchange(&stopping, true)) _exit(130); /* the second time: at once; what is published is safe anyway */
 }
 
+/* A mapped file that shrinks under its reader, or whose disk fails, ends here. */
+static void on_bus_error(int sig)
+{
+    static const char msg[] = "dpipe: error: a file became shorter or unreadable while it was read; run again\n";
+    (void)sig;
+    ssize_t n = write(2, msg, sizeof msg - 1);
+    (void)n;
+    _exit(75);
+}
+
+/* A closed standard stream would give its number to the next file that is opened, and messages would go into an artifact. What stands in for it
+ * is open the wrong way round, so that using it is still an error; only talk goes nowhere. */
+static void occupy_streams(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 1 ? O_RDONLY : O_WRONLY) != fd) _exit(74);
+}
+
 static void catch_signals(void)
 {
     struct sigaction a = {.sa_handler = on_signal};
+    struct sigaction bus = {.sa_handler = on_bus_error};
+    sigemptyset(&bus.sa_mask);
+    sigaction(SIGBUS, &bus, NULL);
     sigemptyset(&a.sa_mask);
     sigaction(SIGINT, &a, NULL);
     sigaction(SIGTERM, &a, NULL);
@@ -33,7 +57,7 @@ const struct dp_opt dp_global_opts[] = {
     {.name = "memory", .type = DP_OPT_SIZE, .offset = G(memory), .preset = "512M", .min = 16 << 20, .max = 1e15, .arg = "SIZE", .help = "budget for sorts and caches"},
     {.name = "json", .type = DP_OPT_BOOL, .offset = G(json), .help = "print results as JSON, progress as JSON lines"},
     {.name = "quiet", .letter = 'q', .type = DP_OPT_BOOL, .offset = G(quiet), .help = "no progress, warnings only"},
-    {.name = "seed", .type = DP_OPT_INT, .offset = G(seed), .preset = "-1", .arg = "S", .help = "seed of the step at hand, over the recipe's"},
+    {.name = "seed", .type = DP_OPT_INT, .offset = G(seed), .preset = "-1", .min = -1, .max = 9.2e18, .arg = "S", .help = "seed of the step at hand, over the recipe's"},
     {.name = "log_level", .type = DP_OPT_CHOICE, .offset = G(log_level), .preset = "info", .choices = "error|warning|info|debug", .arg = "LEVEL", .help = "what is logged"},
     {.name = "log_format", .type = DP_OPT_CHOICE, .offset = G(log_format), .preset = "auto", .choices = "auto|text|json|journal", .arg = "FORMAT", .help = "how it is logged"},
     {.name = "cpu", .type = DP_OPT_STRING, .offset = G(cpu), .arg = "LEVEL", .help = "scalar, avx2, avx512 or avx512bf16; also DPIPE_CPU"},
@@ -93,7 +117,7 @@ static int unknown_flag(struct dp_cli *c, const char *arg, struct dp_span name, 
     for (char *k = flag; *k; k++)
         if (*k == '_') *k = '-';
     if (near) DP_FAIL(e, USAGE, "unknown option %s; did you mean --%s?", arg, flag);
-    DP_FAIL(e, USAGE, "unknown option %s; see `dpipe %s --help`", arg, c->command ? c->command->name : "");
+    DP_FAIL(e, USAGE, "unknown option %s; see `dpipe %s%s--help`", arg, c->command ? c->command->name : "", c->command ? " " : "");
 }
 
 static int give(struct dp_cli *c, struct target t, const char *arg, const char *value, struct dp_err *e)
@@ -141,6 +165,20 @@ static int parse_option(struct dp_cli *c, int argc, char **argv, int *i, struct 
     return give(c, t, arg, argv[++*i], e);
 }
 
+const struct dp_command *dp_cli_find(const char *name, struct dp_err *e)
+{
+    const char *words[64];
+    size_t n = 0;
+    for (const struct dp_command *const *k = dp_commands; *k; k++) {
+        if (strcmp((*k)->name, name) == 0) return *k;
+        if (n < 64) words[n++] = (*k)->name;
+    }
+    const char *near = dp_opt_nearest(dp_span_str(name), words, n);
+    if (near) dp_err_set(e, DP_USAGE, 0, __FILE__, __LINE__, "there is no command \"%s\"; did you mean %s?", name, near);
+    else dp_err_set(e, DP_USAGE, 0, __FILE__, __LINE__, "there is no command \"%s\"; `dpipe --help` lists them", name);
+    return NULL;
+}
+
 static int parse(struct dp_cli *c, int argc, char **argv, struct dp_err *e)
 {
     bool words_only = false;
@@ -151,16 +189,7 @@ static int parse(struct dp_cli *c, int argc, char **argv, struct dp_err *e)
         if (!words_only && strcmp(a, "--") == 0) words_only = true;
         else if (!words_only && a[0] == '-' && a[1]) DP_TRY(parse_option(c, argc, argv, &i, e));
         else if (!c->command) { /* the first word is the command */
-            for (const struct dp_command *const *k = dp_commands; *k; k++)
-                if (strcmp((*k)->name, a) == 0) c->command = *k;
-            if (!c->command) {
-                const char *words[64];
-                size_t n = 0;
-                for (const struct dp_command *const *k = dp_commands; *k && n < 64; k++) words[n++] = (*k)->name;
-                const char *near = dp_opt_nearest(dp_span_str(a), words, n);
-                if (near) DP_FAIL(e, USAGE, "there is no command \"%s\"; did you mean %s?", a, near);
-                DP_FAIL(e, USAGE, "there is no command \"%s\"; `dpipe --help` lists them", a);
-            }
+            if (!(c->command = dp_cli_find(a, e))) return DP_USAGE;
             if (c->command->own_size && !(c->own = calloc(1, c->command->own_size))) DP_FAIL(e, NOMEM, "options");
             if (c->own) DP_TRY(dp_opt_defaults(c->command->rows, c->own, e));
         } else c->args[c->nargs++] = a;
@@ -217,6 +246,25 @@ int dp_cli_print(const struct dp_buf *b, struct dp_err *e)
     return DP_OK;
 }
 
+int dp_cli_say(struct dp_cli *c, const char *const *pairs, struct dp_err *e)
+{
+    struct dp_buf b;
+    struct dp_jsonw w;
+    if (!c->global.json) return DP_OK;
+    dp_buf_init(&b, 1 << 20);
+    dp_jsonw_init(&w, &b, 0);
+    dp_jsonw_begin(&w, '{');
+    for (; *pairs; pairs += 2) {
+        dp_jsonw_key(&w, pairs[0]);
+        dp_jsonw_cstr(&w, pairs[1]);
+    }
+    dp_jsonw_end(&w, '}');
+    dp_buf_add_char(&b, '\n');
+    int rc = dp_cli_print(&b, e);
+    dp_buf_release(&b);
+    return rc;
+}
+
 int dp_cli_run_until(struct dp_cli *c, enum dp_step step, struct dp_err *e)
 {
     DP_TRY(dp_cli_road(c, true, e));
@@ -239,7 +287,8 @@ static int set_up(struct dp_cli *c, struct dp_err *e)
 {
     static const enum dp_log_level levels[] = {DP_LOG_ERROR, DP_LOG_WARN, DP_LOG_INFO, DP_LOG_DEBUG};
     struct dp_global *g = &c->global;
-    dp_log_init(g->verbose ? DP_LOG_DEBUG : g->quiet && g->log_level > 1 ? DP_LOG_WARN : levels[g->log_level], (enum dp_log_format)g->log_format);
+    dp_log_init(g->verbose ? DP_LOG_DEBUG : g->quiet && g->log_level > 1 ? DP_LOG_WARN : levels[g->log_level],
+                g->json && g->log_format == DP_LOG_AUTO ? DP_LOG_JSON : (enum dp_log_format)g->log_format);
     dp_progress_init(g->quiet ? DP_PROGRESS_QUIET : g->json ? DP_PROGRESS_JSON : DP_PROGRESS_AUTO);
     DP_TRY(dp_cpu_init(e));
     if (g->cpu) DP_TRY(dp_cpu_force(g->cpu, e));
@@ -269,10 +318,16 @@ static bool answered(struct dp_cli *c)
 
 int main(int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[1], DP_WORKER_COMMAND) == 0) {
+        int code = dp_worker_main(3);
+        if (code == DP_USAGE) fprintf(stderr, "dpipe %s is started by dpipe itself\n", DP_WORKER_COMMAND);
+        _exit(dp_code_exit(code)); /* see daemon/worker_process.h */
+    }
     static struct dp_cli c; /* sections point into its options */
     struct dp_err err = {0};
     c.stop = &stopping;
     c.road.ws.lock_fd = -1;
+    occupy_streams();
     catch_signals();
     int rc = dp_opt_defaults(dp_global_opts, &c.global, &err);
     if (rc >= 0) rc = dp_opt_environ(dp_global_opts, &c.global, NULL, &err);
@@ -282,7 +337,7 @@ int main(int argc, char **argv)
         rc = set_up(&c, &err);
         if (rc >= 0) rc = c.command->run(&c, &err);
     }
-    if (rc < 0) dp_log_write(DP_LOG_ERROR, c.command ? c.command->name : "dpipe", "%s", err.msg[0] ? err.msg : dp_code_name(rc));
+    if (rc < 0 && err.sys != EPIPE) dp_log_write(DP_LOG_ERROR, c.command ? c.command->name : "", "%s", err.msg[0] ? err.msg : dp_code_name(rc)); /* `| head` has seen enough */
     if (c.road_open) dp_road_close(&c.road);
     dp_options_release(&c.options);
     if (c.own) dp_opt_release(c.command->rows, c.own);
@@ -290,6 +345,9 @@ int main(int argc, char **argv)
     free(c.flag);
     free(c.args);
     dp_opt_release(dp_global_opts, &c.global);
-    if (fflush(stdout) != 0 && rc >= 0) rc = DP_IO;
+    if (fflush(stdout) != 0 && rc >= 0) {
+        rc = DP_IO;
+        dp_log_write(DP_LOG_ERROR, "", "stdout: %s", strerror(errno));
+    }
     return rc < 0 ? dp_code_exit(rc) : 0;
 }

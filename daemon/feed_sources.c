@@ -39,15 +39,18 @@ static bool matches(const char *pattern, const struct dp_member *m)
     }
 }
 
-static int match_units(struct glob *g, const struct dp_road *r, const char *name, const char *pattern, struct dp_err *e)
+static int match_units(struct glob *g, struct dp_road *r, const char *name, const char *pattern, struct dp_err *e)
 {
     size_t found = 0;
     g->road = r;
     g->unit = calloc(r->units + 1, sizeof *g->unit);
     if (!g->unit) DP_FAIL(e, NOMEM, "feed: domain %s", name);
     for (size_t u = 0; u < r->units; u++) {
+        struct dp_members m;
         size_t n = 0;
-        for (size_t i = 0; i < r->unit[u].members; i++) n += matches(pattern, &r->unit[u].member[i]);
+        DP_TRY(dp_road_members(r, &r->unit[u], &m, e));
+        for (size_t i = 0; i < m.n; i++) n += matches(pattern, &m.v[i]);
+        dp_members_release(&m);
         if (n && n < r->unit[u].members)
             DP_FAIL(e, CONFIG,
                     "feed: domain %s: of the %zu files of unit %s, %zu match source:%s; their documents can't be told apart in the shards, match "

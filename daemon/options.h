@@ -13,11 +13,24 @@
 
 struct dp_shards_options {
     uint64_t bytes_per_shard; /* of text that goes into one shard's unit */
+    int compression;          /* enum dp_shards_compression */
+    int64_t zstd_level, zstd_frame_ids;
 };
+enum dp_shards_compression { DP_SHARDS_FLAT, DP_SHARDS_ZSTD };
 
 struct dp_tokenizer_options {
     char *file; /* a finished tokenizer instead of training one */
 };
+
+/* How units are run; nothing of a result depends on it. */
+struct dp_workers_options {
+    int isolate; /* enum dp_isolation */
+    uint64_t memory_bytes;
+    int64_t doc_seconds, units_max, quarantine_max;
+    int sandbox; /* enum dp_sandbox_need */
+};
+enum dp_isolation { DP_ISOLATE_THREAD, DP_ISOLATE_PROCESS };
+enum dp_sandbox_need { DP_SANDBOX_REQUIRED, DP_SANDBOX_OPTIONAL };
 
 enum { DP_SECTIONS_MAX = 24 };
 
@@ -30,6 +43,7 @@ struct dp_options {
     struct dp_shards_options shards;
     struct dp_feed_options feed;
     struct dp_train_options train;
+    struct dp_workers_options workers;
     struct dp_section section[DP_SECTIONS_MAX];
     size_t sections;
     struct dp_strings sources; /* as the recipe lists them */

@@ -2,6 +2,8 @@
  *
  * Files of a folder are small and many, so several make a unit. The cut depends on the files' own content (a boundary behind every
  * file whose hash says so), so that a new file changes one unit and not all behind it. */
+#include "daemon/isolate.h"
+#include "daemon/quarantine.h"
 #include "daemon/road.h"
 
 #include "base/fs.h"
@@ -10,6 +12,7 @@
 #include "base/progress.h"
 
 #include <fcntl.h>
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -22,25 +25,39 @@ enum {
     ALONE_BYTES = 8 << 20,  /* files from this size on are units of their own */
 };
 
-static int digest_file(const char *path, char hex[DP_HEX256], struct dp_err *e)
+/* Digest and stat of a file that stays as it is meanwhile: DP_BUSY when it doesn't, after three tries. */
+static int digest_file(const char *path, char hex[DP_HEX256], struct stat *st, struct dp_err *e)
 {
     enum { CAP = 1 << 20 };
     struct dp_sha256 *s = NULL;
+    struct stat after;
     int rc = DP_OK;
     char *buf = malloc(CAP);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (!buf) DP_GOTO(e, NOMEM, "%s: digest", path);
     if (fd < 0) DP_GOTO_SYS(e, "%s: cannot open", path);
-    DP_TRY_OUT(dp_sha256_open(&s, e));
-    for (;;) {
-        ssize_t n = read(fd, buf, CAP);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) DP_GOTO_SYS(e, "%s: read", path);
-        if (n == 0) break;
-        dp_sha256_add(s, buf, (size_t)n);
+    for (int tries = 0; tries < 3; tries++) {
+        uint64_t bytes = 0;
+        if (fstat(fd, st) != 0) DP_GOTO_SYS(e, "%s: source", path);
+        if (!S_ISREG(st->st_mode)) DP_GOTO(e, BUSY, "%s is no file any more", path);
+        if (lseek(fd, 0, SEEK_SET) != 0) DP_GOTO_SYS(e, "%s: seek", path);
+        DP_TRY_OUT(dp_sha256_open(&s, e));
+        for (;;) {
+            ssize_t n = read(fd, buf, CAP);
+            if (n < 0 && errno == EINTR) continue;
+            if (n < 0) DP_GOTO_SYS(e, "%s: read", path);
+            if (n == 0 || bytes > (uint64_t)st->st_size) break; /* of what grows without end, no more than is needed to see it */
+            dp_sha256_add(s, buf, (size_t)n);
+            bytes += (uint64_t)n;
+        }
+        dp_sha256_finish(s, hex);
+        s = NULL;
+        if (fstat(fd, &after) != 0) DP_GOTO_SYS(e, "%s: source", path);
+        if (bytes == (uint64_t)st->st_size && after.st_size == st->st_size && after.st_mtim.tv_sec == st->st_mtim.tv_sec
+            && after.st_mtim.tv_nsec == st->st_mtim.tv_nsec)
+            goto out;
     }
-    dp_sha256_finish(s, hex);
-    s = NULL;
+    rc = dp_err_set(e, DP_BUSY, 0, __FILE__, __LINE__, "%s: changes while it is read, or is no ordinary file", path);
 out:
     dp_sha256_close(s);
     if (fd >= 0) close(fd);
@@ -48,41 +65,161 @@ out:
     return rc;
 }
 
+/* The paths of one look through all roots, by hash, with the length of the prefix that each has. */
+struct seen {
+    struct seen_path {
+        struct dp_hash128 path; /* 0: free */
+        size_t prefix;
+    } *v;
+    size_t n, cap;
+};
+
+static struct seen_path *seen_slot(const struct seen *t, struct dp_hash128 h)
+{
+    size_t i = (size_t)h.lo & (t->cap - 1);
+    while ((t->v[i].path.lo | t->v[i].path.hi) && !dp_hash128_eq(t->v[i].path, h)) i = (i + 1) & (t->cap - 1);
+    return &t->v[i];
+}
+
+/* *add: the path is new, or (*again) stands below a folder that is further up than before. So of roots inside each other the outer one names
+ * the files, in whatever order they were registered. */
+static int seen_add(struct seen *t, const char *path, size_t prefix, bool *add, bool *again, struct dp_err *e)
+{
+    if ((t->n + 1) * 2 > t->cap) {
+        struct seen more = {.cap = t->cap ? t->cap * 2 : 1024};
+        if (!(more.v = calloc(more.cap, sizeof *more.v))) DP_FAIL(e, NOMEM, "list of %zu sources", t->n);
+        for (size_t i = 0; i < t->cap; i++)
+            if (t->v[i].path.lo | t->v[i].path.hi) *seen_slot(&more, t->v[i].path) = t->v[i];
+        more.n = t->n;
+        free(t->v);
+        *t = more;
+    }
+    struct dp_hash128 h = dp_hash128(path, strlen(path));
+    struct seen_path *p = seen_slot(t, h);
+    bool fresh = !(p->path.lo | p->path.hi);
+    *again = !fresh && prefix > p->prefix;
+    *add = fresh || *again;
+    t->n += fresh;
+    if (*add) *p = (struct seen_path){h, prefix};
+    return DP_OK;
+}
+
+static bool seen_has(void *ctx, const char *path)
+{
+    const struct seen *t = ctx;
+    struct dp_hash128 h = dp_hash128(path, strlen(path));
+    return t->n && dp_hash128_eq(seen_slot(t, h)->path, h);
+}
+
+enum { PUT_AT_ONCE = 256 }; /* a transaction costs an fsync */
+
 struct registering {
     struct dp_road *road;
     struct dp_err *e;
-    uint64_t files, fresh, bytes;
+    struct dp_road_sources *found;
+    struct seen seen;
+    char *home; /* the workspace's real path */
+    struct dp_source put[PUT_AT_ONCE]; /* not in the catalog yet; strings malloc'ed */
+    size_t n_put;
 };
+
+static void release_source(struct dp_source *s)
+{
+    free((char *)(uintptr_t)s->path);
+    free((char *)(uintptr_t)s->name);
+    free((char *)(uintptr_t)s->prefix);
+    free((char *)(uintptr_t)s->digest);
+}
+
+static int flush(struct registering *g, struct dp_err *e)
+{
+    size_t fresh = 0;
+    int rc = g->n_put ? dp_catalog_sources_put(g->road->ws.catalog, g->put, g->n_put, &fresh, e) : DP_OK;
+    g->found->fresh += fresh;
+    for (size_t i = 0; i < g->n_put; i++) release_source(&g->put[i]);
+    g->n_put = 0;
+    return rc;
+}
+
+static void skip_file(void *ctx, const char *path, const char *why)
+{
+    struct registering *g = ctx;
+    g->found->skipped++;
+    dp_log(WARN, "ingest", "%.600s%s: %s; left out", path, strlen(path) > 600 ? "..." : "", why); /* a message holds 1,023 bytes */
+}
+
+/* recipe.yaml, catalog.db, store/ and so on, when a root lies around the workspace. */
+static bool own_file(const struct registering *g, const char *full)
+{
+    static const char *const names[] = {"recipe.yaml", "catalog.db", "catalog.db-wal", "catalog.db-shm", "catalog.db-journal", "lock"};
+    size_t n = g->home ? strlen(g->home) : 0;
+    if (!n || strncmp(full, g->home, n) != 0 || full[n] != '/') return false;
+    const char *rest = full + n + 1;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(rest, names[i]) == 0) return true;
+    return strncmp(rest, "store/", 6) == 0 || strncmp(rest, "tmp/", 4) == 0;
+}
+
+/* Trouble of one file, not of the machine. */
+static bool of_the_file(int rc, const struct dp_err *e)
+{
+    static const int sys[] = {EACCES, EPERM, EINVAL, ELOOP, ENAMETOOLONG, ENXIO, EOPNOTSUPP};
+    if (rc == DP_BUSY || rc == DP_NOTFOUND) return true;
+    for (size_t i = 0; i < sizeof sys / sizeof *sys; i++)
+        if (rc == DP_IO && e->sys == sys[i]) return true;
+    return false;
+}
+
+static int put_file(struct registering *g, const char *full, const char *relative, struct dp_err *e)
+{
+    struct dp_catalog *catalog = g->road->ws.catalog;
+    struct stat st;
+    bool known = false;
+    if (stat(full, &st) != 0) DP_FAIL_SYS(e, "%s: source", full);
+    int64_t mtime = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+    DP_TRY(dp_catalog_source_known(catalog, full, st.st_size, mtime, (int64_t)st.st_ino, relative, &known, e));
+    if (!known) {
+        char hex[DP_HEX256];
+        DP_TRY(digest_file(full, hex, &st, e));
+        mtime = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+        const char *slash = strrchr(full, '/');
+        struct dp_source *s = &g->put[g->n_put++];
+        *s = (struct dp_source){0, strdup(full), strdup(*relative ? relative : slash ? slash + 1 : full), strdup(relative), strdup(hex), st.st_size, mtime,
+                                (int64_t)st.st_ino};
+        if (!s->path || !s->name || !s->prefix || !s->digest) {
+            release_source(s);
+            g->n_put--;
+            DP_FAIL(e, NOMEM, "%s: source", full);
+        }
+        if (g->n_put == PUT_AT_ONCE) DP_TRY(flush(g, e));
+    }
+    g->found->files++;
+    g->found->bytes += (uint64_t)st.st_size;
+    return DP_OK;
+}
 
 static int register_file(void *ctx, const char *path, const char *relative, uint64_t size)
 {
     struct registering *g = ctx;
-    struct dp_road *r = g->road;
-    struct stat st;
-    char *full = realpath(path, NULL);
-    bool known = false, fresh = false;
+    struct dp_err err = {0};
+    bool add = true, again = false;
     int rc = DP_OK;
     (void)size;
-    if (dp_road_stopped(r)) {
-        free(full);
-        DP_FAIL(g->e, STOPPED, "stopped while registering sources; run again to go on");
+    if (dp_road_stopped(g->road)) DP_FAIL(g->e, STOPPED, "stopped while registering sources; run again to go on");
+    char *full = realpath(path, NULL);
+    if (!full) rc = dp_err_set(&err, dp_code_of_errno(errno), errno, __FILE__, __LINE__, "%s: source", path);
+    else if (own_file(g, full)) add = false;
+    else rc = seen_add(&g->seen, full, strlen(relative), &add, &again, &err);
+    if (rc >= 0 && again) rc = flush(g, &err); /* the catalog is asked what it knows of this path: under its first name, too */
+    if (rc >= 0 && add) rc = put_file(g, full, relative, &err);
+    if (rc < 0 && *relative && of_the_file(rc, &err)) {
+        const char *why = strncmp(err.msg, full ? full : path, strlen(full ? full : path)) == 0 ? err.msg + strlen(full ? full : path) : err.msg;
+        skip_file(g, full ? full : path, why + strspn(why, ": "));
+        rc = DP_OK;
     }
-    if (!full || stat(full, &st) != 0) DP_GOTO_SYS(g->e, "%s: source", path);
-    int64_t mtime = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
-    DP_TRY_OUT(dp_catalog_source_known(r->ws.catalog, full, st.st_size, mtime, (int64_t)st.st_ino, relative, &known, g->e));
-    g->files++;
-    g->bytes += (uint64_t)st.st_size;
-    if (!known) {
-        char hex[DP_HEX256];
-        DP_TRY_OUT(digest_file(full, hex, g->e));
-        const char *slash = strrchr(full, '/');
-        struct dp_source s = {0, full, *relative ? relative : slash ? slash + 1 : full, relative, hex, st.st_size, mtime, (int64_t)st.st_ino};
-        DP_TRY_OUT(dp_catalog_source_put(r->ws.catalog, &s, &fresh, g->e));
-        g->fresh += fresh;
-    }
-    dp_progress_add(1, 0);
-out:
+    if (rc < 0) *g->e = err;
     free(full);
+    dp_progress_add(1, 0);
     return rc;
 }
 
@@ -117,26 +254,79 @@ static int save_roots(struct dp_road *r, const struct dp_strings *roots, struct 
     return rc;
 }
 
-int dp_road_register(struct dp_road *r, const char *const *paths, size_t n, bool remember, struct dp_err *e)
+static int registering_open(struct registering *g, struct dp_road *r, struct dp_road_sources *found, struct dp_err *e)
 {
-    struct registering g = {.road = r, .e = e};
-    struct dp_strings roots = {0};
-    int rc = DP_OK;
-    if (remember) DP_TRY_OUT(load_roots(r, &roots, e));
+    *found = (struct dp_road_sources){0};
+    *g = (struct registering){.road = r, .e = e, .found = found, .home = realpath(r->ws.dir, NULL)};
+    if (!g->home) DP_FAIL_SYS(e, "%s: workspace", r->ws.dir);
     dp_progress_begin("register", "files", 0);
+    return DP_OK;
+}
+
+/* After trouble, too, what was seen before it is registered as far as that still goes: the next look needn't read it again. */
+static void registering_close(struct registering *g)
+{
+    struct dp_err second = {0};
+    dp_progress_end();
+    flush(g, &second);
+    free(g->seen.v);
+    free(g->home);
+}
+
+int dp_road_register(struct dp_road *r, const char *const *paths, size_t n, struct dp_road_sources *found, struct dp_err *e)
+{
+    struct registering g;
+    struct dp_strings roots = {0};
+    DP_TRY(registering_open(&g, r, found, e));
+    int rc = load_roots(r, &roots, e);
     for (size_t i = 0; i < n && rc >= 0; i++) {
-        rc = dp_walk(paths[i], register_file, &g, e);
-        if (rc < 0 || !remember) continue;
-        char *full = realpath(paths[i], NULL);
+        rc = dp_walk(paths[i], register_file, skip_file, &g, e);
+        char *full = rc < 0 ? NULL : realpath(paths[i], NULL);
         bool have = !full;
         for (size_t k = 0; full && k < roots.n; k++) have = have || strcmp(roots.v[k], full) == 0;
         if (!have) rc = dp_strings_add(&roots, full, e);
         free(full);
     }
-    dp_progress_end();
-    if (rc >= 0 && remember) rc = save_roots(r, &roots, e);
-    if (rc >= 0 && remember)
-        dp_log(INFO, "ingest", "%llu files (%.1f MB), %llu of them new", (unsigned long long)g.files, (double)g.bytes / 1e6, (unsigned long long)g.fresh);
+    if (rc >= 0) rc = flush(&g, e);
+    registering_close(&g);
+    if (rc >= 0) rc = save_roots(r, &roots, e); /* all of them or none: a file without a root is forgotten by the next run */
+    if (rc >= 0)
+        dp_log(INFO, "ingest", "%llu files (%.1f MB), %llu of them new%s", (unsigned long long)found->files, (double)found->bytes / 1e6,
+               (unsigned long long)found->fresh, found->skipped ? "; some could not be read" : "");
+    dp_strings_release(&roots);
+    return rc;
+}
+
+/* The root as it was remembered, though the file may be gone. */
+static char *root_name(const char *path)
+{
+    char *full = realpath(path, NULL), *cwd;
+    if (full || *path == '/') return full ? full : strdup(path);
+    if (!(cwd = realpath(".", NULL))) return NULL;
+    full = dp_fs_join(cwd, path);
+    free(cwd);
+    return full;
+}
+
+int dp_road_forget(struct dp_road *r, const char *const *paths, size_t n, struct dp_err *e)
+{
+    struct dp_strings roots = {0};
+    int rc = load_roots(r, &roots, e);
+    for (size_t i = 0; rc >= 0 && i < n; i++) {
+        char *name = root_name(paths[i]);
+        size_t k = 0;
+        if (!name) DP_GOTO(e, NOMEM, "%s", paths[i]);
+        while (k < roots.n && strcmp(roots.v[k], name) != 0) k++;
+        if (k == roots.n)
+            rc = dp_err_set(e, DP_USAGE, 0, __FILE__, __LINE__, "%s is not registered; registered are %zu sources%s%s", name, roots.n, roots.n ? ", the first " : "",
+                            roots.n ? roots.v[0] : "");
+        else {
+            free(roots.v[k]);
+            memmove(&roots.v[k], &roots.v[k + 1], (--roots.n - k) * sizeof *roots.v);
+        }
+        free(name);
+    }
+    if (rc >= 0) rc = save_roots(r, &roots, e);
 out:
     dp_strings_release(&roots);
     return rc;
@@ -144,61 +334,82 @@ out:
 
 /* --- planning --- */
 
-struct members {
-    struct dp_member *v;
-    size_t n, cap;
-};
+void dp_members_release(struct dp_members *m)
+{
+    for (size_t i = 0; i < m->n; i++) {
+        free(m->v[i].path);
+        free(m->v[i].name);
+        free(m->v[i].prefix);
+        free(m->v[i].digest);
+    }
+    free(m->v);
+    *m = (struct dp_members){0};
+}
 
 static int add_member(void *ctx, const struct dp_source *s)
 {
-    struct members *m = ctx;
+    struct dp_members *m = ctx;
     if (m->n == m->cap) {
-        size_t cap = m->cap ? m->cap * 2 : 256;
+        size_t cap = m->cap ? m->cap * 2 : 16;
         struct dp_member *v = realloc(m->v, cap * sizeof *v);
         if (!v) return DP_NOMEM;
         m->v = v;
         m->cap = cap;
     }
     struct dp_member *k = &m->v[m->n];
-    *k = (struct dp_member){strdup(s->path), strdup(s->name), strdup(s->prefix), strdup(s->digest), (uint64_t)s->bytes};
+    *k = (struct dp_member){strdup(s->path), strdup(s->name), strdup(s->prefix), strdup(s->digest), (uint64_t)s->bytes, s->mtime_ns};
     m->n++;
     return k->path && k->name && k->prefix && k->digest ? DP_OK : DP_NOMEM;
 }
+
+int dp_road_members(struct dp_road *r, const struct dp_unit *u, struct dp_members *m, struct dp_err *e)
+{
+    *m = (struct dp_members){0};
+    int rc = dp_catalog_sources(r->ws.catalog, u->first, (int64_t)u->members, add_member, m, e);
+    if (rc == DP_NOMEM) dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "unit %s: its files", u->what);
+    if (rc >= 0 && m->n != u->members) rc = dp_err_set(e, DP_BROKEN, 0, __FILE__, __LINE__, "unit %s: its files are not in the catalog any more", u->what);
+    if (rc < 0) dp_members_release(m);
+    return rc;
+}
+
+/* Files come in order, one by one; those of the unit at hand wait here until it is known where it ends. */
+struct planning {
+    struct dp_road *road;
+    struct dp_members m;
+    int64_t first; /* the source id of m.v[0] */
+    uint64_t bytes;
+    size_t cap;    /* of road->unit */
+    struct dp_err *e;
+};
 
 static bool cut_behind(const struct dp_member *m)
 {
     return dp_hash64(m->digest, strlen(m->digest), dp_hash64(m->prefix, strlen(m->prefix), 0)) % GROUP_EVERY == 0;
 }
 
-/* How many members from `at` on make the next unit. */
-static size_t unit_length(const struct members *m, size_t at)
-{
-    if (!m->v[at].prefix[0] || m->v[at].bytes >= ALONE_BYTES) return 1;
-    uint64_t bytes = 0;
-    size_t n = 0;
-    while (at + n < m->n && n < GROUP_FILES && bytes < GROUP_BYTES) {
-        const struct dp_member *k = &m->v[at + n];
-        if (!k->prefix[0] || k->bytes >= ALONE_BYTES) break;
-        bytes += k->bytes;
-        n++;
-        if (cut_behind(k)) break;
-    }
-    return n;
-}
-
-static int unit_keys(struct dp_road *r, struct dp_unit *u, struct dp_err *e)
+static int unit_keys(struct dp_road *r, struct dp_unit *u, const struct dp_members *m, struct dp_err *e)
 {
     const struct dp_options *o = r->options;
     struct dp_keyer k;
     dp_keyer_init(&k, "ingest", DP_INGEST_VERSION);
     dp_keyer_options(&k, "ingest", dp_ingest_opts, &o->ingest);
-    for (size_t i = 0; i < u->members; i++) {
+    for (size_t i = 0; i < m->n; i++) {
         /* The name is a hint for the format, so it counts. */
-        dp_keyer_add(&k, "name", u->member[i].name);
-        dp_keyer_add(&k, "prefix", u->member[i].prefix);
-        dp_keyer_add(&k, "digest", u->member[i].digest);
+        dp_keyer_add(&k, "name", m->v[i].name);
+        dp_keyer_add(&k, "prefix", m->v[i].prefix);
+        dp_keyer_add(&k, "digest", m->v[i].digest);
     }
     DP_TRY(dp_keyer_finish(&k, &u->ingest, e));
+    u->origin = u->ingest;
+    int64_t round = dp_quarantine_round(r->rounds, u->origin.hex);
+    if (round) {
+        char text[24];
+        snprintf(text, sizeof text, "%lld", (long long)round);
+        dp_keyer_init(&k, "ingest again", DP_INGEST_VERSION);
+        dp_keyer_add(&k, "ingest", u->origin.hex);
+        dp_keyer_add(&k, "round", text);
+        DP_TRY(dp_keyer_finish(&k, &u->ingest, e));
+    }
     size_t sig = dp_options_signature_stage(o);
     dp_keyer_init(&k, "clean", 1);
     dp_keyer_add(&k, "ingest", u->ingest.hex);
@@ -215,77 +426,113 @@ static int unit_keys(struct dp_road *r, struct dp_unit *u, struct dp_err *e)
     return dp_keyer_finish(&k, &u->sig, e);
 }
 
-static int unit_make(struct dp_road *r, struct dp_unit *u, struct dp_member *m, size_t n, struct dp_err *e)
+/* The files at hand become the next unit. */
+static int end_unit(struct planning *p)
 {
-    *u = (struct dp_unit){.member = malloc(n * sizeof *m), .members = n};
-    if (!u->member) DP_FAIL(e, NOMEM, "unit of %zu files", n);
-    for (size_t i = 0; i < n; i++) {
-        u->member[i] = m[i];
-        u->bytes += m[i].bytes;
-    }
+    struct dp_road *r = p->road;
+    struct dp_members *m = &p->m;
     char what[512];
-    if (n == 1) snprintf(what, sizeof what, "%s", m[0].name);
-    else snprintf(what, sizeof what, "%.200s ... %.200s (%zu files)", m[0].name, m[n - 1].name, n);
+    if (!m->n) return DP_OK;
+    if (r->units == p->cap) {
+        size_t cap = p->cap ? p->cap + p->cap / 2 : 64;
+        struct dp_unit *v = realloc(r->unit, cap * sizeof *v);
+        if (!v) DP_FAIL(p->e, NOMEM, "list of %zu units", cap);
+        r->unit = v;
+        p->cap = cap;
+    }
+    struct dp_unit *u = &r->unit[r->units];
+    *u = (struct dp_unit){.first = p->first, .members = m->n, .bytes = p->bytes};
+    if (m->n == 1) snprintf(what, sizeof what, "%s", m->v[0].name);
+    else snprintf(what, sizeof what, "%.200s ... %.200s (%zu files)", m->v[0].name, m->v[m->n - 1].name, m->n);
     u->what = strdup(what);
-    if (!u->what) DP_FAIL(e, NOMEM, "unit of %zu files", n);
-    return unit_keys(r, u, e);
+    if (!u->what) DP_FAIL(p->e, NOMEM, "unit of %zu files", m->n);
+    r->units++; /* dp_road_close frees it, even when its keys fail */
+    int rc = unit_keys(r, u, m, p->e);
+    dp_members_release(m);
+    return rc;
 }
 
-static void free_member(struct dp_member *m)
+static int plan_source(void *ctx, const struct dp_source *s)
 {
-    free(m->path);
-    free(m->name);
-    free(m->prefix);
-    free(m->digest);
+    struct planning *p = ctx;
+    bool alone = !s->prefix[0] || s->bytes >= ALONE_BYTES;
+    if (alone || p->m.n == GROUP_FILES || p->bytes >= GROUP_BYTES) DP_TRY(end_unit(p));
+    if (!p->m.n) {
+        p->first = s->id;
+        p->bytes = 0;
+    }
+    p->bytes += (uint64_t)s->bytes;
+    if (add_member(&p->m, s) < 0) DP_FAIL(p->e, NOMEM, "list of sources");
+    return alone || cut_behind(&p->m.v[p->m.n - 1]) ? end_unit(p) : DP_OK;
 }
 
 static void free_units(struct dp_road *r)
 {
-    for (size_t i = 0; i < r->units; i++) {
-        for (size_t k = 0; k < r->unit[i].members; k++) free_member(&r->unit[i].member[k]);
-        free(r->unit[i].member);
-        free(r->unit[i].what);
-    }
+    for (size_t i = 0; i < r->units; i++) free(r->unit[i].what);
     free(r->unit);
     r->unit = NULL;
     r->units = 0;
 }
 
+static int rescan_root(struct registering *g, const char *path, bool recipe, struct dp_err *e)
+{
+    int rc = dp_walk(path, register_file, skip_file, g, e);
+    if (rc == DP_NOTFOUND && recipe) dp_err_prefix(e, "a source of recipe.yaml is not there (restore it, or take it off the list)");
+    else if (rc == DP_NOTFOUND) dp_err_prefix(e, "a registered source is gone (restore it, or `dpipe ingest --forget` it)");
+    return rc;
+}
+
+/* A source of the recipe: a path, or a pattern of paths. */
+static int rescan_pattern(struct registering *g, const char *path, struct dp_err *e)
+{
+    glob_t found = {0};
+    struct stat st;
+    if (!strpbrk(path, "*?[") || lstat(path, &st) == 0 || glob(path, 0, NULL, &found) != 0) {
+        globfree(&found);
+        return rescan_root(g, path, true, e);
+    }
+    int rc = DP_OK;
+    for (size_t i = 0; rc >= 0 && i < found.gl_pathc; i++) rc = rescan_root(g, found.gl_pathv[i], true, e);
+    globfree(&found);
+    return rc;
+}
+
+/* Look through everything that recipe and roots name. What they don't lead to any more is no source any more: the same corpus gives the
+ * same store, whatever was there before. */
 static int rescan_roots(struct dp_road *r, struct dp_err *e)
 {
     struct dp_strings roots = {0};
+    struct registering g;
+    struct dp_road_sources found;
+    DP_TRY(registering_open(&g, r, &found, e));
     int rc = load_roots(r, &roots, e);
-    if (rc >= 0 && roots.n) rc = dp_road_register(r, (const char *const *)roots.v, roots.n, false, e);
+    for (size_t i = 0; rc >= 0 && i < roots.n; i++) rc = rescan_root(&g, roots.v[i], false, e);
     for (size_t i = 0; rc >= 0 && i < r->options->sources.n; i++) {
         const char *s = r->options->sources.v[i];
         char *path = *s == '/' ? strdup(s) : dp_fs_join(r->ws.dir, s);
-        if (!path) DP_GOTO(e, NOMEM, "%s", s);
-        rc = dp_road_register(r, (const char *const *)&path, 1, false, e);
+        if (path) rc = rescan_pattern(&g, path, e);
+        else rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "%s", s);
         free(path);
     }
-out:
+    if (rc >= 0) rc = flush(&g, e);
+    if (rc >= 0) rc = dp_catalog_sources_prune(r->ws.catalog, seen_has, &g.seen, &found.gone, e);
+    if (rc >= 0 && found.gone)
+        dp_log(WARN, "ingest", "%llu files that were sources are gone or no longer named; their documents leave the corpus", (unsigned long long)found.gone);
+    registering_close(&g);
     dp_strings_release(&roots);
     return rc;
 }
 
 int dp_road_plan(struct dp_road *r, bool rescan, struct dp_err *e)
 {
-    struct members m = {0};
-    size_t at = 0;
+    struct planning p = {.road = r, .e = e};
     if (rescan) DP_TRY(rescan_roots(r, e));
     free_units(r);
-    int rc = dp_catalog_sources(r->ws.catalog, add_member, &m, e);
-    if (rc == DP_NOMEM) dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "list of sources");
-    if (rc >= 0 && !(r->unit = calloc(m.n + 1, sizeof *r->unit))) rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "list of units");
-    while (rc >= 0 && at < m.n) {
-        size_t n = unit_length(&m, at);
-        rc = unit_make(r, &r->unit[r->units], &m.v[at], n, e);
-        if (!r->unit[r->units].member) break;
-        r->units++; /* the members are the unit's now, even when its keys failed */
-        at += n;
-    }
-    for (; at < m.n; at++) free_member(&m.v[at]);
-    free(m.v);
+    free(r->rounds);
+    r->rounds = dp_quarantine_rounds(&r->ws);
+    int rc = dp_catalog_sources(r->ws.catalog, 0, -1, plan_source, &p, e);
+    if (rc >= 0) rc = end_unit(&p);
+    dp_members_release(&p.m);
     return rc;
 }
 
@@ -293,6 +540,8 @@ void dp_road_close(struct dp_road *r)
 {
     free_units(r);
     free(r->group);
+    free(r->rounds);
+    dp_isolate_close(r->isolate);
     dp_pool_close(r->pool);
     dp_workspace_close(&r->ws);
     memset(r, 0, sizeof *r);

@@ -36,15 +36,23 @@ struct dp_key {
 struct dp_member {
     char *path, *name, *prefix, *digest;
     uint64_t bytes;
+    int64_t mtime_ns;
 };
 
-/* A unit of reading: one source file, or some files of a folder. */
+struct dp_members {
+    struct dp_member *v;
+    size_t n, cap;
+};
+
+/* A unit of reading: one source file, or some files of a folder. Its files stay in the catalog until it is worked on, so that memory goes
+ * with the units (about 300 bytes each) and not with the files. */
 struct dp_unit {
-    struct dp_member *member;
+    int64_t first; /* the source id of its first file; the others follow in the order of dp_catalog_sources */
     size_t members;
     uint64_t bytes;
     char *what; /* for people */
     struct dp_key ingest, docs, sig;
+    struct dp_key origin; /* its ingest key before any retry of quarantined documents */
 };
 
 /* Some docs files that go into the same shards. */
@@ -54,10 +62,14 @@ struct dp_group {
     struct dp_key key;
 };
 
+struct dp_isolate; /* daemon/isolate.h */
+
 struct dp_road {
     struct dp_workspace ws;
     struct dp_options *options;
     struct dp_pool *pool;
+    struct dp_isolate *isolate; /* worker processes, made when they are first needed */
+    char *rounds;               /* daemon/quarantine.h: units to be tried again; NULL: none */
     int threads;
     uint64_t memory;
     atomic_bool *stop; /* set by a signal; may be NULL */
@@ -76,10 +88,21 @@ int dp_road_open(struct dp_road *r, const char *dir, struct dp_options *o, int t
                  void *ctx, struct dp_err *e);
 void dp_road_close(struct dp_road *r);
 
-/* Register files and folders (digests are computed; unchanged files aren't read again). Adds roots that later runs look into again. */
-int dp_road_register(struct dp_road *r, const char *const *paths, size_t n, bool remember, struct dp_err *e);
-/* Look again into the recipe's sources and the remembered roots, then plan the units. */
+/* What a look through sources found. */
+struct dp_road_sources {
+    uint64_t files, bytes, fresh, skipped, gone; /* fresh: new or changed; skipped: unreadable; gone: no longer named or there */
+};
+/* Register files and folders (digests are computed; unchanged files aren't read again) as roots that later runs look into again.
+ * Of a folder what can't be read is reported and left out. The workspace's own files are never sources. */
+int dp_road_register(struct dp_road *r, const char *const *paths, size_t n, struct dp_road_sources *found, struct dp_err *e);
+/* Take roots off again: DP_USAGE when one isn't registered. */
+int dp_road_forget(struct dp_road *r, const char *const *paths, size_t n, struct dp_err *e);
+/* Plan the units. With rescan: look again into the recipe's sources and the registered roots first; files that are no longer there
+ * stop being sources. */
 int dp_road_plan(struct dp_road *r, bool rescan, struct dp_err *e);
+/* The files of a unit; free with dp_members_release. */
+int dp_road_members(struct dp_road *r, const struct dp_unit *u, struct dp_members *m, struct dp_err *e);
+void dp_members_release(struct dp_members *m);
 /* Make everything up to and including `until`. */
 int dp_road_run(struct dp_road *r, enum dp_step until, struct dp_err *e);
 bool dp_road_stopped(const struct dp_road *r);
@@ -93,6 +116,8 @@ int dp_road_shard(struct dp_road *r, struct dp_err *e);
 int dp_road_train(struct dp_road *r, struct dp_err *e);
 /* A step's key (or groups, with theirs), from the options and the keys before it. */
 int dp_road_dedup_key(struct dp_road *r, struct dp_err *e);
+/* Whether the report and every unit's keep file under r->dedup are there. */
+bool dp_road_dedup_done(struct dp_road *r);
 int dp_road_train_bpe_key(struct dp_road *r, struct dp_err *e);
 int dp_road_groups(struct dp_road *r, struct dp_err *e);
 int dp_road_shard_key(struct dp_road *r, struct dp_err *e);

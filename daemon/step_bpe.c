@@ -1,4 +1,5 @@
-/* train-bpe: pretokens of every kept document are counted on all threads, counters are merged, one thread trains. */
+/* train-bpe: pretokens of every kept document are counted on all threads, counters are merged, one thread trains. Counters have a
+ * quarter of the memory together, and tmp/ for what is more. */
 #include "daemon/kept.h"
 
 #include "base/fs.h"
@@ -86,7 +87,10 @@ static int train(struct dp_road *r, struct dp_tokenizer **t, struct dp_err *e)
     int n = dp_pool_threads(r->pool);
     struct counting c = {.road = r, .mu = PTHREAD_MUTEX_INITIALIZER, .counter = calloc((size_t)n, sizeof *c.counter)};
     int rc = c.counter ? DP_OK : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "word counters");
-    for (int i = 0; rc >= 0 && i < n; i++) rc = dp_bpe_counter_open(&c.counter[i], r->options->bpe.split, e);
+    for (int i = 0; rc >= 0 && i < n; i++) {
+        rc = dp_bpe_counter_open(&c.counter[i], r->options->bpe.split, e);
+        if (rc >= 0) dp_bpe_counter_budget(c.counter[i], r->memory / 4 / (uint64_t)n, r->ws.tmp);
+    }
     if (rc >= 0) {
         dp_progress_begin("count", "B", 0);
         dp_pool_run(r->pool, r->units, count_task, &c);
@@ -94,6 +98,7 @@ static int train(struct dp_road *r, struct dp_tokenizer **t, struct dp_err *e)
         rc = c.rc;
         if (rc < 0) *e = c.err;
     }
+    if (rc >= 0) dp_bpe_counter_budget(c.counter[0], r->memory / 4, r->ws.tmp);
     for (int i = 1; rc >= 0 && i < n; i++) {
         rc = dp_bpe_counter_merge(c.counter[0], c.counter[i], e);
         dp_bpe_counter_close(c.counter[i]);
@@ -103,6 +108,10 @@ static int train(struct dp_road *r, struct dp_tokenizer **t, struct dp_err *e)
         dp_progress_begin("train-bpe", "tokens", (uint64_t)r->options->bpe.vocab_size);
         rc = dp_bpe_train(t, &r->options->bpe, c.counter[0], merges_done, NULL, e);
         dp_progress_end();
+        uint64_t left_out = dp_bpe_counter_left_out(c.counter[0]);
+        if (rc >= 0 && left_out)
+            dp_log(INFO, "train-bpe", "learnt from the %llu most frequent words; %llu rarer ones are past words_bytes_max",
+                   (unsigned long long)dp_bpe_counter_taken(c.counter[0]), (unsigned long long)left_out);
     }
     for (int i = 0; c.counter && i < n; i++) dp_bpe_counter_close(c.counter[i]);
     free(c.counter);

@@ -41,12 +41,6 @@ int dp_road_keep(struct dp_road *r, size_t unit, struct dp_found *f, struct dp_e
     return dp_road_find(r, "keep", key.hex, "keep", 0, f, e);
 }
 
-static int digest_of(const char *path, struct dp_buf *buf, char hex[DP_HEX256], struct dp_err *e)
-{
-    DP_TRY(dp_fs_read(path, buf, e));
-    return dp_sha256_span(dp_buf_span(buf), hex, e);
-}
-
 /* Keep files are one a unit and units have no limit, so they are published under one catalog unit each, before the report
  * that completes the step. Their names follow from the key, so doing it again after a kill gives the same files. */
 static int publish_keep(struct dp_road *r, size_t i, struct dp_err *e)
@@ -54,11 +48,9 @@ static int publish_keep(struct dp_road *r, size_t i, struct dp_err *e)
     char name[80], *path;
     struct dp_publish *p = calloc(1, sizeof *p);
     struct dp_key key;
-    struct dp_buf buf;
     size_t at;
     if (!p) DP_FAIL(e, NOMEM, "dedup");
     dp_keep_name(&r->dedup, i, name);
-    dp_buf_init(&buf, (size_t)8 << 30);
     keep_key(&r->dedup, i, &key);
     int rc = dp_publish_claim(p, r, "keep", &key, r->unit[i].what, e);
     if (rc == DP_OK) {
@@ -67,13 +59,12 @@ static int publish_keep(struct dp_road *r, size_t i, struct dp_err *e)
         snprintf(p->name[at], sizeof p->name[at], "%s", name);
         p->a[at] = (struct dp_artifact){.kind = "keep", .name = p->name[at], .digest = p->digest[at]};
         path = dp_workspace_tmp_path(&r->ws, name);
-        rc = path ? digest_of(path, &buf, p->digest[at], e) : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "dedup");
+        rc = path ? dp_fs_sha256(path, p->digest[at], e) : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "dedup");
         const char *parent = r->unit[i].sig.hex;
         if (rc >= 0) rc = dp_publish_commit(p, &parent, 1, NULL, 0, e);
         if (rc < 0) dp_publish_abort(p, e);
         free(path);
     }
-    dp_buf_release(&buf);
     free(p);
     return rc < 0 ? rc : DP_OK;
 }
@@ -106,10 +97,7 @@ static int run_dedup(struct dp_road *r, struct dp_publish *p, char **sig, char *
         rc = dp_dedup_run(&o, r->units, (const char *const *)sig, (const char *const *)keep, report, spill, r->pool, &totals, e);
     }
     for (size_t i = 0; rc >= 0 && i < r->units; i++) rc = publish_keep(r, i, e);
-    struct dp_buf buf;
-    dp_buf_init(&buf, (size_t)8 << 30);
-    if (rc >= 0) rc = digest_of(report, &buf, p->digest[at], e);
-    dp_buf_release(&buf);
+    if (rc >= 0) rc = dp_fs_sha256(report, p->digest[at], e);
     if (rc >= 0) {
         struct dp_stage_counts c;
         struct dp_unit_count count = {"dedup", &c};
@@ -126,9 +114,22 @@ static int run_dedup(struct dp_road *r, struct dp_publish *p, char **sig, char *
     return rc;
 }
 
+bool dp_road_dedup_done(struct dp_road *r)
+{
+    bool done = dp_catalog_is_done(r->ws.catalog, "dedup", r->dedup.hex);
+    struct dp_key key;
+    for (size_t i = 0; done && i < r->units; i++) {
+        keep_key(&r->dedup, i, &key);
+        done = dp_catalog_is_done(r->ws.catalog, "keep", key.hex);
+    }
+    return done;
+}
+
 int dp_road_dedup(struct dp_road *r, struct dp_err *e)
 {
     DP_TRY(dp_road_dedup_key(r, e));
+    if (!dp_road_dedup_done(r)) /* the report may be there while a keep file was lost: one decision makes both */
+        DP_TRY(dp_catalog_forget(r->ws.catalog, "dedup", r->dedup.hex, dp_workspace_unlink, &r->ws, e));
     struct dp_publish *p = calloc(1, sizeof *p);
     char **sig = calloc(r->units + 1, sizeof *sig), **keep = calloc(r->units + 1, sizeof *keep);
     int rc = p && sig && keep ? DP_OK : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "dedup of %zu units", r->units);

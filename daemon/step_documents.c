@@ -2,6 +2,8 @@
  *
  * Units that are large against the work there is run one after the other, each on all lanes; the rest run side by side, one
  * lane each, largest first. Either way a unit's artifacts are the same bytes. */
+#include "daemon/isolate.h"
+#include "daemon/quarantine.h"
 #include "daemon/road.h"
 #include "daemon/unit_worker.h"
 
@@ -32,20 +34,48 @@ struct pass {
 
 struct member_ctx {
     struct dp_road *road;
-    const struct dp_unit *unit;
+    struct dp_members m;
+    const char *docs_path; /* of a finished docs file, to be signed */
 };
+
+static bool unchanged(const struct dp_member *k, const struct stat *st)
+{
+    return S_ISREG(st->st_mode) && (uint64_t)st->st_size == k->bytes && (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec == k->mtime_ns;
+}
+
+/* What was read must be what the key says, also when a file was written to meanwhile. */
+static int check_members(const struct dp_members *m, struct dp_err *e)
+{
+    for (size_t i = 0; i < m->n; i++) {
+        struct stat st;
+        if (lstat(m->v[i].path, &st) == 0 ? !unchanged(&m->v[i], &st) : errno == ENOENT)
+            DP_FAIL(e, BUSY, "source %s changed while dpipe read it; run again", m->v[i].path);
+    }
+    return DP_OK;
+}
+
+static int open_docs(void *ctx, size_t i, const char **name, const char **prefix, const char **digest, struct dp_err *e)
+{
+    const struct member_ctx *m = ctx;
+    (void)i;
+    int fd = open(m->docs_path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) DP_FAIL_SYS(e, "%s: cannot open", m->docs_path);
+    *name = m->docs_path;
+    *prefix = *digest = "";
+    return fd;
+}
 
 static int open_member(void *ctx, size_t i, const char **name, const char **prefix, const char **digest, struct dp_err *e)
 {
     const struct member_ctx *m = ctx;
-    const struct dp_member *k = &m->unit->member[i];
-    int fd = open(k->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    const struct dp_member *k = &m->m.v[i];
+    int fd = open(k->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK); /* it may be a FIFO by now */
     struct stat st;
-    if (fd < 0) DP_FAIL_SYS(e, "source %s: it was registered but can't be opened now; restore it or remove it from the recipe", k->path);
-    if (fstat(fd, &st) == 0 && (uint64_t)st.st_size != k->bytes) {
+    if (fd < 0 && (errno == ENOENT || errno == ELOOP)) DP_FAIL(e, BUSY, "source %s is gone since the sources were looked through; run again", k->path);
+    if (fd < 0) DP_FAIL_SYS(e, "source %s: cannot open", k->path);
+    if (fstat(fd, &st) != 0 || !unchanged(k, &st)) {
         close(fd);
-        DP_FAIL(e, BUSY, "source %s changed while dpipe worked (%llu bytes, was %llu); run again", k->path, (unsigned long long)st.st_size,
-                (unsigned long long)k->bytes);
+        DP_FAIL(e, BUSY, "source %s changed while dpipe worked; run again", k->path);
     }
     *name = k->name;
     *prefix = k->prefix;
@@ -119,14 +149,14 @@ static int open_outputs(struct claims *c, const struct dp_unit *u, int out[DP_OU
     return DP_OK;
 }
 
-static int commit_all(struct claims *c, struct dp_road *r, const struct dp_unit *u, const struct dp_unit_result *res, const size_t at[DP_OUTS],
-                      struct dp_err *e)
+static int commit_all(struct claims *c, struct dp_road *r, const struct dp_unit *u, const struct dp_members *m, const struct dp_unit_result *res,
+                      const size_t at[DP_OUTS], struct dp_err *e)
 {
     const struct dp_pipeline *clean = &r->options->clean;
     if (c->has_records) {
         const char *parents[DP_PIPELINE_STAGES_MAX];
         size_t n = 0;
-        for (; n < u->members && n < DP_PIPELINE_STAGES_MAX; n++) parents[n] = u->member[n].digest;
+        for (; n < m->n && n < DP_PIPELINE_STAGES_MAX; n++) parents[n] = m->v[n].digest;
         struct dp_unit_count count = {"ingest", &res->counts[0]};
         artifact(&c->records, at[DP_OUT_RECORDS], res, DP_OUT_RECORDS);
         DP_TRY(dp_publish_commit(&c->records, parents, n, &count, 1, e));
@@ -151,7 +181,7 @@ static int commit_all(struct claims *c, struct dp_road *r, const struct dp_unit 
     return DP_OK;
 }
 
-static int run_task(struct dp_road *r, const struct task *t, int lanes, struct dp_err *e)
+static int run_task(struct dp_road *r, const struct task *t, int lanes, int worker, struct dp_err *e)
 {
     struct dp_unit *u = t->unit;
     struct claims *c = calloc(1, sizeof *c);
@@ -159,7 +189,9 @@ static int run_task(struct dp_road *r, const struct task *t, int lanes, struct d
     int out[DP_OUTS] = {-1, -1, -1, -1};
     size_t at[DP_OUTS] = {0};
     char *docs_path = NULL;
+    struct member_ctx m = {.road = r};
     int rc = c && res ? DP_OK : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "unit %s", u->what);
+    if (rc >= 0) rc = dp_road_members(r, u, &m.m, e);
     if (rc >= 0) rc = claim_all(c, r, t, e);
     if (rc >= 0) {
         rc = open_outputs(c, u, out, at, e);
@@ -167,28 +199,32 @@ static int run_task(struct dp_road *r, const struct task *t, int lanes, struct d
             for (int i = 0; i < DP_OUTS; i++)
                 if (out[i] >= 0) close(out[i]);
     }
-    if (rc >= 0 && c->has_sig && !c->has_docs) {
-        docs_path = dp_road_path(r, "clean", u->docs.hex, "docs", 0, e);
-        if (docs_path) rc = dp_unit_sign(docs_path, &r->options->clean, out[DP_OUT_SIG], res, e);
-        else {
-            close(out[DP_OUT_SIG]);
-            rc = DP_NOTFOUND;
-        }
-        dp_progress_add(u->bytes, 0);
-    } else if (rc >= 0 && (c->has_records || c->has_docs)) {
-        struct member_ctx m = {r, u};
+    if (rc >= 0 && (c->has_records || c->has_docs || c->has_sig)) {
         size_t sig = dp_options_signature_stage(r->options);
         struct dp_unit_job job = {.ingest = &r->options->ingest, .clean = &r->options->clean, .stages = !c->has_docs ? 0 : c->has_sig ? sig + 1 : sig,
                                   .lanes = lanes, .members = u->members, .open_member = open_member, .progress = progress, .stop = stop, .ctx = &m};
         memcpy(job.out, out, sizeof out);
-        rc = dp_unit_run(&job, res, e);
+        if (c->has_sig && !c->has_docs) {
+            m.docs_path = docs_path = dp_road_path(r, "clean", u->docs.hex, "docs", 0, e);
+            job.sign = true;
+            job.members = job.lanes = 1;
+            job.open_member = open_docs;
+        }
+        if (job.sign && !docs_path) {
+            close(out[DP_OUT_SIG]);
+            rc = DP_NOTFOUND;
+        } else rc = r->isolate ? dp_isolate_run(r->isolate, worker, u, &m.m, &job, res, e) : dp_unit_run(&job, res, e);
+        if (job.sign) dp_progress_add(u->bytes, 0);
+        if (rc >= 0 && !job.sign) rc = check_members(&m.m, e);
     }
-    if (rc >= 0) rc = commit_all(c, r, u, res, at, e);
+    if (rc >= 0) rc = commit_all(c, r, u, &m.m, res, at, e);
+    if (rc >= 0 && strcmp(u->origin.hex, u->ingest.hex) != 0) rc = dp_quarantine_settle(&r->ws, u->origin.hex, e);
     if (rc < 0) {
         if (rc != DP_STOPPED) dp_err_prefix(e, "unit %s", u->what);
         if (c) abort_all(c, e);
     }
     free(docs_path);
+    dp_members_release(&m.m);
     free(c);
     free(res);
     return rc;
@@ -198,12 +234,11 @@ static void pass_task(void *ctx, size_t i, int worker)
 {
     struct pass *p = ctx;
     struct dp_err err = {0};
-    (void)worker;
     pthread_mutex_lock(&p->mu);
     bool go = p->rc >= 0 || p->rc == DP_BUSY || p->rc == DP_NOTFOUND;
     pthread_mutex_unlock(&p->mu);
     if (!go || dp_road_stopped(p->road)) return;
-    int rc = run_task(p->road, &p->task[i], p->lanes, &err);
+    int rc = run_task(p->road, &p->task[i], p->lanes, worker, &err);
     pthread_mutex_lock(&p->mu);
     p->road->made += rc >= 0;
     if (rc < 0 && p->rc >= 0) {
@@ -238,6 +273,13 @@ int dp_road_documents(struct dp_road *r, enum dp_step until, struct dp_err *e)
         }
         p.task[p.tasks++] = t;
         bytes += u->bytes;
+    }
+    if (p.tasks && r->options->workers.isolate == DP_ISOLATE_PROCESS && !r->isolate) {
+        int rc = dp_isolate_open(&r->isolate, r, e);
+        if (rc < 0) {
+            free(p.task);
+            return rc;
+        }
     }
     if (p.tasks) {
         qsort(p.task, p.tasks, sizeof *p.task, larger_first);

@@ -14,7 +14,7 @@ int dp_road_survey(struct dp_road *r, struct dp_err *e)
     if (!all_done(r, "ingest", offsetof(struct dp_unit, ingest))) return 0;
     if (!all_done(r, "clean", offsetof(struct dp_unit, docs))) return DP_STEP_CLEAN;
     DP_TRY(dp_road_dedup_key(r, e));
-    if (!dp_catalog_is_done(r->ws.catalog, "dedup", r->dedup.hex)) return DP_STEP_DEDUP;
+    if (!dp_road_dedup_done(r)) return DP_STEP_DEDUP;
     DP_TRY(dp_road_train_bpe_key(r, e));
     if (!dp_catalog_is_done(r->ws.catalog, "train-bpe", r->bpe.hex)) return DP_STEP_TRAIN_BPE;
     DP_TRY(dp_road_groups(r, e));

@@ -6,6 +6,7 @@
 
 #include "base/docs.h"
 #include "base/pipeline.h"
+#include "daemon/unit_watch.h"
 #include "ingest/reader.h"
 
 #include <stdatomic.h>
@@ -15,6 +16,7 @@ enum { DP_OUT_RECORDS, DP_OUT_DOCS, DP_OUT_DROPS, DP_OUT_SIG, DP_OUTS };
 struct dp_unit_job {
     const struct dp_ingest_options *ingest;
     const struct dp_pipeline *clean;
+    bool sign;       /* member 0 is a finished docs file: only its signatures are wanted, because only their options changed */
     size_t stages;   /* how many stages of it to run: 0 for ingest alone, all with signatures */
     int lanes;
     size_t members;
@@ -23,6 +25,8 @@ struct dp_unit_job {
     void (*progress)(void *ctx, uint64_t bytes, uint64_t docs);
     bool (*stop)(void *ctx);
     void *ctx;
+    struct dp_watch *watch;            /* where to say what is at hand; NULL on a thread */
+    const struct dp_unit_care *care;   /* what to leave out or take one by one; NULL: nothing */
     int out[DP_OUTS]; /* descriptors at offset 0, owned by the worker from now on; -1: not wanted */
 };
 
@@ -36,8 +40,5 @@ struct dp_unit_result {
 };
 
 int dp_unit_run(const struct dp_unit_job *job, struct dp_unit_result *res, struct dp_err *e);
-
-/* Signatures of a finished docs file: when only the options of dedup.signature changed. */
-int dp_unit_sign(const char *docs_path, const struct dp_pipeline *clean, int sig_fd, struct dp_unit_result *res, struct dp_err *e);
 
 #endif

@@ -233,7 +233,7 @@ static int doc_block(struct dp_dedup_state *s, struct dp_err *e)
     if (!s->block_mapped) s->block = calloc(1, s->block_bytes);
     else {
         int fd, sys;
-        DP_TRY(dp_spill_file(s->tmp_dir, "document states", &fd, e));
+        DP_TRY(dp_fs_unlinked(s->tmp_dir, "document states", &fd, e));
         /* Reserved now: a full disk must be an error here, not a SIGBUS at a later store. */
         if ((sys = posix_fallocate(fd, 0, (off_t)s->block_bytes)) != 0) {
             close(fd);
@@ -262,7 +262,7 @@ static int set_up(struct dp_dedup_state *s, const char *const *sig_paths, struct
     if (sketches <= m / 4) {
         s->sketch_ram = malloc(sketches ? (size_t)sketches : 1);
         if (!s->sketch_ram) DP_FAIL(e, NOMEM, "dedup: %llu bytes for sketches", (unsigned long long)sketches);
-    } else DP_TRY(dp_spill_file(s->tmp_dir, "sketches", &s->sketch_fd, e));
+    } else DP_TRY(dp_fs_unlinked(s->tmp_dir, "sketches", &s->sketch_fd, e));
     for (size_t i = 0; i < DP_LANES; i++) {
         struct dp_dedup_lane *l = &s->lane[i];
         DP_TRY(dp_extsort_open(&l->exact, s->tmp_dir, "content hashes", m / 16 / DP_LANES, e));

@@ -6,7 +6,6 @@
 
 #include "base/fs.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -78,18 +77,6 @@ void dp_rec_sort(struct dp_rec *a, struct dp_rec *aux, size_t n)
     radix(a, aux, n, 0);
 }
 
-int dp_spill_file(const char *dir, const char *what, int *fd, struct dp_err *e)
-{
-    char *path = dp_fs_join(dir, "dedup-XXXXXX");
-    if (!path) DP_FAIL(e, NOMEM, "%s", dir);
-    int f = mkostemp(path, O_CLOEXEC), sys = errno;
-    if (f >= 0) unlink(path);
-    free(path);
-    if (f < 0) return dp_err_set(e, dp_code_of_errno(sys), sys, __FILE__, __LINE__, "%s: cannot make a temporary file for %s", dir, what);
-    *fd = f;
-    return DP_OK;
-}
-
 int dp_extsort_open(struct dp_extsort **out, const char *dir, const char *what, size_t bytes, struct dp_err *e)
 {
     *out = NULL;
@@ -107,7 +94,7 @@ int dp_extsort_open(struct dp_extsort **out, const char *dir, const char *what, 
 
 static int spill(struct dp_extsort *s, const void *p, size_t n, struct dp_err *e)
 {
-    if (s->fd < 0) DP_TRY(dp_spill_file(s->dir, s->what, &s->fd, e));
+    if (s->fd < 0) DP_TRY(dp_fs_unlinked(s->dir, s->what, &s->fd, e));
     if (dp_fs_write_all(s->fd, p, n * sizeof(struct dp_rec), s->what, e) < 0)
         return dp_err_prefix(e, "temporary file of dedup in %s (give it more space, or another folder)", s->dir);
     s->written += n;

@@ -29,7 +29,5 @@ void dp_extsort_close(struct dp_extsort *s);
 
 /* The sort of one block, in RAM: MSD radix with `aux` of the same size. O(16 n) whatever the keys. */
 void dp_rec_sort(struct dp_rec *a, struct dp_rec *aux, size_t n);
-/* An unlinked temporary file in dir, or a negative code. */
-int dp_spill_file(const char *dir, const char *what, int *fd, struct dp_err *e);
 
 #endif

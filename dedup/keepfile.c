@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 static const char magic[8] = "DPIPEKEP", end_magic[8] = "DPKEPEND";
-enum { KEEP_VERSION = 1 };
+enum { KEEP_VERSION = 1, TRIM_RECORDS = DP_MAP_TRIM / 16 };
 
 struct header {
     char magic[8];
@@ -107,13 +107,18 @@ static int check(struct dp_keepfile *k, struct dp_err *e)
                 k->map.len - sizeof f);
     if (bytes % sizeof(struct record) || bytes / sizeof(struct record) != f.count)
         DP_FAIL(e, CORRUPT, "%s: %zu bytes of records, but the footer counts %llu", k->name, bytes, (unsigned long long)f.count);
-    if (dp_crc32c(0, k->map.ptr + sizeof h, bytes) != f.records_crc)
-        DP_FAIL(e, CORRUPT, "%s: the checksum of the records is wrong: run dedup again", k->name);
+    uint32_t crc = 0;
+    for (size_t at = 0; at < bytes; at += DP_MAP_TRIM) {
+        crc = dp_crc32c(crc, k->map.ptr + sizeof h + at, bytes - at < DP_MAP_TRIM ? bytes - at : DP_MAP_TRIM);
+        dp_map_trim(&k->map);
+    }
+    if (crc != f.records_crc) DP_FAIL(e, CORRUPT, "%s: the checksum of the records is wrong: run dedup again", k->name);
     k->count = f.count;
     k->first = h.first;
     for (uint64_t i = 0; i < k->count; i++) {
         struct record r;
         record_at(k, i, &r);
+        if (i % TRIM_RECORDS == TRIM_RECORDS - 1) dp_map_trim(&k->map);
         if (r.decision > DP_KEEP_NEAR || !isfinite(r.similarity))
             DP_FAIL(e, CORRUPT, "%s: record %llu has decision %u", k->name, (unsigned long long)i, r.decision);
     }
@@ -161,6 +166,7 @@ int dp_keepfile_get(const struct dp_keepfile *k, uint64_t i, struct dp_keep_reco
                 (unsigned long long)i, (unsigned long long)k->count);
     struct record f;
     record_at(k, i, &f);
+    if (i % TRIM_RECORDS == TRIM_RECORDS - 1) dp_map_trim(&k->map);
     *r = (struct dp_keep_record){(enum dp_keep)f.decision, f.similarity, f.representative};
     return DP_OK;
 }

@@ -11,8 +11,8 @@
 #include "ingest/stream.h"
 
 enum dp_archive_kind { DP_ARCHIVE_NONE, DP_ARCHIVE_STREAMED, DP_ARCHIVE_SEEKING };
-/* By magic; ISO images need 32 KiB + 6 bytes. */
-enum dp_archive_kind dp_archive_sniff(struct dp_span first);
+/* By magic; ISO images need 32 KiB + 6 bytes. whole: `first` is all there is, and a zip behind other bytes is looked for too. */
+enum dp_archive_kind dp_archive_sniff(struct dp_span first, bool whole);
 
 struct dp_archive;
 /* Reads `source`, whose first bytes are at hand (dp_archive_sniff knew them), and which stays the caller's. */

@@ -20,14 +20,14 @@ static const struct {
     {4, "MM\0*"}, {4, "8BPS"}, {4, "!BDN"}, {5, "{\\rtf"}, {4, "%!PS"}, {4, "\x28\xb5\x2f\xfd"}, {6, "\xfd" "7zXZ\0"},
 };
 
-/* UTF-16 and UTF-32 without a mark: NULs sit at one parity only. */
+/* UTF-16 and UTF-32 without a mark: NULs sit at one parity only (at the other there are those of U+4E00 and the like). */
 static bool wide_text(const unsigned char *p, size_t n)
 {
     size_t even = 0, odd = 0;
     for (size_t i = 0; i < n; i++)
         if (!p[i]) (*(i & 1 ? &odd : &even))++;
     size_t most = even > odd ? even : odd, least = even > odd ? odd : even;
-    return most > n / 5 && (least < n / 100 + 1 || least > n / 4);
+    return most > n / 5 && (least < n / 100 + 1 || least * 8 < most || least > n / 4);
 }
 
 bool dp_looks_binary(struct dp_span first)
@@ -109,9 +109,11 @@ enum dp_format dp_format_of_file(struct dp_span name, struct dp_span first)
     return DP_FORMAT_TEXT;
 }
 
-enum dp_format dp_format_of_mime(struct dp_span mime, struct dp_span first, bool plain_text_html)
+enum dp_format dp_format_of_mime(struct dp_span mime, struct dp_span charset, struct dp_span first, bool plain_text_html)
 {
-    if (dp_looks_binary(first)) return DP_FORMAT_BINARY;
+    /* Bytes of UTF-16 look like anything; who declares it for a text is believed. */
+    bool wide = (begins(charset, "utf-16") || begins(charset, "utf-32")) && begins(mime, "text/");
+    if (!wide && dp_looks_binary(first)) return DP_FORMAT_BINARY;
     if (dp_span_is(mime, "text/html") || dp_span_is(mime, "application/xhtml+xml")) return DP_FORMAT_HTML;
     if (dp_span_is(mime, "text/markdown")) return DP_FORMAT_MARKDOWN;
     if (dp_span_is(mime, "text/plain"))

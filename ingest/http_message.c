@@ -2,6 +2,7 @@
  * the bytes before they are believed: crawlers often store the decoded body under the original headers. */
 #include "ingest/http_message.h"
 
+#include "ingest/format_guess.h"
 #include "ingest/inflate.h"
 
 #include <stdlib.h>
@@ -119,15 +120,30 @@ static bool unchunk(struct dp_span body, struct dp_buf *out, bool *any)
     }
 }
 
+/* Codings in the order in which they were applied. */
+struct codings {
+    int n;
+    struct dp_span v[CODINGS_MAX];
+};
+
 struct headers {
     bool chunked;
-    int codings;
-    struct dp_span coding[CODINGS_MAX];
+    struct codings content, transfer;
 };
 
 static bool field_is(struct dp_span name, const char *want)
 {
     return name.len == strlen(want) && strncasecmp(name.ptr, want, name.len) == 0;
+}
+
+static void add_codings(struct dp_http *h, struct codings *to, struct dp_span list)
+{
+    while (list.len) {
+        struct dp_span c = piece(&list, ',');
+        if (!c.len || field_is(c, "identity") || field_is(c, "none") || field_is(c, "chunked")) continue;
+        if (to->n < CODINGS_MAX) to->v[to->n++] = c;
+        else h->unknown_coding = true;
+    }
 }
 
 static void header_field(struct dp_http *h, struct headers *hd, struct dp_span line)
@@ -139,15 +155,11 @@ static void header_field(struct dp_http *h, struct headers *hd, struct dp_span l
     if (field_is(name, "content-type")) {
         if (!h->mime[0]) dp_content_type(value, h->mime, h->charset);
     } else if (field_is(name, "transfer-encoding")) {
+        add_codings(h, &hd->transfer, value);
         while (value.len)
             if (field_is(piece(&value, ','), "chunked")) hd->chunked = true;
     } else if (field_is(name, "content-encoding")) {
-        while (value.len) {
-            struct dp_span c = piece(&value, ',');
-            if (!c.len || field_is(c, "identity") || field_is(c, "none")) continue;
-            if (hd->codings < CODINGS_MAX) hd->coding[hd->codings++] = c;
-            else h->unknown_coding = true;
-        }
+        add_codings(h, &hd->content, value);
     }
 }
 
@@ -159,6 +171,8 @@ static size_t head(struct dp_http *h, struct headers *hd, struct dp_span block)
     if (block.len < 5 || strncasecmp(block.ptr, "HTTP/", 5) != 0) return 0;
     while (i < max) {
         const char *nl = memchr(block.ptr + i, '\n', block.len - i);
+        while (nl && !first && nl > block.ptr + i + 1 && (size_t)(nl + 1 - block.ptr) < max && (nl[1] == ' ' || nl[1] == '\t')) /* folded */
+            nl = memchr(nl + 1, '\n', block.len - (size_t)(nl + 1 - block.ptr));
         size_t end = nl ? (size_t)(nl - block.ptr) : block.len, n = end - i;
         if (n && block.ptr[i + n - 1] == '\r') n--;
         struct dp_span line = dp_span(block.ptr + i, n);
@@ -190,9 +204,10 @@ static int decode(struct dp_http *h, struct dp_span coding, struct dp_err *e)
     } else if (field_is(coding, "zstd")) {
         if (n < 4 || memcmp(p, "\x28\xb5\x2f\xfd", 4) != 0) return DP_OK;
         c = DP_CODING_ZSTD;
-    } else if (field_is(coding, "br") || field_is(coding, "compress") || field_is(coding, "x-compress") || field_is(coding, "dcb") || field_is(coding, "dcz")) {
-        /* A body stored decoded is still fine, and looks it: brotli has no magic, but is no text. */
-        h->unknown_coding = true;
+    } else if (field_is(coding, "br")) {
+        c = DP_CODING_BROTLI;
+    } else if (field_is(coding, "compress") || field_is(coding, "x-compress") || field_is(coding, "dcb") || field_is(coding, "dcz")) {
+        h->unknown_coding = true; /* a body stored decoded is still fine, and looks it */
         return DP_OK;
     } else {
         return DP_OK; /* "utf-8" and the like: not a coding */
@@ -206,9 +221,11 @@ static int decode(struct dp_http *h, struct dp_span coding, struct dp_err *e)
     dp_buf_clear(&h->plain);
     int rc = dp_inflate_body(c, h->body, &h->plain, e);
     if (rc == DP_NOMEM) return rc;
+    if (c == DP_CODING_BROTLI && rc != DP_OK && rc != DP_LIMIT && !dp_looks_binary(h->body)) return DP_OK; /* no magic tells: stored decoded */
     if (rc == DP_LIMIT) h->too_large = true;
     else if (rc == DP_EMPTY) h->trouble = "the compressed body ends early or is damaged";
     else if (rc == DP_CORRUPT) {
+        if (c == DP_CODING_BROTLI) h->unknown_coding = true;
         if (c != DP_CODING_DEFLATE) h->trouble = "the body can't be decompressed as its Content-Encoding says";
         return DP_OK;
     }
@@ -234,6 +251,8 @@ int dp_http_parse(struct dp_http *h, struct dp_span block, struct dp_err *e)
             if (!whole) h->trouble = "the chunked body ends early or is damaged";
         }
     }
-    for (int i = hd.codings - 1; i >= 0 && !h->too_large && !h->unknown_coding && h->body.len; i--) DP_TRY(decode(h, hd.coding[i], e));
+    const struct codings *const undo[2] = {&hd.transfer, &hd.content};
+    for (int k = 0; k < 2; k++)
+        for (int i = undo[k]->n - 1; i >= 0 && !h->too_large && !h->unknown_coding && h->body.len; i--) DP_TRY(decode(h, undo[k]->v[i], e));
     return DP_OK;
 }

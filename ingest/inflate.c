@@ -12,6 +12,7 @@
  * to 64 MiB + 4 x the source, so that a file of fake magics costs linear time. */
 #include "ingest/inflate.h"
 
+#include <brotli/decode.h>
 #include <bzlib.h>
 #include <libdeflate.h>
 #include <lz4frame.h>
@@ -273,10 +274,10 @@ static int find_magic(struct codec *c, bool *found, struct dp_err *e)
         if (c->src->len < 8) return DP_OK;
         const unsigned char *p = (const unsigned char *)c->src->ptr;
         size_t n = c->src->len - 7, i = 0;
-        int first = codecs[c->kind].magic[0];
+        const char first = (char)codecs[c->kind].magic[0];
         while (i < n && !is_magic(c->kind, p + i, 8)) {
-            const unsigned char *q = memchr(p + i + 1, first, n - i - 1);
-            i = q ? (size_t)(q - p) : n;
+            const char *q = dp_stream_find(c->src, i + 1, n, &first, 1);
+            i = q ? (size_t)(q - c->src->ptr) : n;
         }
         dp_stream_skip(c->src, i);
         if (i < n) {
@@ -287,7 +288,8 @@ static int find_magic(struct codec *c, bool *found, struct dp_err *e)
     }
 }
 
-/* The dictionary of a WARC-zstd file: a skippable frame 184D2A5D whose content is the dictionary, or one zstd frame of it. */
+/* The dictionary of a WARC-zstd file: a skippable frame 184D2A5D whose content is the dictionary, or one zstd frame of it. It should be the
+ * first frame; where such files were put one behind the other, each brings its own. */
 static int zstd_dictionary(struct codec *c, struct dp_err *e)
 {
     static const unsigned char magic[4] = {0x5d, 0x2a, 0x4d, 0x18};
@@ -300,6 +302,8 @@ static int zstd_dictionary(struct codec *c, struct dp_err *e)
     if (c->src->len < 8 + n) return DP_OK;
     const char *dict = c->src->ptr + 8;
     char *plain = NULL;
+    bool raw = n >= 8 && memcmp(dict, "\x37\xa4\x30\xec", 4) == 0;
+    if (!raw && c->member_in && !is_magic(DP_CODEC_ZSTD, (const unsigned char *)dict, n)) return DP_OK; /* somebody else's frame */
     if (is_magic(DP_CODEC_ZSTD, (const unsigned char *)dict, n)) {
         unsigned long long size = ZSTD_getFrameContentSize(dict, n);
         if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN || size > DICT_MAX) size = DICT_MAX;
@@ -353,7 +357,7 @@ static int member_begin(struct codec *c, struct dp_err *e)
         return DP_OK;
     }
     DP_TRY(decoder_begin(c, e));
-    if (c->kind == DP_CODEC_ZSTD && c->member_in == 0) DP_TRY(zstd_dictionary(c, e));
+    if (c->kind == DP_CODEC_ZSTD) DP_TRY(zstd_dictionary(c, e));
     c->in_member = true;
     dp_stream_add_mark(&c->s, c->produced, c->member_in);
     return DP_OK;
@@ -368,7 +372,8 @@ static bool account(struct codec *c, size_t n)
     uint64_t in = c->src->offset - c->member_in;
     uint64_t chain_in = c->s.chain->offset - c->s.chain_base;
     bool bomb = c->member_out > DP_RATIO_FREE_BYTES && (double)c->member_out > ratio_max * (double)(in + 1);
-    bool chain_bomb = c->produced > DP_RATIO_FREE_BYTES && (double)c->produced > ratio_max * (double)(chain_in + 1);
+    /* Of one layer alone, members are judged one by one: a bad one doesn't take the others with it. */
+    bool chain_bomb = c->src != c->s.chain && c->produced > DP_RATIO_FREE_BYTES && (double)c->produced > ratio_max * (double)(chain_in + 1);
     if (!bomb && !chain_bomb) {
         if (dp_run_produced(c->s.run, c->s.where, c->member_in, n)) return true;
         c->s.eof = true;
@@ -469,6 +474,11 @@ int dp_inflate_open(struct dp_stream **out, enum dp_codec codec, struct dp_strea
 
 /* --- HTTP bodies --- */
 
+static bool gzip_follows(const z_stream *z, int window_bits)
+{
+    return window_bits > 15 && z->avail_in > 18 && z->next_in[0] == 0x1f && z->next_in[1] == 0x8b && z->next_in[2] == 8;
+}
+
 static int body_zlib(int window_bits, struct dp_span body, struct dp_buf *out, struct dp_err *e)
 {
     z_stream z = {0};
@@ -486,13 +496,14 @@ static int body_zlib(int window_bits, struct dp_span body, struct dp_buf *out, s
             z.next_out = (Bytef *)&extra;
             z.avail_out = 1;
             zrc = inflate(&z, Z_NO_FLUSH);
-            rc = zrc == Z_STREAM_END && z.avail_out ? DP_OK : DP_LIMIT;
+            rc = zrc == Z_STREAM_END && z.avail_out && !gzip_follows(&z, window_bits) ? DP_OK : DP_LIMIT;
             break;
         }
         z.next_out = (Bytef *)p;
         z.avail_out = (uInt)room;
         zrc = inflate(&z, Z_NO_FLUSH);
         out->len += room - z.avail_out;
+        if (zrc == Z_STREAM_END && gzip_follows(&z, window_bits)) zrc = inflateReset(&z);
         if (zrc == Z_STREAM_END) break;
         if (zrc == Z_MEM_ERROR) DP_GOTO(e, NOMEM, "an HTTP body");
         if (zrc != Z_OK) rc = out->len > before ? DP_EMPTY : DP_CORRUPT;
@@ -530,9 +541,38 @@ out:
     return rc;
 }
 
+static int body_brotli(struct dp_span body, struct dp_buf *out, struct dp_err *e)
+{
+    BrotliDecoderState *d = BrotliDecoderCreateInstance(NULL, NULL, NULL);
+    if (!d) DP_FAIL(e, NOMEM, "a decoder for an HTTP body");
+    size_t before = out->len, in_n = body.len;
+    const uint8_t *in = (const uint8_t *)body.ptr;
+    int rc = DP_OK;
+    for (;;) {
+        char spare; /* full: fine if the body ends exactly here */
+        size_t left = out->bytes_max - out->len, room = left < 64 * 1024 ? left : 64 * 1024, free_n = room ? room : 1;
+        char *p = room ? dp_buf_reserve(out, room) : &spare;
+        if (!p) DP_GOTO(e, NOMEM, "an HTTP body");
+        uint8_t *to = (uint8_t *)p;
+        BrotliDecoderResult r = BrotliDecoderDecompressStream(d, &in_n, &in, &free_n, &to, NULL);
+        if (room) out->len += room - free_n;
+        else if (!free_n) DP_GOTO(NULL, LIMIT, "full");
+        if (r == BROTLI_DECODER_RESULT_NEEDS_MORE_OUTPUT) continue;
+        BrotliDecoderErrorCode code = BrotliDecoderGetErrorCode(d);
+        if (code <= BROTLI_DECODER_ERROR_ALLOC_CONTEXT_MODES && code >= BROTLI_DECODER_ERROR_ALLOC_BLOCK_TYPE_TREES) DP_GOTO(e, NOMEM, "an HTTP body");
+        if (r == BROTLI_DECODER_RESULT_SUCCESS) rc = in_n ? DP_CORRUPT : DP_OK;
+        else rc = out->len > before ? DP_EMPTY : DP_CORRUPT;
+        break;
+    }
+out:
+    BrotliDecoderDestroyInstance(d);
+    return rc;
+}
+
 int dp_inflate_body(enum dp_coding coding, struct dp_span body, struct dp_buf *out, struct dp_err *e)
 {
     if (coding == DP_CODING_ZSTD) return body_zstd(body, out, e);
+    if (coding == DP_CODING_BROTLI) return body_brotli(body, out, e);
     if (coding == DP_CODING_GZIP) return body_zlib(15 + 16, body, out, e);
     /* RFC 9110 says zlib; many servers send raw deflate. A zlib header is a multiple of 31 with method 8. */
     const unsigned char *p = (const unsigned char *)body.ptr;

@@ -22,8 +22,9 @@ const char *dp_codec_name(enum dp_codec codec);
 int dp_inflate_open(struct dp_stream **out, enum dp_codec codec, struct dp_stream *source, struct dp_err *e);
 
 /* Content codings of HTTP. Appends to out, at most its bytes_max: DP_OK; DP_LIMIT past it; DP_EMPTY when the body ends early or
- * turns bad after some bytes (out has what came before); DP_CORRUPT when nothing could be decoded. "deflate" is zlib or raw. */
-enum dp_coding { DP_CODING_GZIP, DP_CODING_DEFLATE, DP_CODING_ZSTD };
+ * turns bad after some bytes (out has what came before); DP_CORRUPT when nothing could be decoded. "deflate" is zlib or raw; gzip may have
+ * several members. Brotli (RFC 7932) has no magic: DP_CORRUPT also when bytes are left behind its end. */
+enum dp_coding { DP_CODING_GZIP, DP_CODING_DEFLATE, DP_CODING_ZSTD, DP_CODING_BROTLI };
 int dp_inflate_body(enum dp_coding coding, struct dp_span body, struct dp_buf *out, struct dp_err *e);
 
 #endif

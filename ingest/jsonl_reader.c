@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { META_MAX = 64 * 1024, F_TEXT = 0, F_ID, F_URL, F_FORMAT, F_COUNT };
+enum { META_MAX = 64 * 1024, SNIFF_MAX = 16 << 20, F_TEXT = 0, F_ID, F_URL, F_FORMAT, F_COUNT };
 
 struct dp_jsonl {
     struct dp_stream *s;
@@ -24,10 +24,12 @@ struct dp_jsonl {
 bool dp_jsonl_sniff(struct dp_span f)
 {
     if (f.len >= 3 && memcmp(f.ptr, "\xef\xbb\xbf", 3) == 0) f = dp_span(f.ptr + 3, f.len - 3);
-    const char *nl = f.len ? memchr(f.ptr, '\n', f.len) : NULL;
+    if (f.len < 2 || f.ptr[0] != '{') return false;
+    if (f.len > SNIFF_MAX) f.len = SNIFF_MAX; /* a mapped file is at hand whole */
+    const char *nl = memchr(f.ptr, '\n', f.len);
     size_t n = nl ? (size_t)(nl - f.ptr) : f.len;
     while (n && (f.ptr[n - 1] == '\r' || f.ptr[n - 1] == ' ')) n--;
-    if (n < 2 || f.ptr[0] != '{') return false;
+    if (n < 2) return false;
     if (!nl && f.len >= DP_PEEK_BYTES) return true;
     if (f.ptr[n - 1] != '}') return false;
     struct dp_arena mem;
@@ -135,7 +137,7 @@ static int next_line(struct dp_jsonl *j, size_t *n, size_t *whole, struct dp_err
     struct dp_stream *s = j->s;
     size_t seen = 0, max = (size_t)j->run->o->doc_bytes_max;
     for (;;) {
-        const char *nl = s->len > seen ? memchr(s->ptr + seen, '\n', s->len - seen) : NULL;
+        const char *nl = dp_stream_find(s, seen, s->len, "\n", 1);
         *n = nl ? (size_t)(nl - s->ptr) : s->len;
         *whole = nl ? *n + 1 : *n;
         if (*n > max) {
@@ -161,7 +163,7 @@ static int drop_line(struct dp_jsonl *j, struct dp_err *e)
 {
     struct dp_stream *s = j->s;
     while (j->dropping) {
-        const char *nl = s->len ? memchr(s->ptr, '\n', s->len) : NULL;
+        const char *nl = dp_stream_find(s, 0, s->len, "\n", 1);
         dp_stream_skip(s, nl ? (size_t)(nl + 1 - s->ptr) : s->len);
         if (nl) break;
         DP_TRY(dp_stream_need(s, 1, e));

@@ -55,6 +55,7 @@ struct level {
     int depth;               /* containers and compressions around its bytes */
     uint64_t declared;       /* size, 0 when unknown */
     bool done;               /* WHOLE: its record was taken */
+    bool damaged;            /* nothing came before the first damage (reported) */
     char *name;              /* for guessing, compression suffixes taken off */
     struct dp_archive *archive;
     struct dp_warc *warc;
@@ -102,6 +103,7 @@ static int decompress(struct dp_reader *r, struct level *l, struct dp_err *e)
     for (;;) {
         DP_TRY(dp_stream_need(l->s, DP_PEEK_BYTES, e));
         if (!l->s->len && l->s->broken && !l->s->eof) {
+            l->damaged = true;
             dp_stream_resume(l->s);
             continue;
         }
@@ -146,7 +148,7 @@ static bool has_suffix(const char *name)
 static int recognise(struct dp_reader *r, struct level *l, struct dp_err *e)
 {
     struct dp_span first = dp_span(l->s->ptr, l->s->len), name = dp_span_str(l->name);
-    enum dp_archive_kind archive = dp_archive_sniff(first);
+    enum dp_archive_kind archive = dp_archive_sniff(first, l->s->whole);
     if (dp_warc_sniff(first) || dp_name_ends(name, ".warc")) {
         l->kind = WARC;
         return dp_warc_open(&l->warc, l->s, e);
@@ -202,6 +204,7 @@ static int take_whole(struct dp_reader *r, struct level *l, struct dp_record *re
     DP_TRY(dp_stream_need(l->s, (size_t)max + 1, e));
     bool large = l->s->len > max;
     if (!large && (l->s->broken || (r->run.refused && !l->s->whole))) return DP_EOF;
+    if (!l->s->len && l->damaged) return DP_EOF; /* not an empty document, but none */
     memset(rec, 0, sizeof *rec);
     rec->text = dp_span(l->s->ptr, l->s->len);
     rec->bytes_in = l->declared > l->s->len ? l->declared : l->s->len;
@@ -320,8 +323,8 @@ int dp_reader_next(struct dp_reader *r, struct dp_batch *b, struct dp_err *e)
 
 /* --- opening --- */
 
-int dp_reader_open_span(struct dp_reader **out, const struct dp_ingest_options *o, struct dp_span bytes, const char *name, const char *prefix,
-                        const char *digest, dp_damage_fn damage, void *damage_ctx, struct dp_err *e)
+static int open_bytes(struct dp_reader **out, const struct dp_ingest_options *o, struct dp_span bytes, bool mapped, const char *name,
+                      const char *prefix, const char *digest, dp_damage_fn damage, void *damage_ctx, struct dp_err *e)
 {
     struct dp_reader *r = calloc(1, sizeof *r);
     int rc = DP_OK;
@@ -337,6 +340,7 @@ int dp_reader_open_span(struct dp_reader **out, const struct dp_ingest_options *
         dp_stream_close(s);
         DP_GOTO(e, NOMEM, "%s: a reader", name);
     }
+    s->mapped = mapped;
     r->run.name = r->name;
     dp_clean_name(&r->prefix, dp_span_str(prefix));
     dp_buf_add_str(&r->id_text, digest);
@@ -355,13 +359,19 @@ out:
     return DP_OK;
 }
 
+int dp_reader_open_span(struct dp_reader **out, const struct dp_ingest_options *o, struct dp_span bytes, const char *name, const char *prefix,
+                        const char *digest, dp_damage_fn damage, void *damage_ctx, struct dp_err *e)
+{
+    return open_bytes(out, o, bytes, false, name, prefix, digest, damage, damage_ctx, e);
+}
+
 int dp_reader_open(struct dp_reader **out, const struct dp_ingest_options *o, int fd, const char *name, const char *prefix, const char *digest,
                    dp_damage_fn damage, void *damage_ctx, struct dp_err *e)
 {
     struct dp_map map;
     *out = NULL;
     DP_TRY(dp_map_fd(&map, fd, name, e));
-    int rc = dp_reader_open_span(out, o, dp_span(map.ptr, map.len), name, prefix, digest, damage, damage_ctx, e);
+    int rc = open_bytes(out, o, dp_span(map.ptr, map.len), map.len > 0, name, prefix, digest, damage, damage_ctx, e);
     if (rc < 0) dp_map_close(&map);
     else (*out)->map = map;
     return rc;

@@ -26,7 +26,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { DP_INGEST_VERSION = 1 }; /* part of artifact keys: raise it when records, positions or their bytes change */
+enum { DP_INGEST_VERSION = 2 }; /* part of artifact keys: raise it when records, positions or their bytes change */
 
 struct dp_ingest_options {
     uint64_t doc_bytes_max;    /* larger records become a row dropped TOO_LARGE, without bytes */
@@ -80,8 +80,9 @@ void dp_reader_close(struct dp_reader *r);
 
 /* Call fn for each regular file of `path`: the file itself (relative = ""), or all files below the folder, in bytewise order of their
  * relative paths. Hidden files and folders and special files are skipped; links are followed only to regular files inside the folder.
- * fn returns 0 to go on; anything else ends the walk and is returned. */
+ * fn returns 0 to go on; anything else ends the walk and is returned. What below the folder can't be looked at (no permission, a path longer
+ * than the system takes, more than 256 folders inside each other) goes to `skip`, which may be NULL, and the walk goes on. */
 int dp_walk(const char *path, int (*fn)(void *ctx, const char *path, const char *relative, uint64_t size),
-            void *ctx, struct dp_err *e);
+            void (*skip)(void *ctx, const char *path, const char *why), void *ctx, struct dp_err *e);
 
 #endif

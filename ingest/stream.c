@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 enum { CAP_MIN = 256 * 1024, ROOM_MIN = 32 * 1024, REFUSALS_MAX = 64 };
 
@@ -124,12 +125,36 @@ int dp_stream_need(struct dp_stream *s, size_t n, struct dp_err *e)
     return DP_OK;
 }
 
+/* n more bytes were looked at. A page given back that is needed again comes from the page cache; bytes stay where they are. */
+static void looked_at(struct dp_stream *s, size_t n)
+{
+    s->since_trim += n;
+    if (!s->mapped || s->since_trim < DP_STREAM_TRIM) return;
+    s->since_trim = 0;
+    madvise((void *)(uintptr_t)s->base, s->base_len, MADV_DONTNEED);
+}
+
+const char *dp_stream_find(struct dp_stream *s, size_t from, size_t end, const char *what, size_t n)
+{
+    DP_ASSERT(n && end <= s->len);
+    while (from < end && end - from >= n) {
+        size_t k = end - from < DP_STREAM_TRIM ? end - from : DP_STREAM_TRIM;
+        const char *p = s->ptr + from, *hit = n == 1 ? memchr(p, *what, k) : memmem(p, k, what, n);
+        looked_at(s, hit ? (size_t)(hit - p) : k);
+        if (hit) return hit;
+        if (k == end - from) break;
+        from += k - n + 1; /* one that lies across the steps */
+    }
+    return NULL;
+}
+
 void dp_stream_skip(struct dp_stream *s, size_t n)
 {
     DP_ASSERT(n <= s->len);
     if (n) s->ptr += n;
     s->len -= n;
     s->offset += n;
+    looked_at(s, n);
 }
 
 int dp_stream_drop(struct dp_stream *s, uint64_t n, uint64_t *short_by, struct dp_err *e)

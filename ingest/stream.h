@@ -7,7 +7,8 @@
  * Damage doesn't end a stream: the window stops in front of it with `broken` set (already reported), the consumer
  * closes whatever it was in the middle of, and dp_stream_resume() goes on at the next place that makes sense.
  *
- * Memory: a stream's buffer is at most about twice the largest n asked for, and at least 256 KiB.
+ * Memory: a stream's buffer is at most about twice the largest n asked for, and at least 256 KiB; of a mapped file about 4 MiB are
+ * resident beside what is at hand.
  * Thread-safety: one owner. Errors: negative codes only for the environment (memory, I/O). */
 #ifndef DP_INGEST_STREAM_H
 #define DP_INGEST_STREAM_H
@@ -23,6 +24,7 @@ enum {
     DP_PEEK_BYTES = 64 * 1024,         /* what format guessing may look at */
     DP_RATIO_FREE_BYTES = 16 << 20,    /* expansion up to here is never refused */
     DP_STREAM_MARKS = 256,
+    DP_STREAM_TRIM = 4 << 20,
 };
 
 /* What the streams of one reader share: limits, counters, the damage callback. */
@@ -76,6 +78,8 @@ struct dp_stream {
     int marks;
     const char *base; /* whole: the first byte */
     size_t base_len;
+    bool mapped;       /* base is a file's map: dp_stream_trim gives its pages back */
+    size_t since_trim; /* bytes skipped since then */
 };
 
 /* A stream over bytes that outlive it. */
@@ -83,6 +87,9 @@ struct dp_stream *dp_stream_memory(struct dp_ingest_run *run, const void *p, siz
 /* Have n bytes at hand, or all there are before the end or damage: check len. */
 int dp_stream_need(struct dp_stream *s, size_t n, struct dp_err *e);
 void dp_stream_skip(struct dp_stream *s, size_t n); /* n <= len */
+/* The first place of `what` (n bytes, 1 at least) in the window's [from, end), or NULL. A mapped file's window is all of the file, and pages
+ * that were looked at count as our memory: so whoever searches more than a record uses this, which gives them back as it goes. */
+const char *dp_stream_find(struct dp_stream *s, size_t from, size_t end, const char *what, size_t n);
 /* Drop n bytes, at hand or not; *short_by is what was missing before the end or damage. */
 int dp_stream_drop(struct dp_stream *s, uint64_t n, uint64_t *short_by, struct dp_err *e);
 static inline void dp_stream_resume(struct dp_stream *s)

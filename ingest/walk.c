@@ -19,6 +19,7 @@ struct entry {
 
 struct walk {
     int (*fn)(void *ctx, const char *path, const char *relative, uint64_t size);
+    void (*skip)(void *ctx, const char *path, const char *why);
     void *ctx;
     char *root; /* real path, with "/" */
 };
@@ -26,6 +27,11 @@ struct walk {
 static int by_key(const void *a, const void *b)
 {
     return strcmp(((const struct entry *)a)->key, ((const struct entry *)b)->key);
+}
+
+static void skip(const struct walk *w, const char *path, const char *why)
+{
+    if (w->skip) w->skip(w->ctx, path, why);
 }
 
 /* A link counts when it leads to a regular file inside the root. */
@@ -45,6 +51,7 @@ static int look(const struct walk *w, const char *dir, const char *name, struct 
     en->key = NULL;
     if (!path) DP_FAIL(e, NOMEM, "%s: its entries", dir);
     bool there = lstat(path, &st) == 0;
+    if (!there && errno != ENOENT) skip(w, path, strerror(errno));
     if (there && S_ISLNK(st.st_mode)) there = link_inside(w, path) && stat(path, &st) == 0 && !S_ISDIR(st.st_mode);
     free(path);
     if (!there || (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))) return DP_OK;
@@ -90,8 +97,15 @@ static int walk_folder(const struct walk *w, const char *dir, const char *relati
     struct entry *list = NULL;
     size_t count = 0;
     char *path = NULL, *below = NULL;
-    if (depth > DEPTH_MAX) DP_FAIL(e, LIMIT, "%s: more than %d folders inside each other", dir, DEPTH_MAX);
+    if (depth > DEPTH_MAX) {
+        skip(w, dir, "too many folders inside each other");
+        return DP_OK;
+    }
     int rc = read_folder(w, dir, &list, &count, e);
+    if (rc < 0 && depth && e && (e->sys == EACCES || e->sys == EPERM || e->sys == ENOENT || e->sys == ENAMETOOLONG)) {
+        skip(w, dir, strerror(e->sys));
+        rc = DP_OK; /* what of it was listed, if anything, is read */
+    }
     for (size_t i = 0; rc == DP_OK && i < count; i++) {
         size_t n = strlen(list[i].key);
         bool folder = list[i].key[n - 1] == '/';
@@ -109,13 +123,14 @@ static int walk_folder(const struct walk *w, const char *dir, const char *relati
     return rc;
 }
 
-int dp_walk(const char *path, int (*fn)(void *ctx, const char *path, const char *relative, uint64_t size), void *ctx, struct dp_err *e)
+int dp_walk(const char *path, int (*fn)(void *ctx, const char *path, const char *relative, uint64_t size),
+            void (*skip_fn)(void *ctx, const char *path, const char *why), void *ctx, struct dp_err *e)
 {
     struct stat st;
     if (stat(path, &st) != 0) DP_FAIL_SYS(e, "%s: cannot open", path);
     if (S_ISREG(st.st_mode)) return fn(ctx, path, "", (uint64_t)st.st_size);
     if (!S_ISDIR(st.st_mode)) DP_FAIL(e, USAGE, "%s is neither a file nor a folder", path);
-    struct walk w = {fn, ctx, NULL};
+    struct walk w = {fn, skip_fn, ctx, NULL};
     char *real = realpath(path, NULL);
     if (!real) DP_FAIL_SYS(e, "%s: cannot resolve", path);
     size_t n = strlen(real);

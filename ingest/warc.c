@@ -80,8 +80,8 @@ void dp_warc_close(struct dp_warc *w)
 
 static struct dp_span trim(struct dp_span s)
 {
-    while (s.len && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) s = dp_span(s.ptr + 1, s.len - 1);
-    while (s.len && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t' || s.ptr[s.len - 1] == '\r')) s.len--;
+    while (s.len && strchr(" \t\r\n", s.ptr[0]) && s.ptr[0]) s = dp_span(s.ptr + 1, s.len - 1); /* newlines: of folded lines */
+    while (s.len && strchr(" \t\r\n", s.ptr[s.len - 1]) && s.ptr[s.len - 1]) s.len--;
     return s;
 }
 
@@ -129,7 +129,8 @@ static int header_at_hand(struct dp_warc *w, size_t *bytes, bool *too_long, stru
     *bytes = 0;
     *too_long = false;
     for (;;) {
-        const char *nl = i < s->len ? memchr(s->ptr + i, '\n', s->len - i) : NULL;
+        size_t reach = s->len < HEADER_MAX + 1 ? s->len : HEADER_MAX + 1;
+        const char *nl = i < reach ? memchr(s->ptr + i, '\n', reach - i) : NULL;
         if (nl) {
             size_t end = (size_t)(nl - s->ptr), n = end - i;
             if (end >= HEADER_MAX) {
@@ -158,8 +159,9 @@ static void parse_header(struct header *h, const char *p, size_t bytes)
     h->bytes = bytes;
     for (size_t i = 0; i < bytes;) {
         size_t end = (size_t)((const char *)memchr(p + i, '\n', bytes - i) - p);
-        /* A folded line (deprecated) goes on with the value before it, which for the fields read here never happens in practice. */
-        if (i && p[i] != ' ' && p[i] != '\t') field(h, dp_span(p + i, end - i));
+        while (i && end + 1 < bytes && (p[end + 1] == ' ' || p[end + 1] == '\t')) /* folded: the value goes on */
+            end = (size_t)((const char *)memchr(p + end + 1, '\n', bytes - end - 1) - p);
+        if (i) field(h, dp_span(p + i, end - i));
         i = end + 1;
     }
 }
@@ -189,16 +191,15 @@ static bool parse_arc(struct header *h, const char *p, size_t n)
 
 /* --- finding the way back --- */
 
-/* The first record line in [from, n) that stands at the begin of a line, or n. */
-static size_t find_inside(const char *p, size_t from, size_t n)
+/* The first record line in the window's [from, end) that stands at the begin of a line, or end. */
+static size_t find_inside(struct dp_stream *s, size_t from, size_t end)
 {
-    while (from < n) {
-        const char *q = memmem(p + from, n - from, "\nWARC/", 6);
-        if (!q) break;
-        if (version_line(q + 1, n - (size_t)(q + 1 - p))) return (size_t)(q + 1 - p);
-        from = (size_t)(q + 1 - p);
+    const char *q;
+    while ((q = dp_stream_find(s, from, end, "\nWARC/", 6))) {
+        from = (size_t)(q + 1 - s->ptr);
+        if (version_line(q + 1, s->len - from)) return from;
     }
-    return n;
+    return end;
 }
 
 /* Skip garbage up to the next line that begins a record; the window is then at it, or empty at the end. */
@@ -209,7 +210,7 @@ static int resync(struct dp_warc *w, struct dp_err *e)
         DP_TRY(dp_stream_need(s, TAIL, e));
         size_t i = 0;
         for (;;) {
-            const char *q = s->len - i >= 5 ? memmem(s->ptr + i, s->len - i, "WARC/", 5) : NULL;
+            const char *q = dp_stream_find(s, i, s->len, "WARC/", 5);
             size_t at = q ? (size_t)(q - s->ptr) : s->len;
             if (!q || version_line(q, s->len - at)) {
                 i = at;
@@ -247,7 +248,8 @@ static int drop_rest(struct dp_warc *w, struct dp_err *e)
     while (w->drop) {
         DP_TRY(dp_stream_need(s, TAIL, e));
         struct dp_mark m;
-        if (!s->len || (dp_stream_member_at(s, s->offset, &m) && m.out == s->offset && version_line(s->ptr, s->len))) {
+        bool another = s->offset != w->begin && dp_stream_member_at(s, s->offset, &m) && m.out == s->offset && version_line(s->ptr, s->len);
+        if (!s->len || another) {
             dp_run_damage(w->run, s->where, w->begin, DP_CORRUPT,
                           "the record at offset %llu ends %llu bytes before its Content-Length says", (unsigned long long)w->begin,
                           (unsigned long long)w->drop);
@@ -285,11 +287,14 @@ static int take_url(struct dp_warc *w, struct dp_span url, struct dp_err *e)
     dp_buf_clear(&w->url);
     if (url.len > URL_MAX) return DP_OK;
     while (url.len) {
-        const char *sp = memchr(url.ptr, ' ', url.len);
-        size_t n = sp ? (size_t)(sp - url.ptr) : url.len;
+        size_t n = 0;
+        while (n < url.len && (unsigned char)url.ptr[n] > ' ') n++;
         dp_buf_add(&w->url, url.ptr, n);
-        if (sp) dp_buf_add_str(&w->url, "%20");
-        url = sp ? dp_span(sp + 1, url.len - n - 1) : dp_span("", 0);
+        if (n == url.len) break;
+        if (url.ptr[n] == ' ') dp_buf_add_str(&w->url, "%20");
+        else /* a folded line, or garbage: no URL has control characters */
+            while (n + 1 < url.len && (unsigned char)url.ptr[n + 1] <= ' ') n++;
+        url = dp_span(url.ptr + n + 1, url.len - n - 1);
     }
     return dp_buf_check(&w->url, "a WARC record's URL", e);
 }
@@ -338,7 +343,9 @@ static int fill(struct dp_warc *w, const struct header *h, struct dp_record *rec
     dp_content_type(h->content_type, w->mime, w->charset);
     bool http = w->arc ? block.len >= 5 && strncasecmp(block.ptr, "HTTP/", 5) == 0
                        : strcmp(w->mime, "application/http") == 0 || (!w->mime[0] && response);
-    if (response && !http && !w->arc) return DP_EMPTY; /* DNS answers and the like */
+    bool page = strcmp(w->mime, "text/html") == 0 || strcmp(w->mime, "application/xhtml+xml") == 0;
+    if (response && !http && !w->arc && block.len >= 5 && memcmp(block.ptr, "HTTP/", 5) == 0) http = true; /* declared as what it carries */
+    if (response && !http && !w->arc && !page) return DP_EMPTY; /* DNS answers and the like */
     w->http.status = 0;
     if (http) {
         DP_TRY(fill_http(w, block, rec, e));
@@ -350,7 +357,7 @@ static int fill(struct dp_warc *w, const struct header *h, struct dp_record *rec
         if (block.len > max) drop_record(rec, DP_DROP_TOO_LARGE, (double)block.len, (double)max);
     }
     if (!rec->drop) {
-        rec->format = dp_format_of_mime(rec->mime, rec->text, w->run->o->plain_text_html);
+        rec->format = dp_format_of_mime(rec->mime, rec->charset, rec->text, w->run->o->plain_text_html);
         if (!rec->text.len) drop_record(rec, DP_DROP_EMPTY, 0, 1);
         else if (rec->format == DP_FORMAT_BINARY) drop_record(rec, DP_DROP_FORMAT, 0, 0);
     }
@@ -374,7 +381,7 @@ static bool good_tail(const char *p, size_t n)
 static int bad_length(struct dp_warc *w, const struct header *h, struct dp_err *e)
 {
     struct dp_stream *s = w->s;
-    size_t inside = find_inside(s->ptr, h->bytes > 1 ? h->bytes - 1 : 0, s->len);
+    size_t inside = find_inside(s, h->bytes > 1 ? h->bytes - 1 : 0, s->len);
     dp_run_damage(w->run, s->where, w->begin, DP_CORRUPT,
                   inside < s->len ? "the record at offset %llu: the next one begins before its Content-Length %llu is over; left out"
                                   : "the record at offset %llu is cut short (Content-Length %llu); left out",
@@ -436,7 +443,7 @@ static int take_record(struct dp_warc *w, struct header *h, struct dp_record *re
     bool good = w->arc || good_tail(s->ptr + n, s->len - n);
     if (!good) {
         DP_TRY(grow(w, h, n + TAIL, e)); /* the record line may stand across the end */
-        if (find_inside(s->ptr, h->bytes - 1, s->len) < n) {
+        if (find_inside(s, h->bytes - 1, s->len - n < TAIL ? s->len : n + TAIL) < n) {
             DP_TRY(bad_length(w, h, e));
             return DP_EMPTY;
         }
@@ -491,7 +498,7 @@ static int next_header(struct dp_warc *w, struct header *h, struct dp_err *e)
     if (bytes) parse_header(h, s->ptr, bytes);
     const char *why = too_long ? "has a header of more than 64 KiB" : !bytes ? "ends inside its header"
                       : !h->has_length ? "has no Content-Length" : h->bad_length ? "has a Content-Length that is no number" : NULL;
-    if (!why && !h->type.len && h->length > w->run->o->doc_bytes_max) why = "has no WARC-Type";
+    if (!why && !h->type.len) why = "has no WARC-Type";
     if (!why) return DP_OK;
     dp_run_damage(w->run, s->where, w->begin, DP_CORRUPT, "the record at offset %llu %s; going on at the next one", (unsigned long long)w->begin, why);
     dp_stream_skip(s, 5); /* past this one's own first line */

@@ -2,9 +2,10 @@
  *
  * Ids are narrowed into a frame-sized buffer; a full frame is checksummed once and handed to the
  * buffered, hashing writer, so that each byte is touched while in cache. The side file is columnar
- * (readers binary-search ends and scan hashes), so its columns wait in memory until finish:
- * spooling rows would save that memory and cost every reader a stride. The limit of 2^23 documents
- * bounds it; a caller that asks dp_shard_writer_fits() starts the next shard instead of meeting it.
+ * (readers binary-search ends and scan hashes), so its columns wait until finish: each in a buffer
+ * and, when that is full, in a temporary file beside the side file, unlinked at birth. A shard has
+ * 2^23 documents at most; a caller that asks dp_shard_writer_fits() starts the next one instead of
+ * meeting that.
  *
  * Crash invariants (docs/formats/shard.md):
  *  1. Both files are created with O_EXCL under names that no manifest holds: nobody reads them
@@ -22,23 +23,35 @@
 
 #include "base/fs.h"
 #include "shards/shard_layout.h"
+#include "shards/shard_pack.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+enum { COLUMN_CAP = 64 * 1024 };
+
+/* One section of the side file to be. */
+struct column {
+    char *buf;
+    size_t fill;
+    uint64_t spooled; /* bytes in the file, before those in buf */
+    int fd;           /* -1: none yet */
+    uint32_t crc;     /* of all */
+};
+
 struct dp_shard_writer {
     struct dp_shard_meta meta;
     struct dp_out *bin, *dpx;
     char *bin_path, *dpx_path;
-    uint64_t tokens, docs, docs_cap, frames_cap, frames;
-    uint64_t *ends;
-    struct dp_hash128 *contents, *doc_ids;
-    uint32_t *sources, *frame_crc;
+    uint64_t tokens, docs, frames;
+    struct column column[DPX_SECTIONS];
     uint8_t *frame; /* DP_SHARD_FRAME_IDS ids of the body's type */
     uint32_t fill;  /* ids in it */
     bool dead, finished;
+    bool packing; /* the body goes through pack */
+    struct dp_packer pack;
 };
 
 int dp_shard_meta_check(struct dp_shard_meta *m, const char *name, struct dp_err *e)
@@ -60,6 +73,13 @@ int dp_shard_meta_check(struct dp_shard_meta *m, const char *name, struct dp_err
 int dp_shard_writer_open(struct dp_shard_writer **out, const char *bin_path, const char *dpx_path,
                          const struct dp_shard_meta *m, struct dp_err *e)
 {
+    return dp_shard_writer_open_packed(out, bin_path, dpx_path, m, NULL, e);
+}
+
+int dp_shard_writer_open_packed(struct dp_shard_writer **out, const char *bin_path,
+                                const char *dpx_path, const struct dp_shard_meta *m,
+                                const struct dp_shard_packing *packing, struct dp_err *e)
+{
     *out = NULL;
     struct dp_shard_meta meta = *m;
     DP_TRY(dp_shard_meta_check(&meta, bin_path, e));
@@ -67,9 +87,12 @@ int dp_shard_writer_open(struct dp_shard_writer **out, const char *bin_path, con
     if (!w) DP_FAIL(e, NOMEM, "%s: shard writer", bin_path);
     int rc = DP_OK;
     w->meta = meta;
+    for (int i = 0; i < DPX_SECTIONS; i++) w->column[i].fd = -1;
     w->frame = malloc((size_t)DP_SHARD_FRAME_IDS * (size_t)meta.dtype);
     char *bin = strdup(bin_path), *dpx = strdup(dpx_path);
     if (!w->frame || !bin || !dpx) DP_GOTO(e, NOMEM, "%s: shard writer", bin_path);
+    w->packing = packing != NULL;
+    if (packing) DP_TRY_OUT(dp_packer_open(&w->pack, packing, meta.dtype, e));
     /* close removes what its paths name, so a path is set only once the file is this writer's. */
     DP_TRY_OUT(dp_out_open(&w->bin, bin_path, true, e));
     w->bin_path = bin;
@@ -93,40 +116,48 @@ bool dp_shard_writer_fits(const struct dp_shard_writer *w, size_t n)
            more <= DP_SHARD_TOKENS_MAX - w->tokens;
 }
 
-/* Grow one column; on failure the old one stays valid, so a half-grown set is harmless. */
-static bool grow(void *column, uint64_t cap, size_t width)
+static int spool(struct dp_shard_writer *w, struct column *c, struct dp_err *e)
 {
-    void *old, *p;
-    memcpy(&old, column, sizeof old);
-    p = realloc(old, (size_t)cap * width);
-    if (p) memcpy(column, &p, sizeof p);
-    return p != NULL;
+    if (c->fd < 0) {
+        const char *slash = strrchr(w->dpx_path, '/');
+        char *dir = slash ? strndup(w->dpx_path, (size_t)(slash - w->dpx_path) + 1) : strdup(".");
+        if (!dir) DP_FAIL(e, NOMEM, "%s", w->dpx_path);
+        int rc = dp_fs_unlinked(dir, "a shard's index", &c->fd, e);
+        free(dir);
+        DP_TRY(rc);
+    }
+    DP_TRY(dp_fs_write_all(c->fd, c->buf, c->fill, w->dpx_path, e));
+    c->spooled += c->fill;
+    c->fill = 0;
+    return DP_OK;
 }
 
-static int reserve(struct dp_shard_writer *w, struct dp_err *e)
+/* Room for one more value in a column: then putting it can't fail. */
+static int room(struct dp_shard_writer *w, int section, struct dp_err *e)
 {
-    if (w->docs == w->docs_cap) {
-        uint64_t cap = w->docs_cap ? w->docs_cap * 2 : 1024;
-        if (!grow(&w->ends, cap, 8) || !grow(&w->contents, cap, 16) ||
-            !grow(&w->doc_ids, cap, 16) || !grow(&w->sources, cap, 4))
-            DP_FAIL(e, NOMEM, "%s: index of %" PRIu64 " documents", w->bin_path, cap);
-        w->docs_cap = cap;
-    }
-    return DP_OK;
+    struct column *c = &w->column[section];
+    if (!c->buf && !(c->buf = malloc(COLUMN_CAP))) DP_FAIL(e, NOMEM, "%s: writer", w->dpx_path);
+    return c->fill + dpx_width[section] > COLUMN_CAP ? spool(w, c, e) : DP_OK;
+}
+
+static void put_value(struct dp_shard_writer *w, int section, const void *value)
+{
+    struct column *c = &w->column[section];
+    memcpy(c->buf + c->fill, value, dpx_width[section]);
+    c->crc = dp_crc32c(c->crc, value, dpx_width[section]);
+    c->fill += dpx_width[section];
 }
 
 static int flush_frame(struct dp_shard_writer *w, struct dp_err *e)
 {
-    if (w->frames == w->frames_cap) {
-        uint64_t cap = w->frames_cap ? w->frames_cap * 2 : 64;
-        if (!grow(&w->frame_crc, cap, 4))
-            DP_FAIL(e, NOMEM, "%s: checksums of %" PRIu64 " frames", w->bin_path, cap);
-        w->frames_cap = cap;
-    }
+    DP_TRY(room(w, DPX_FRAMES, e));
     size_t bytes = (size_t)w->fill * (size_t)w->meta.dtype;
-    w->frame_crc[w->frames++] = dp_crc32c(0, w->frame, bytes);
+    uint32_t crc = dp_crc32c(0, w->frame, bytes);
+    put_value(w, DPX_FRAMES, &crc);
+    w->frames++;
     w->fill = 0;
-    return dp_out_add(w->bin, w->frame, bytes, e);
+    return w->packing ? dp_packer_add(&w->pack, w->frame, bytes, w->bin, e)
+                      : dp_out_add(w->bin, w->frame, bytes, e);
 }
 
 static void narrow(uint8_t *to, int dtype, uint32_t at, const uint32_t *ids, size_t n)
@@ -174,18 +205,19 @@ int dp_shard_writer_add(struct dp_shard_writer *w, struct dp_hash128 doc_id,
                 "%s: document %" PRIu64 " has id %" PRIu32 ", the vocabulary ends at %" PRIu32
                 "; is it the same tokenizer?",
                 w->bin_path, w->docs, high, w->meta.vocab_size);
-    DP_TRY(reserve(w, e));
-    int rc = put(w, ids, n, e);
+    int rc = DP_OK;
+    for (int i = 0; rc >= 0 && i < DPX_FRAMES; i++) rc = room(w, i, e);
+    if (rc >= 0) rc = put(w, ids, n, e);
     uint32_t eot = (uint32_t)w->meta.eot;
     if (rc >= 0 && w->meta.eot >= 0) rc = put(w, &eot, 1, e);
     if (rc < 0) {
         w->dead = true;
         return rc;
     }
-    w->ends[w->docs] = w->tokens;
-    w->contents[w->docs] = content;
-    w->doc_ids[w->docs] = doc_id;
-    w->sources[w->docs] = source;
+    put_value(w, DPX_ENDS, &w->tokens);
+    put_value(w, DPX_CONTENTS, &content);
+    put_value(w, DPX_DOC_IDS, &doc_id);
+    put_value(w, DPX_SOURCES, &source);
     w->docs++;
     return DP_OK;
 }
@@ -194,9 +226,21 @@ uint64_t dp_shard_writer_tokens(const struct dp_shard_writer *w) { return w->tok
 
 uint64_t dp_shard_writer_documents(const struct dp_shard_writer *w) { return w->docs; }
 
+static int write_column(struct dp_shard_writer *w, const struct column *c, struct dp_err *e)
+{
+    char block[16 * 1024];
+    for (uint64_t at = 0; at < c->spooled;) {
+        size_t n = c->spooled - at < sizeof block ? (size_t)(c->spooled - at) : sizeof block, got;
+        DP_TRY(dp_fs_pread_all(c->fd, block, n, at, &got, w->dpx_path, e));
+        if (got != n) DP_FAIL(e, IO, "%s: its temporary file lost its end", w->dpx_path);
+        DP_TRY(dp_out_add(w->dpx, block, n, e));
+        at += n;
+    }
+    return c->fill ? dp_out_add(w->dpx, c->buf, c->fill, e) : DP_OK;
+}
+
 static int write_side(struct dp_shard_writer *w, char digest[DP_HEX256], struct dp_err *e)
 {
-    const void *column[DPX_SECTIONS] = {w->ends, w->contents, w->doc_ids, w->sources, w->frame_crc};
     struct dpx_header h = {.magic = {'D', 'P', 'X', '1'},
                            .version = 1,
                            .id_bytes = (uint32_t)w->meta.dtype,
@@ -208,16 +252,25 @@ static int write_side(struct dp_shard_writer *w, char digest[DP_HEX256], struct 
                            .frame_ids = DP_SHARD_FRAME_IDS,
                            .frames = w->frames,
                            .file_bytes = sizeof h};
-    size_t bytes[DPX_SECTIONS];
     for (int i = 0; i < DPX_SECTIONS; i++) {
-        bytes[i] = (size_t)(i == DPX_FRAMES ? w->frames : w->docs) * dpx_width[i];
-        h.section_crc[i] = dp_crc32c(0, bytes[i] ? column[i] : "", bytes[i]);
-        h.file_bytes += bytes[i];
+        const struct column *c = &w->column[i];
+        DP_ASSERT(c->spooled + c->fill == (i == DPX_FRAMES ? w->frames : w->docs) * dpx_width[i]);
+        h.section_crc[i] = c->crc;
+        h.file_bytes += c->spooled + c->fill;
+    }
+    const struct dp_packer *pk = &w->pack;
+    size_t table = (size_t)pk->frames * sizeof *pk->table;
+    if (w->packing) {
+        h.flags = DPX_ZSTD;
+        h.pack_ids = (uint32_t)(pk->cap / (size_t)w->meta.dtype);
+        h.pack_bytes = pk->bytes;
+        h.pack_crc = dp_crc32c(0, table ? (const void *)pk->table : "", table);
+        h.file_bytes += table;
     }
     h.header_crc = dp_crc32c(0, &h, offsetof(struct dpx_header, header_crc));
     DP_TRY(dp_out_add(w->dpx, &h, sizeof h, e));
-    for (int i = 0; i < DPX_SECTIONS; i++)
-        if (bytes[i]) DP_TRY(dp_out_add(w->dpx, column[i], bytes[i], e));
+    for (int i = 0; i < DPX_SECTIONS; i++) DP_TRY(write_column(w, &w->column[i], e));
+    if (table) DP_TRY(dp_out_add(w->dpx, pk->table, table, e));
     return dp_out_finish(w->dpx, digest, e);
 }
 
@@ -231,6 +284,7 @@ int dp_shard_writer_finish(struct dp_shard_writer *w, char bin_digest[DP_HEX256]
     w->dead = true;
     if (w->fill) DP_TRY_OUT(flush_frame(w, e));
     DP_ASSERT(w->frames == dpx_frames_of(w->tokens, DP_SHARD_FRAME_IDS));
+    if (w->packing) DP_TRY_OUT(dp_packer_finish(&w->pack, w->bin, e));
     DP_TRY_OUT(dp_out_finish(w->bin, bin_digest, e));
     DP_TRY_OUT(write_side(w, dpx_digest, e));
     w->dead = false;
@@ -246,13 +300,13 @@ void dp_shard_writer_close(struct dp_shard_writer *w)
     if (!w->finished && w->dpx_path) unlink(w->dpx_path);
     dp_out_close(w->bin);
     dp_out_close(w->dpx);
+    dp_packer_close(&w->pack);
     free(w->bin_path);
     free(w->dpx_path);
-    free(w->ends);
-    free(w->contents);
-    free(w->doc_ids);
-    free(w->sources);
-    free(w->frame_crc);
+    for (int i = 0; i < DPX_SECTIONS; i++) {
+        if (w->column[i].fd >= 0) close(w->column[i].fd);
+        free(w->column[i].buf);
+    }
     free(w->frame);
     free(w);
 }

@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # Run test programs and scripts, add up their closing lines, print one "N passed, N failed" last.
-# usage: tests/run.sh BUILD_FOLDER ITEM...   ITEM: a program, a script (*.sh), or a fuzz target (replayed over its corpus)
+# usage: tests/run.sh BUILD_FOLDER ITEM...   ITEM: a program, a script (*.sh; *.py with $PYTHON), or a fuzz target (replayed over its corpus)
 set -u
 build=$1; shift
 export DPIPE="$PWD/$build/dpipe" BUILD="$PWD/$build" LC_ALL=C.UTF-8
-export TMPDIR; TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/dpipe-check.XXXXXX")
+export TMPDIR; TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/dpipe-check.XXXXXX"); chmod 711 "$TMPDIR" # some tests run as another user
 trap 'rm -rf "$TMPDIR"' EXIT
 passed=0 failed=0 skipped=0
 for item in "$@"; do
   name=${item#"$build/"}; log=$TMPDIR/log; start=$(date +%s%N)
   case $name in
     *.sh) timeout 900 bash "$item" >"$log" 2>&1 ;;
+    *.py) timeout 900 "${PYTHON:-python3}" "$item" >"$log" 2>&1 ;;
     tests/fuzz/*) timeout 600 "$item" "tests/fuzz/corpus/${name#tests/fuzz/fuzz_}" >"$log" 2>&1 ;;
     *) timeout 900 "$item" >"$log" 2>&1 ;;
   esac

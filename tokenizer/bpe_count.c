@@ -1,14 +1,18 @@
-/* tokenizer/bpe_count.c - count unique pretokens.
+/* tokenizer/bpe_count.c - count unique pretokens, and choose those to learn from.
  *
  * An open-addressing table of 24-byte slots (half of the hash as a tag, length, place, count) with linear probing, at most
  * three quarters full, over a byte arena of chunks that never move. Sorting the text's pieces instead would need all of
- * them in memory; a table of the unique ones is what a corpus of terabytes still fits.
+ * them; a table of the unique ones holds most corpora.
  *
- * The budget is a hard limit rather than an eviction, because evicted counts would make the merges depend on the order of
- * documents and on the number of threads. NEEDSWORK: spill sorted runs to disk when the budget is reached. */
+ * When the budget is used up, the table is sorted by bytes, written as a run (word_runs.h) and emptied; the runs' merge has the same
+ * counts as one large table. Evicting rare words instead would make the merges depend on the order of documents and on the number of threads.
+ *
+ * What is learnt from is a prefix of all words by (count descending, bytes): a histogram of counts finds the least count that is
+ * still taken whole, and words of the count below are taken in order of their bytes while they fit. So it is a pure function of the counts. */
 #include "tokenizer/bpe_train.h"
 
 #include "tokenizer/word_hash.h"
+#include "tokenizer/word_runs.h"
 
 #include <stdlib.h>
 
@@ -24,6 +28,11 @@ struct chunk {
     char bytes[];
 };
 
+struct key {
+    uint64_t head;
+    const struct slot *slot;
+};
+
 struct dp_bpe_counter {
     enum dp_split split;
     struct slot *slots;
@@ -32,6 +41,15 @@ struct dp_bpe_counter {
     char *free;
     size_t free_len;
     uint64_t bytes, bytes_max, total;
+    const char *dir; /* for runs; NULL: the budget is a limit */
+    struct dp_word_runs *runs;
+    /* Finished: */
+    bool finished;
+    struct key *order; /* slots by bytes, when words are left out and none is on disk */
+    size_t at;         /* in slots or order: the next to give */
+    uint64_t unique, learnable, taken, text_bytes; /* learnable: of two bytes and more */
+    uint64_t tie, tie_bytes; /* words with a count of `tie` are taken while tie_bytes lasts, those above always */
+    uint64_t tie_left;
 };
 
 int dp_bpe_counter_open(struct dp_bpe_counter **out, enum dp_split split, struct dp_err *e)
@@ -53,25 +71,57 @@ int dp_bpe_counter_open(struct dp_bpe_counter **out, enum dp_split split, struct
     return DP_OK;
 }
 
-void dp_bpe_counter_budget(struct dp_bpe_counter *c, uint64_t bytes_max)
+void dp_bpe_counter_budget(struct dp_bpe_counter *c, uint64_t bytes_max, const char *dir)
 {
     c->bytes_max = bytes_max;
+    c->dir = dir;
+}
+
+static void free_chunks(struct dp_bpe_counter *c)
+{
+    for (struct chunk *k = c->chunks, *next; k; k = next) {
+        next = k->next;
+        free(k);
+    }
+    c->chunks = NULL;
+    c->free_len = 0;
+}
+
+void dp_bpe_counter_drop_words(struct dp_bpe_counter *c)
+{
+    free_chunks(c);
+    free(c->slots);
+    free(c->order);
+    dp_word_runs_close(c->runs);
+    c->slots = NULL;
+    c->order = NULL;
+    c->runs = NULL;
+    c->bytes = c->used = 0;
+    c->finished = true;
 }
 
 void dp_bpe_counter_close(struct dp_bpe_counter *c)
 {
     if (!c) return;
-    for (struct chunk *k = c->chunks, *next; k; k = next) {
-        next = k->next;
-        free(k);
-    }
-    free(c->slots);
+    dp_bpe_counter_drop_words(c);
     free(c);
 }
 
 uint64_t dp_bpe_counter_unique(const struct dp_bpe_counter *c)
 {
-    return c->used;
+    return c->finished ? c->unique : c->used;
+}
+uint64_t dp_bpe_counter_taken(const struct dp_bpe_counter *c)
+{
+    return c->taken;
+}
+uint64_t dp_bpe_counter_left_out(const struct dp_bpe_counter *c)
+{
+    return c->learnable - c->taken;
+}
+uint64_t dp_bpe_counter_text_bytes(const struct dp_bpe_counter *c)
+{
+    return c->text_bytes;
 }
 uint64_t dp_bpe_counter_total(const struct dp_bpe_counter *c)
 {
@@ -86,21 +136,68 @@ enum dp_split dp_bpe_counter_split(const struct dp_bpe_counter *c)
     return c->split;
 }
 
-/* Take n more bytes of memory from the budget. */
+/* n more bytes are past the budget, and there is something to write out. */
+static bool must_spill(const struct dp_bpe_counter *c, size_t n)
+{
+    return c->dir && c->used && (n > c->bytes_max || c->bytes > c->bytes_max - n);
+}
+
+/* Take n more bytes of memory from the budget. With a folder for runs a single word may go past it: the table is empty then. */
 static int charge(struct dp_bpe_counter *c, size_t n, struct dp_err *e)
 {
-    if (n > c->bytes_max || c->bytes > c->bytes_max - n)
+    if (!c->dir && (n > c->bytes_max || c->bytes > c->bytes_max - n))
         DP_FAIL(e, LIMIT,
                 "counting pretokens needs more than its budget of %llu bytes (%zu unique ones so far): give it more "
-                "memory or train on a sample; spilling to disk isn't there yet",
+                "memory, or a folder for temporary files",
                 (unsigned long long)c->bytes_max, c->used);
     c->bytes += n;
     return DP_OK;
 }
 
+static int by_bytes(const void *a, const void *b)
+{
+    const struct key *x = a, *y = b;
+    if (x->head != y->head) return x->head < y->head ? -1 : 1;
+    return dp_word_order(dp_span(x->slot->word, x->slot->len), dp_span(y->slot->word, y->slot->len));
+}
+
+static int sort_slots(const struct dp_bpe_counter *c, struct key **out, struct dp_err *e)
+{
+    struct key *k = malloc((c->used + 1) * sizeof *k);
+    size_t n = 0;
+    *out = k;
+    if (!k) DP_FAIL(e, NOMEM, "sorting %zu pretokens", c->used);
+    for (size_t i = 0; i <= c->mask; i++)
+        if (c->slots[i].count) k[n++] = (struct key){dp_word_head(dp_span(c->slots[i].word, c->slots[i].len)), &c->slots[i]};
+    qsort(k, n, sizeof *k, by_bytes);
+    return DP_OK;
+}
+
+/* Write the table as a run and empty it. */
+static int spill(struct dp_bpe_counter *c, struct dp_err *e)
+{
+    struct key *k = NULL;
+    int rc = DP_OK;
+    if (!c->used) return DP_OK;
+    if (!c->runs) DP_TRY(dp_word_runs_open(&c->runs, c->dir, e));
+    DP_TRY_OUT(sort_slots(c, &k, e));
+    for (size_t i = 0; i < c->used; i++)
+        DP_TRY_OUT(dp_word_runs_add(c->runs, dp_span(k[i].slot->word, k[i].slot->len), k[i].slot->count, e));
+    DP_TRY_OUT(dp_word_runs_end(c->runs, e));
+    free_chunks(c);
+    memset(c->slots, 0, (c->mask + 1) * sizeof *c->slots);
+    c->used = 0;
+    c->bytes = (c->mask + 1) * sizeof *c->slots;
+out:
+    free(k);
+    return rc;
+}
+
+/* Make the table larger, or empty. */
 static int grow(struct dp_bpe_counter *c, struct dp_err *e)
 {
     size_t mask = c->mask * 2 + 1;
+    if (must_spill(c, (mask + 1) * sizeof *c->slots)) return spill(c, e);
     DP_TRY(charge(c, (mask + 1) * sizeof *c->slots, e));
     struct slot *slots = calloc(mask + 1, sizeof *slots);
     if (!slots) {
@@ -162,6 +259,10 @@ static inline int count(struct dp_bpe_counter *c, struct dp_span word, uint64_t 
         return DP_OK;
     }
     if (word.len > UINT32_MAX / 2) DP_FAIL(e, LIMIT, "a pretoken of %zu bytes is longer than 2 GiB", word.len);
+    if (word.len > c->free_len && must_spill(c, sizeof(struct chunk) + (word.len > CHUNK / 4 ? word.len : CHUNK))) {
+        DP_TRY(spill(c, e));
+        at = h & c->mask;
+    }
     const char *copy = NULL;
     DP_TRY(keep(c, word, &copy, e));
     c->slots[at] = (struct slot){n, copy, (uint32_t)word.len, tag};
@@ -189,22 +290,142 @@ int dp_bpe_counter_add_word(struct dp_bpe_counter *c, struct dp_span word, uint6
     return count(c, word, n, e);
 }
 
-int dp_bpe_counter_merge(struct dp_bpe_counter *into, const struct dp_bpe_counter *from, struct dp_err *e)
+int dp_bpe_counter_merge(struct dp_bpe_counter *into, struct dp_bpe_counter *from, struct dp_err *e)
 {
     if (into->split != from->split)
         DP_FAIL(e, CONFIG, "counters of the splits %s and %s can't be merged", dp_split_name(into->split), dp_split_name(from->split));
-    struct dp_span word;
-    uint64_t n;
-    for (size_t it = 0; dp_bpe_counter_next(from, &it, &word, &n);) DP_TRY(dp_bpe_counter_add_word(into, word, n, e));
+    DP_ASSERT(!into->finished && !from->finished);
+    if (from->runs) {
+        DP_TRY(spill(from, e));
+        if (!into->runs) DP_TRY(dp_word_runs_open(&into->runs, into->dir ? into->dir : from->dir, e));
+        DP_TRY(dp_word_runs_take(into->runs, from->runs, e));
+        into->total += from->total;
+    } else
+        for (size_t i = 0; i <= from->mask; i++) {
+            const struct slot *s = &from->slots[i];
+            if (s->count) DP_TRY(dp_bpe_counter_add_word(into, dp_span(s->word, s->len), s->count, e));
+        }
+    dp_bpe_counter_drop_words(from);
+    from->total = 0;
     return DP_OK;
 }
 
-bool dp_bpe_counter_next(const struct dp_bpe_counter *c, size_t *it, struct dp_span *word, uint64_t *n)
+/* --- choosing --- */
+
+/* Walk all words: by bytes when they are on disk or sorted. */
+static int next_word(struct dp_bpe_counter *c, struct dp_span *word, uint64_t *n, struct dp_err *e)
 {
-    while (*it <= c->mask && !c->slots[*it].count) ++*it;
-    if (*it > c->mask) return false;
-    const struct slot *s = &c->slots[(*it)++];
+    if (c->runs) return dp_word_runs_next(c->runs, word, n, e);
+    const struct slot *s = NULL;
+    if (c->order) s = c->at < c->used ? c->order[c->at].slot : NULL;
+    else if (c->slots) {
+        while (c->at <= c->mask && !c->slots[c->at].count) c->at++;
+        s = c->at <= c->mask ? &c->slots[c->at] : NULL;
+    }
+    if (!s) return DP_EOF;
+    c->at++;
     *word = dp_span(s->word, s->len);
     *n = s->count;
-    return true;
+    return DP_OK;
+}
+
+static void rewind_words(struct dp_bpe_counter *c)
+{
+    c->at = 0;
+    c->tie_left = c->tie_bytes;
+    if (c->runs) dp_word_runs_rewind(c->runs);
+}
+
+enum { DIGITS = 4, DIGIT = 1 << 16 };
+/* Bytes of words by count. First [3] by counts of one digit (16 bits), [2] by the upper digit of those of two, and so on. */
+struct histogram {
+    uint64_t bytes[DIGITS][DIGIT];
+};
+
+/* From the top: the bucket that doesn't fit whole any more. false when all fit; *left is what is left for it. */
+static bool find_bucket(const uint64_t bytes[DIGIT], uint64_t *left, unsigned *bucket)
+{
+    for (unsigned v = DIGIT; v-- > 0;) {
+        *bucket = v;
+        if (bytes[v] > *left) return true;
+        *left -= bytes[v];
+    }
+    return false;
+}
+
+/* Set tie and tie_bytes so that the words taken have text_max bytes at most, counting one more for each. */
+static int choose(struct dp_bpe_counter *c, struct histogram *h, uint64_t text_max, struct dp_err *e)
+{
+    struct dp_span w;
+    uint64_t n, left = text_max;
+    unsigned v = 0, d = 0;
+    int rc;
+    while (d < DIGITS && !find_bucket(h->bytes[d], &left, &v)) d++;
+    if (d == DIGITS) return DP_OK;
+    c->tie = v;
+    for (unsigned below = DIGITS - 1 - d; below; below--) { /* digits of the count that the bucket doesn't tell yet */
+        memset(h->bytes[0], 0, sizeof h->bytes[0]);
+        rewind_words(c);
+        while ((rc = next_word(c, &w, &n, e)) == DP_OK)
+            if (w.len > 1 && n >> (16 * below) == c->tie) h->bytes[0][n >> (16 * (below - 1)) & (DIGIT - 1)] += w.len + 1;
+        DP_TRY(rc);
+        find_bucket(h->bytes[0], &left, &v);
+        c->tie = c->tie << 16 | v;
+    }
+    c->tie_bytes = left;
+    if (!c->runs) DP_TRY(sort_slots(c, &c->order, e));
+    return DP_OK;
+}
+
+int dp_bpe_counter_finish(struct dp_bpe_counter *c, uint64_t text_max, struct dp_err *e)
+{
+    struct dp_span w;
+    uint64_t n;
+    int rc = DP_OK;
+    if (c->finished) {
+        rewind_words(c);
+        return DP_OK;
+    }
+    if (c->runs) {
+        DP_TRY(spill(c, e));
+        DP_TRY(dp_word_runs_finish(c->runs, e));
+        free(c->slots);
+        c->slots = NULL;
+    }
+    struct histogram *h = calloc(1, sizeof *h);
+    if (!h) DP_FAIL(e, NOMEM, "choosing pretokens");
+    while ((rc = next_word(c, &w, &n, e)) == DP_OK) {
+        unsigned d = n >> 48 ? 0 : n >> 32 ? 1 : n >> 16 ? 2 : 3;
+        c->unique++;
+        if (w.len < 2) continue;
+        c->learnable++;
+        h->bytes[d][n >> (16 * (DIGITS - 1 - d))] += w.len + 1;
+    }
+    if (rc >= 0 && text_max) rc = choose(c, h, text_max, e);
+    free(h);
+    DP_TRY(rc);
+    c->finished = true;
+    rewind_words(c);
+    while ((rc = dp_bpe_counter_next(c, &w, &n, e)) == DP_OK) {
+        c->taken++;
+        c->text_bytes += w.len + 1;
+    }
+    rewind_words(c);
+    return rc < 0 ? rc : DP_OK;
+}
+
+int dp_bpe_counter_next(struct dp_bpe_counter *c, struct dp_span *word, uint64_t *n, struct dp_err *e)
+{
+    DP_ASSERT(c->finished);
+    int rc;
+    while ((rc = next_word(c, word, n, e)) == DP_OK) {
+        if (word->len < 2 || *n < c->tie) continue;
+        if (*n > c->tie) return DP_OK;
+        if (word->len + 1 <= c->tie_left) {
+            c->tie_left -= word->len + 1;
+            return DP_OK;
+        }
+        c->tie_left = 0; /* a prefix: what comes later doesn't fill the gap */
+    }
+    return rc;
 }

@@ -7,7 +7,9 @@
  * Each pair has a count and a list of the cells where it began. Lists only grow and are checked when used: an entry counts if
  * its cell still begins the left token with the right one behind it. A cell that once began a token and now lies inside a longer
  * one never shows the old id there: it is emptied, or shows the id of the longer token (ids and texts are one to one). A pair's
- * occurrences all arise in the one merge that made its younger token, so its list is one stretch of a pool.
+ * occurrences all arise in the one merge that made its younger token, so its list is one stretch of a pool. A stretch begins with its pair and
+ * its length; so when the pool is full, one walk over it closes up what is still needed: not the stretches of merged pairs, and of the others
+ * only the entries that still count. That keeps the pool near the number of pairs that stand in the cells.
  *
  * A heap holds (count, pair), pushed when a pair arises. Counts only fall afterwards, so an entry found too high when it comes up is
  * pushed back with the true count; what comes up true is the maximum. Peers keep hash sets of words per pair and rewrite
@@ -57,6 +59,14 @@ const struct dp_opt dp_bpe_train_opts[] = {
      .max = 9007199254740992.0,
      .arg = "N",
      .help = "Stop when the most frequent pair occurs less often."},
+    {.name = "words_bytes_max",
+     .type = DP_OPT_SIZE,
+     .offset = offsetof(struct dp_bpe_train_options, words_bytes_max),
+     .preset = "16M",
+     .min = 0,
+     .max = 3.5 * 1024 * 1024 * 1024,
+     .arg = "SIZE",
+     .help = "Text of the distinct words to learn from, the most frequent first; training takes 20 times as much memory. 0: all words."},
     {.name = "token_bytes_max",
      .type = DP_OPT_INT,
      .offset = offsetof(struct dp_bpe_train_options, token_bytes_max),
@@ -69,7 +79,11 @@ const struct dp_opt dp_bpe_train_opts[] = {
 };
 
 #define CELLS_MAX (3750u << 20)
-enum { AHEAD = 12 }; /* occurrences to prefetch: they are all over the cells */
+enum {
+    AHEAD = 12, /* occurrences to prefetch: they are all over the cells */
+    BLOCK_CELLS = 512,
+    STRETCH_HEAD = 2, /* of a list in the pool: pair, length */
+};
 #define WALL UINT32_MAX         /* between words */
 #define INSIDE (UINT32_MAX - 1) /* neither first nor last cell of a token */
 
@@ -77,7 +91,7 @@ struct pair {
     uint64_t key; /* left << 32 | right */
     int64_t count;
     uint32_t list_len, made; /* made: occurrences of the merge at hand, not in the pool yet */
-    size_t list;             /* into pool */
+    size_t list;             /* into pool, behind the stretch's head; 0: none yet */
 };
 
 struct heap_entry {
@@ -87,8 +101,10 @@ struct heap_entry {
 };
 
 struct trainer {
-    uint32_t *cells, *word_of;
-    uint64_t *freq; /* by word */
+    uint32_t *cells;
+    uint64_t *freq;        /* by word */
+    uint32_t *block_word;  /* by cell / BLOCK_CELLS: the word of the block's first cell */
+    uint8_t *word_off;     /* by cell: words from that one on to its own (a word takes three cells at least) */
     size_t cell_count, word_count;
     struct pair *pairs;
     size_t pair_count, pair_cap;
@@ -108,6 +124,7 @@ struct trainer {
     uint32_t *len;         /* by id */
     uint8_t *special;      /* by id */
     uint32_t size, cap;
+    uint32_t first_byte; /* the 256 bytes' ids begin here */
     uint32_t *texts; /* ids by bytes; 0 empty, else id + 1 */
     size_t text_mask;
     struct dp_arena mem;
@@ -205,18 +222,68 @@ static int vanishes(struct trainer *t, uint32_t left, uint32_t right, uint64_t n
     return DP_OK;
 }
 
+/* Close up the pool. With `check` only those entries stay that still count (the others never will again: tokens only grow); that looks all
+ * over the cells, so it is for when the lists of merged pairs don't give enough. */
+static void compact(struct trainer *t, bool check)
+{
+    size_t to = 0;
+    for (size_t from = 0; from < t->pool_len;) {
+        uint32_t pair = t->pool[from], n = t->pool[from + 1], kept = 0;
+        struct pair *p = &t->pairs[pair];
+        const uint32_t *list = t->pool + from + STRETCH_HEAD;
+        bool owned = p->list == from + STRETCH_HEAD && p->list_len;
+        from += STRETCH_HEAD + n;
+        if (!owned) continue;
+        uint32_t left = (uint32_t)(p->key >> 32), right = (uint32_t)p->key, *out = t->pool + to + STRETCH_HEAD;
+        if (!check) {
+            memmove(out, list, n * sizeof *out);
+            kept = n;
+        }
+        for (uint32_t i = 0; i < n && check; i++) {
+            uint32_t cell = list[i];
+            if (i + 2 * AHEAD < n) __builtin_prefetch(&t->cells[list[i + 2 * AHEAD]]);
+            if (t->cells[cell] == left && t->cells[cell + t->len[left]] == right) out[kept++] = cell;
+        }
+        t->pool[to] = pair;
+        t->pool[to + 1] = kept;
+        p->list = to + STRETCH_HEAD;
+        p->list_len = kept;
+        if (kept) to += STRETCH_HEAD + kept;
+    }
+    t->pool_len = to;
+}
+
+/* Room for n more in the pool: closed up first, larger only when that gained too little to be worth the next walk. */
+static int pool_room(struct trainer *t, size_t n, struct dp_err *e)
+{
+    if (t->pool_cap - t->pool_len >= n) return DP_OK;
+    size_t enough = t->pool_cap - t->pool_cap / 16;
+    compact(t, false);
+    if (t->pool_len + n > enough) compact(t, true);
+    if (t->pool_len + n <= enough) return DP_OK;
+    size_t cap = t->pool_len + n + (t->pool_len + n) / 4;
+    uint32_t *p = realloc(t->pool, cap * sizeof *p);
+    if (!p) DP_FAIL(e, NOMEM, "training BPE: %zu bytes", cap * sizeof *p);
+    t->pool = p;
+    t->pool_cap = cap;
+    return DP_OK;
+}
+
 /* Move what was found into the pool, a stretch a pair, and push the pairs. A pair that had a list (its token's text
  * arose before by another merge) gets a new stretch with both. */
 static int settle(struct trainer *t, struct dp_err *e)
 {
-    size_t need = t->found_len;
+    size_t need = t->found_len + t->touched_len * STRETCH_HEAD;
     for (size_t i = 0; i < t->touched_len; i++) need += t->pairs[t->touched[i]].list_len;
-    while (t->pool_cap - t->pool_len < need) DP_TRY(more(&t->pool, &t->pool_cap, t->pool_cap, sizeof *t->pool, e));
+    DP_TRY(pool_room(t, need, e));
     for (size_t i = 0; i < t->touched_len; i++) {
         struct pair *p = &t->pairs[t->touched[i]];
-        memcpy(t->pool + t->pool_len, t->pool + p->list, p->list_len * sizeof *t->pool);
-        p->list = t->pool_len;
-        t->pool_len += p->list_len + p->made;
+        uint32_t *to = t->pool + t->pool_len;
+        to[0] = t->touched[i];
+        to[1] = p->list_len + p->made;
+        if (p->list_len) memcpy(to + STRETCH_HEAD, t->pool + p->list, p->list_len * sizeof *to);
+        p->list = t->pool_len + STRETCH_HEAD;
+        t->pool_len += STRETCH_HEAD + p->list_len + p->made;
         p->made = 0;
     }
     for (size_t i = 0; i < t->found_len; i++) {
@@ -235,11 +302,16 @@ static int compare_cells(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static inline uint64_t freq_at(const struct trainer *t, uint32_t cell)
+{
+    return t->freq[t->block_word[cell / BLOCK_CELLS] + t->word_off[cell]];
+}
+
 /* Merge one occurrence at `cell`, which is known to be one. */
 static int merge_at(struct trainer *t, uint32_t cell, struct dp_merge m, struct dp_err *e)
 {
     uint32_t *c = t->cells, second = cell + t->len[m.left], next = second + t->len[m.right];
-    uint64_t n = t->freq[t->word_of[cell]];
+    uint64_t n = freq_at(t, cell);
     uint32_t a = c[cell - 1], b = c[next];
     if (a != WALL) {
         DP_TRY(vanishes(t, a, m.left, n, e));
@@ -269,7 +341,7 @@ static int merge_pair(struct trainer *t, uint32_t pair, struct dp_merge m, struc
         if (i + AHEAD < p.list_len) {
             uint32_t later = t->pool[p.list + i + AHEAD];
             __builtin_prefetch(&t->cells[later], 1);
-            __builtin_prefetch(&t->word_of[later]);
+            __builtin_prefetch(&t->word_off[later]);
         }
         if (t->cells[cell] != m.left || t->cells[cell + t->len[m.left]] != m.right) continue;
         DP_TRY(merge_at(t, cell, m, e));
@@ -295,35 +367,81 @@ static int token_of(struct trainer *t, struct dp_span bytes, uint32_t *id, struc
     return DP_OK;
 }
 
-/* Lay the words into cells and list the byte pairs. */
-static int lay_out(struct trainer *t, const struct dp_bpe_counter *c, const uint32_t byte_id[256], struct dp_err *e)
+/* Lay the words into cells. */
+static int lay_out(struct trainer *t, struct dp_bpe_counter *c, const uint32_t byte_id[256], struct dp_err *e)
 {
     struct dp_span w;
     uint64_t n;
-    t->cell_count = 1;
-    for (size_t it = 0; dp_bpe_counter_next(c, &it, &w, &n);)
-        if (w.len > 1) t->cell_count += w.len + 1, t->word_count++;
+    int rc;
+    t->cell_count = 1 + dp_bpe_counter_text_bytes(c);
+    t->word_count = dp_bpe_counter_taken(c);
     if (t->cell_count > CELLS_MAX)
-        DP_FAIL(e, LIMIT, "training BPE: %zu bytes of unique pretokens, at most %u; train on a sample", t->cell_count, CELLS_MAX);
+        DP_FAIL(e, LIMIT, "training BPE: %zu bytes of unique pretokens, at most %u; lower words_bytes_max", t->cell_count, CELLS_MAX);
+    size_t blocks = t->cell_count / BLOCK_CELLS + 1;
     t->cells = malloc(t->cell_count * sizeof *t->cells);
-    t->word_of = malloc(t->cell_count * sizeof *t->word_of);
+    t->block_word = malloc(blocks * sizeof *t->block_word);
+    t->word_off = malloc(t->cell_count);
     t->freq = malloc((t->word_count + 1) * sizeof *t->freq);
-    if (!t->cells || !t->word_of || !t->freq) DP_FAIL(e, NOMEM, "training BPE: %zu bytes of unique pretokens", t->cell_count);
+    if (!t->cells || !t->block_word || !t->word_off || !t->freq)
+        DP_FAIL(e, NOMEM, "training BPE: %zu bytes of unique pretokens", t->cell_count);
     uint32_t at = 0, word = 0;
     t->cells[at++] = WALL;
-    for (size_t it = 0; dp_bpe_counter_next(c, &it, &w, &n);) {
-        if (w.len < 2) continue;
+    t->word_off[0] = 0;
+    t->block_word[0] = 0;
+    while ((rc = dp_bpe_counter_next(c, &w, &n, e)) == DP_OK) {
         t->freq[word] = n;
-        for (size_t i = 0; i < w.len; i++) {
-            t->word_of[at] = word;
-            t->cells[at++] = byte_id[(uint8_t)w.ptr[i]];
+        for (size_t i = 0; i <= w.len; i++, at++) { /* the wall behind it counts as its last cell */
+            if (at % BLOCK_CELLS == 0) t->block_word[at / BLOCK_CELLS] = word;
+            t->word_off[at] = (uint8_t)(word - t->block_word[at / BLOCK_CELLS]);
+            t->cells[at] = i < w.len ? byte_id[(uint8_t)w.ptr[i]] : WALL;
         }
-        t->cells[at++] = WALL;
         word++;
     }
-    for (uint32_t i = 1; i + 1 < t->cell_count; i++)
-        if (t->cells[i] != WALL && t->cells[i + 1] != WALL) DP_TRY(occurs(t, t->cells[i], t->cells[i + 1], i, t->freq[t->word_of[i]], e));
-    return settle(t, e);
+    DP_TRY(rc);
+    DP_ASSERT(at == t->cell_count && word == t->word_count);
+    return DP_OK;
+}
+
+/* List the byte pairs: their number first, so that every list gets its place at once. */
+static int list_pairs(struct trainer *t, struct dp_err *e)
+{
+    uint32_t(*index)[256] = calloc(256, sizeof *index); /* pair + 1 of two bytes; 0 none */
+    int rc = DP_OK;
+    if (!index) DP_FAIL(e, NOMEM, "training BPE: pairs");
+    uint32_t first = t->first_byte, word = 0;
+    t->pool_cap = t->cell_count;
+    for (uint32_t i = 1; i + 1 < t->cell_count; i++) {
+        uint32_t a = t->cells[i], b = t->cells[i + 1];
+        word += a == WALL;
+        if (a == WALL || b == WALL) continue;
+        uint32_t *at = &index[a - first][b - first], p = *at - 1;
+        if (!*at) {
+            DP_TRY_OUT(find_pair(t, a, b, &p, e));
+            *at = p + 1;
+        }
+        t->pairs[p].count += (int64_t)t->freq[word];
+        t->pairs[p].made++;
+    }
+    t->pool_cap += t->pair_count * STRETCH_HEAD;
+    t->pool = malloc(t->pool_cap * sizeof *t->pool);
+    if (!t->pool) DP_GOTO(e, NOMEM, "training BPE: %zu bytes", t->pool_cap * sizeof *t->pool);
+    for (uint32_t p = 0; p < t->pair_count; p++) {
+        t->pool[t->pool_len] = p;
+        t->pool[t->pool_len + 1] = t->pairs[p].made;
+        t->pairs[p].list = t->pool_len + STRETCH_HEAD;
+        t->pool_len += STRETCH_HEAD + t->pairs[p].made;
+        t->pairs[p].made = 0;
+        DP_TRY_OUT(push(t, p, e));
+    }
+    for (uint32_t i = 1; i + 1 < t->cell_count; i++) {
+        uint32_t a = t->cells[i], b = t->cells[i + 1];
+        if (a == WALL || b == WALL) continue;
+        struct pair *p = &t->pairs[index[a - first][b - first] - 1];
+        t->pool[p->list + p->list_len++] = i;
+    }
+out:
+    free(index);
+    return rc;
 }
 
 /* The special tokens of the list: ids from t->size on. */
@@ -377,7 +495,8 @@ static int open_trainer(struct trainer *t, const struct dp_bpe_train_options *o,
 static void close_trainer(struct trainer *t)
 {
     free(t->cells);
-    free(t->word_of);
+    free(t->word_off);
+    free(t->block_word);
     free(t->freq);
     free(t->pairs);
     free(t->slots);
@@ -449,7 +568,7 @@ static int finish(struct dp_tokenizer **out, struct trainer *t, enum dp_split sp
     return rc;
 }
 
-int dp_bpe_train(struct dp_tokenizer **out, const struct dp_bpe_train_options *o, const struct dp_bpe_counter *c,
+int dp_bpe_train(struct dp_tokenizer **out, const struct dp_bpe_train_options *o, struct dp_bpe_counter *c,
                  void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, struct dp_err *e)
 {
     *out = NULL;
@@ -465,6 +584,7 @@ int dp_bpe_train(struct dp_tokenizer **out, const struct dp_bpe_train_options *o
     bool hf = o->tie == DP_BPE_TIE_HF;
     DP_TRY_OUT(open_trainer(&t, o, e));
     if (hf) DP_TRY_OUT(add_specials(&t, o->special_tokens, e));
+    t.first_byte = t.size;
     for (unsigned i = 0; i < 256; i++) {
         unsigned b = hf ? dp_byte_level_order(i) : i;
         char ch = (char)b;
@@ -472,7 +592,10 @@ int dp_bpe_train(struct dp_tokenizer **out, const struct dp_bpe_train_options *o
         DP_TRY_OUT(token_of(&t, dp_span(&ch, 1), &byte_id[b], e));
         if (byte_id[b] != id) DP_GOTO(e, CONFIG, "a special token is the single byte 0x%02x; make it longer", b);
     }
+    DP_TRY_OUT(dp_bpe_counter_finish(c, o->words_bytes_max, e));
     DP_TRY_OUT(lay_out(&t, c, byte_id, e));
+    dp_bpe_counter_drop_words(c);
+    DP_TRY_OUT(list_pairs(&t, e));
     DP_TRY_OUT(learn(&t, t.cap - (hf ? 0 : specials), o->min_count, progress, ctx, e));
     if (!hf) DP_TRY_OUT(add_specials(&t, o->special_tokens, e));
     DP_TRY_OUT(finish(out, &t, (enum dp_split)o->split, e));

@@ -15,9 +15,12 @@
  * The unit of text is one call of dp_bpe_counter_add: a pretoken never spans two. (Hugging Face's train(files) adds lines, which
  * changes what `\s+(?!\S)` gives at their ends; compare with train_from_iterator over the same units.)
  *
- * Memory: a counter holds 32 to 64 bytes and the text of each unique pretoken. Training holds 8 bytes for each byte of the unique
- * pretokens with two bytes or more, 4 bytes for each occurrence of a pair (at most 12 for each such byte), and 32 to 96 for each
- * distinct pair; less than 3.75 GB of unique pretokens. */
+ * Which words: all, as long as their text fits words_bytes_max (one byte more counted for each; words of one byte don't count). Beyond, the
+ * most frequent ones, among equals the first by bytes, up to the first that doesn't fit. So the result doesn't depend on memory, threads or order.
+ *
+ * Memory: a counter holds 32 to 64 bytes and the text of each unique pretoken, up to its budget (half as much more while it writes a
+ * run). Training holds about 20 bytes for each byte of the words' text: 4 in cells, 5 in lists of occurrences, the rest in pairs; less than
+ * 3.75 GB of text. Disk: see word_runs.h. */
 #ifndef DP_TOKENIZER_BPE_TRAIN_H
 #define DP_TOKENIZER_BPE_TRAIN_H
 
@@ -33,21 +36,29 @@ struct dp_bpe_counter; /* one owner at a time */
 
 /* A byte budget of 16 GiB until dp_bpe_counter_budget() states another. */
 int dp_bpe_counter_open(struct dp_bpe_counter **out, enum dp_split split, struct dp_err *e);
-/* Past it, add and merge fail with DP_LIMIT and the counter must be closed: nothing is ever left out silently. */
-void dp_bpe_counter_budget(struct dp_bpe_counter *c, uint64_t bytes_max);
+/* Past it, words go to temporary files in `dir`, a string that lives as long as the counter. With dir NULL, add and merge then fail with
+ * DP_LIMIT and the counter must be closed. Nothing is ever left out silently. */
+void dp_bpe_counter_budget(struct dp_bpe_counter *c, uint64_t bytes_max, const char *dir);
 /* Split `text` and count its pieces. */
 int dp_bpe_counter_add(struct dp_bpe_counter *c, struct dp_span text, struct dp_err *e);
 /* Count one pretoken `count` times as it is, without splitting. */
 int dp_bpe_counter_add_word(struct dp_bpe_counter *c, struct dp_span word, uint64_t count, struct dp_err *e);
-/* Add all of `from` to `into`; DP_CONFIG when their splits differ. */
-int dp_bpe_counter_merge(struct dp_bpe_counter *into, const struct dp_bpe_counter *from, struct dp_err *e);
+/* Move all of `from` to `into`: from can only be closed then. DP_CONFIG when their splits differ. */
+int dp_bpe_counter_merge(struct dp_bpe_counter *into, struct dp_bpe_counter *from, struct dp_err *e);
 void dp_bpe_counter_close(struct dp_bpe_counter *c);
-uint64_t dp_bpe_counter_unique(const struct dp_bpe_counter *c); /* distinct pretokens */
+/* End of counting: choose the words to learn from, whose text has text_max bytes at most (0: all). Again: back to the first word. */
+int dp_bpe_counter_finish(struct dp_bpe_counter *c, uint64_t text_max, struct dp_err *e);
+/* The chosen words of two bytes and more, in no stated order; valid until the next call. DP_EOF at the end. */
+int dp_bpe_counter_next(struct dp_bpe_counter *c, struct dp_span *word, uint64_t *count, struct dp_err *e);
+/* Give back what the words take; the numbers below stay. */
+void dp_bpe_counter_drop_words(struct dp_bpe_counter *c);
+uint64_t dp_bpe_counter_unique(const struct dp_bpe_counter *c);     /* distinct pretokens (with words on disk: once finished) */
+uint64_t dp_bpe_counter_taken(const struct dp_bpe_counter *c);      /* of two bytes and more, chosen by finish */
+uint64_t dp_bpe_counter_left_out(const struct dp_bpe_counter *c);   /* of two bytes and more, not chosen */
+uint64_t dp_bpe_counter_text_bytes(const struct dp_bpe_counter *c); /* of those, one more for each */
 uint64_t dp_bpe_counter_total(const struct dp_bpe_counter *c);  /* pretokens counted */
 uint64_t dp_bpe_counter_bytes(const struct dp_bpe_counter *c);  /* memory held */
 enum dp_split dp_bpe_counter_split(const struct dp_bpe_counter *c);
-/* Walk the words in no stated order: *it = 0 to start; false at the end. */
-bool dp_bpe_counter_next(const struct dp_bpe_counter *c, size_t *it, struct dp_span *word, uint64_t *count);
 
 enum dp_bpe_tie { DP_BPE_TIE_HF, DP_BPE_TIE_BYTES };
 
@@ -57,13 +68,14 @@ struct dp_bpe_train_options {
     int tie;            /* enum dp_bpe_tie */
     char *special_tokens;
     int64_t min_count;
-    int64_t token_bytes_max; /* no learnt token is longer; 0: no limit */
+    int64_t token_bytes_max;  /* no learnt token is longer; 0: no limit */
+    uint64_t words_bytes_max; /* text of the words to learn from; 0: all */
 };
 extern const struct dp_opt dp_bpe_train_opts[];
 
-/* Learn. `progress` (may be NULL) is called now and then with merges done of those wanted. Fewer merges than wanted aren't an error: see
+/* Learn. Finishes the counter and drops its words. `progress` (may be NULL) is called now and then with merges done of those wanted. Fewer merges than wanted aren't an error: see
  * dp_tokenizer_size. DP_CONFIG: vocab_size doesn't hold the bytes and special tokens, or the counter's split isn't the options'. */
-int dp_bpe_train(struct dp_tokenizer **out, const struct dp_bpe_train_options *o, const struct dp_bpe_counter *c,
+int dp_bpe_train(struct dp_tokenizer **out, const struct dp_bpe_train_options *o, struct dp_bpe_counter *c,
                  void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, struct dp_err *e);
 
 #endif

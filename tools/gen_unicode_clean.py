@@ -15,7 +15,11 @@ chars = [chr(c) for c in range(N)]
 LISTED = '!/—”:％１〈&(、━\\【#%「」，】；+^]~“《„\';’{|∶´[=-`*．（–？！：$～«〉,><》)?）。…@_."}►»'
 CONTROLS = ''.join(map(chr, [x for a, b in ((0, 9), (11, 13), (13, 32), (127, 160)) for x in range(a, b)]))
 TERMINAL = set(rules['sentencizer_punct_chars'])
-GOPHER = set(LISTED) | set(CONTROLS) | TERMINAL
+# datatrove's TERMINAL_PUNCTUATION has these besides, from newer Unicode versions and fewer exceptions.
+STOP = TERMINAL | set(map(chr, (0x61D, 0x61E, 0x837, 0x839, 0x83D, 0x83E, 0x17D4, 0x17D5, 0x17D6, 0x17D9, 0x17DA, 0x1B7D, 0x1B7E, 0x2E53, 0x2E54,
+                                0x10F55, 0x10F56, 0x10F57, 0x10F58, 0x10F59, 0x10F86, 0x10F87, 0x10F88, 0x10F89, 0x11944, 0x11946, 0x11EF7,
+                                0x11EF8, 0x11F43, 0x11F44, 0x16E98)))
+GOPHER = set(LISTED) | set(CONTROLS) | STOP
 
 def alternatives(pattern):
     """Split a regex at its top-level bars."""
@@ -51,7 +55,7 @@ lowdot = next(p for p in suffix if p.startswith('(?<=[0-9a-z'))
 lowcls = re.compile(lowdot[:-3].replace('(?<=', '(?:', 1))  # without \.$
 
 FLAGS = ['ALPHA', 'SPACE', 'W_ALPHA', 'W_LOWER', 'W_UPPER', 'ICON', 'GOPHER', 'NFC_SLOW', 'PREFIX', 'SUFFIX', 'TERMINAL',
-         'PUNCT', 'INVISIBLE', 'W_BEFORE_DOT', 'W_CAP', 'W_WORD']
+         'PUNCT', 'INVISIBLE', 'W_BEFORE_DOT', 'W_CAP', 'STOP']
 INVISIBLE = {0xAD, 0x200B, 0x2060, 0xFEFF, 0x180E}
 
 def comp_table():
@@ -68,7 +72,6 @@ seconds = {b for _, b in comp} | set(range(0x1161, 0x1176)) | set(range(0x11A8, 
 m_icon, m_alpha, m_low, m_up, m_cap = map(matcher, (icons, alpha, lower, upper, capclass))
 m_pre = [re.compile(p) for p in single_pre]; m_suf = [re.compile(p) for p in single_suf]
 re_pre, re_suf = re.compile('|'.join(single_pre)), re.compile('|'.join(single_suf))
-re_word = re.compile(r'\w')
 
 def flags(c):
     s = chars[c]
@@ -76,7 +79,7 @@ def flags(c):
     slow = u.combining(s) or c in seconds or u.normalize('NFC', s) != s
     v = [s.isalpha(), s.isspace(), m_alpha(s), m_low(s), m_up(s), m_icon(s), s in GOPHER, slow,
          bool(re_pre.match(s)), bool(re_suf.match(s)), s in TERMINAL, u.category(s)[0] == 'P', c in INVISIBLE,
-         bool(lowcls.fullmatch(s)), m_cap(s), bool(re_word.match(s))]
+         bool(lowcls.fullmatch(s)), m_cap(s), s in STOP]
     return sum(1 << i for i, b in enumerate(v) if b)
 
 def two_stage(out, name, kind, values):
@@ -111,24 +114,33 @@ array(out, f'const struct dp_uni_decomp dp_uni_decomp[{len(dec)}]', ['{%d,%d,%d}
 array(out, f'const uint32_t dp_uni_pool[{len(pool)}]', pool)
 cs = sorted((x, y, z) for (x, y), z in comp.items())
 array(out, f'const struct dp_uni_comp dp_uni_comp[{len(cs)}]', ['{%d,%d,%d}' % t for t in cs])
+# Decimal digits stand in rows of ten.
+zeros = [c for c in range(N) if u.category(chars[c]) == 'Nd' and u.decimal(chars[c]) == 0]
+assert sum(u.category(s) == 'Nd' for s in chars) == 10 * len(zeros) and all(u.decimal(chars[z + k]) == k for z in zeros for k in range(10))
+array(out, f'const uint32_t dp_uni_zero[{len(zeros)}]', zeros)
 open('clean/unicode_tables.c', 'w').write('\n'.join(out) + '\n')
 
 h = ['/* clean/unicode.h - properties of characters: two-stage tables from Unicode %s.' % u.unidata_version, ' *',
  ' * Generated with clean/unicode_tables.c by tools/gen_unicode_clean.py; do not edit. Read-only; any thread.',
  ' * Flags named W_ are the character classes of spaCy\'s English tokenizer; PREFIX and SUFFIX the single characters',
- ' * that it splits off a chunk; GOPHER is datatrove\'s PUNCTUATION; ALPHA, SPACE, PUNCT are Python\'s isalpha, isspace and',
- ' * category P; NFC_SLOW marks what an NFC quick check can\'t pass: a combining class, or Quick_Check No or Maybe. */',
- '#ifndef DP_CLEAN_UNICODE_H', '#define DP_CLEAN_UNICODE_H', '', '#include <stdint.h>', '', 'enum dp_uni_flag {']
+ ' * that it splits off a chunk; GOPHER is datatrove\'s PUNCTUATION and STOP its TERMINAL_PUNCTUATION, TERMINAL spaCy\'s sentence ends;',
+ ' * ALPHA, SPACE, PUNCT are Python\'s isalpha, isspace and category P; NFC_SLOW marks what an NFC quick check can\'t pass:',
+ ' * a combining class, or Quick_Check No or Maybe. */',
+ '#ifndef DP_CLEAN_UNICODE_H', '#define DP_CLEAN_UNICODE_H', '', '#include <stdbool.h>', '#include <stdint.h>', '', 'enum dp_uni_flag {']
 h += [f'    DP_UNI_{f} = 1 << {i},' for i, f in enumerate(FLAGS)] + ['};', '']
 h += ['struct dp_uni_decomp {', '    uint32_t cp;', '    uint16_t at, len; /* full canonical decomposition in dp_uni_pool */', '};',
  'struct dp_uni_comp {', '    uint32_t first, second, composed; /* sorted by first, second */', '};',
- f'enum {{ DP_UNI_DECOMPS = {len(dec)}, DP_UNI_COMPS = {len(cs)} }};']
+ f'enum {{ DP_UNI_DECOMPS = {len(dec)}, DP_UNI_COMPS = {len(cs)}, DP_UNI_ZEROS = {len(zeros)} }};']
 for n, t, (k, i, d) in (('dp_uni_flags', 'uint16_t', a), ('dp_uni_ccc', 'uint8_t', b)):
     h += [f'extern const {k} {n}_page[{i}];', f'extern const {t} {n}_data[{d}];']
 h += [f'extern const struct dp_uni_decomp dp_uni_decomp[{len(dec)}];', f'extern const uint32_t dp_uni_pool[{len(pool)}];',
- f'extern const struct dp_uni_comp dp_uni_comp[{len(cs)}];', '',
+ f'extern const struct dp_uni_comp dp_uni_comp[{len(cs)}];',
+ f'extern const uint32_t dp_uni_zero[{len(zeros)}]; /* the first of every ten decimal digits, ascending */', '',
  '/* cp must be at most 0x10FFFF. */',
  'static inline unsigned dp_uni(uint32_t cp)', '{', '    return dp_uni_flags_data[dp_uni_flags_page[cp >> 8] * 256u + (cp & 255)];', '}',
+ '/* A decimal digit of any script (category Nd, Python\'s \\d)? */',
+ 'static inline bool dp_uni_digit(uint32_t cp)', '{', '    unsigned i = 0;',
+ '    while (i + 1 < DP_UNI_ZEROS && dp_uni_zero[i + 1] <= cp) i++;', '    return cp - dp_uni_zero[i] < 10;', '}',
  'static inline unsigned dp_uni_class(uint32_t cp)', '{', '    return dp_uni_ccc_data[dp_uni_ccc_page[cp >> 8] * 256u + (cp & 255)];', '}',
  '', '#endif']
 open('clean/unicode.h', 'w').write('\n'.join(h) + '\n')

@@ -38,6 +38,43 @@ static void zero_future(float *s, int64_t rows, int64_t cols, int64_t r0)
             memset(s + i * cols + r0 + i + 1, 0, (size_t)(cols - (r0 + i + 1)) * sizeof *s);
 }
 
+/* to[rows][cols] = x y^T, rows of x ldx apart, those of y as in qkv. */
+static void row_products(const struct dp_attention *a, float *pack, int64_t rows, int64_t cols,
+                         const float *x, int64_t ldx, const float *y, float *to)
+{
+    dp_gemm_serial(a->gemm, pack,
+                   &(struct dp_gemm_args){.m = rows,
+                                          .n = cols,
+                                          .k = a->head_dim,
+                                          .a = x,
+                                          .lda = ldx,
+                                          .b = y,
+                                          .ldb = qkv_width(a),
+                                          .tb = 1,
+                                          .c = to,
+                                          .ldc = cols});
+}
+
+/* to[cols][head_dim] += s^T x, s[rows][cols], rows of x ldx apart, those of `to` as in qkv. */
+static void add_transposed(const struct dp_attention *a, float *pack, int64_t rows, int64_t cols,
+                           const float *s, const float *x, int64_t ldx, float *to)
+{
+    int64_t w = qkv_width(a);
+    dp_gemm_serial(a->gemm, pack,
+                   &(struct dp_gemm_args){.m = cols,
+                                          .n = a->head_dim,
+                                          .k = rows,
+                                          .a = s,
+                                          .lda = cols,
+                                          .ta = 1,
+                                          .b = x,
+                                          .ldb = ldx,
+                                          .c = to,
+                                          .ldc = w,
+                                          .base = to,
+                                          .ldbase = w});
+}
+
 static void forward_task(void *ctx, size_t task, int worker)
 {
     const struct job *j = ctx;
@@ -53,17 +90,7 @@ static void forward_task(void *ctx, size_t task, int worker)
     float scale = 1.0f / sqrtf((float)hd);
     for (int64_t r0 = 0; r0 < a->seq; r0 += ROWS) {
         int64_t rows = block_rows(a, r0), cols = r0 + rows;
-        dp_gemm_serial(a->gemm, pack,
-                       &(struct dp_gemm_args){.m = rows,
-                                              .n = cols,
-                                              .k = hd,
-                                              .a = q + r0 * w,
-                                              .lda = w,
-                                              .b = k,
-                                              .ldb = w,
-                                              .tb = 1,
-                                              .c = s,
-                                              .ldc = cols});
+        row_products(a, pack, rows, cols, q + r0 * w, w, k, s);
         for (int64_t i = 0; i < rows; i++)
             lse[r0 + i] = a->ops->softmax(r0 + i + 1, scale, s + i * cols);
         zero_future(s, rows, cols, r0);
@@ -100,28 +127,8 @@ static void backward_block(const struct job *j, int64_t b, int64_t h, int64_t r0
     const float *lse = j->lse + (b * a->heads + h) * a->seq + r0;
     float *s = pack + DP_GEMM_SCRATCH, *ds = s + (uint64_t)ROWS * (uint64_t)a->seq;
     float scale = 1.0f / sqrtf((float)hd);
-    dp_gemm_serial(a->gemm, pack,
-                   &(struct dp_gemm_args){.m = rows,
-                                          .n = cols,
-                                          .k = hd,
-                                          .a = q,
-                                          .lda = w,
-                                          .b = k,
-                                          .ldb = w,
-                                          .tb = 1,
-                                          .c = s,
-                                          .ldc = cols});
-    dp_gemm_serial(a->gemm, pack,
-                   &(struct dp_gemm_args){.m = rows,
-                                          .n = cols,
-                                          .k = hd,
-                                          .a = dout,
-                                          .lda = d,
-                                          .b = v,
-                                          .ldb = w,
-                                          .tb = 1,
-                                          .c = ds,
-                                          .ldc = cols});
+    row_products(a, pack, rows, cols, q, w, k, s);
+    row_products(a, pack, rows, cols, dout, d, v, ds);
     for (int64_t i = 0; i < rows; i++) {
         float delta = a->ops->dot(hd, dout + i * d, o + i * d);
         a->ops->softmax_bwd(r0 + i + 1, scale, lse[i], delta, s + i * cols, ds + i * cols);
@@ -139,32 +146,8 @@ static void backward_block(const struct job *j, int64_t b, int64_t h, int64_t r0
                                           .ldb = w,
                                           .c = dq,
                                           .ldc = w});
-    dp_gemm_serial(a->gemm, pack,
-                   &(struct dp_gemm_args){.m = cols,
-                                          .n = hd,
-                                          .k = rows,
-                                          .a = ds,
-                                          .lda = cols,
-                                          .ta = 1,
-                                          .b = q,
-                                          .ldb = w,
-                                          .c = dk,
-                                          .ldc = w,
-                                          .base = dk,
-                                          .ldbase = w});
-    dp_gemm_serial(a->gemm, pack,
-                   &(struct dp_gemm_args){.m = cols,
-                                          .n = hd,
-                                          .k = rows,
-                                          .a = s,
-                                          .lda = cols,
-                                          .ta = 1,
-                                          .b = dout,
-                                          .ldb = d,
-                                          .c = dv,
-                                          .ldc = w,
-                                          .base = dv,
-                                          .ldbase = w});
+    add_transposed(a, pack, rows, cols, ds, q, w, dk);
+    add_transposed(a, pack, rows, cols, s, dout, d, dv);
 }
 
 static void backward_task(void *ctx, size_t task, int worker)

@@ -20,6 +20,10 @@ for world in 2 3 8; do
   cmp -s "$work/all" "$work/one" && ok || bad "$world ranks give another sequence than one"
 done
 for s in 1 39 40 71; do expect 0 f --batch 1 --start $s --steps $((72 - s)) --dump "$work/rest"; tail -c +$((s * 33 * 4 + 1)) "$work/one" | cmp -s - "$work/rest" && ok || bad "a start at sample $s"; done
+for s in 2 30 50; do # each token's document is of a file of its domain
+  expect 0 "$DPIPE" trace -w "$work/a" --seq-len 32 --pack bestfit --seed 5 --domains "$by" --mixture 'pages=1;20:rest=1;40:lines=1' --batch 1 --sample $s --json
+  case $s in 2) says "$work/out" pages.warc.gz ;; 30) says "$work/out" /site/ ;; 50) says "$work/out" lines.jsonl ;; esac
+done
 expect 78 "$DPIPE" feed -w "$work/a" --domains 'x=source:nothing*'; says "$work/err" "no source file matches"
 expect 78 "$DPIPE" feed -w "$work/a" --domains 'x=source:site/p1.html'; says "$work/err" "can't be told apart"
 expect 78 "$DPIPE" feed -w "$work/a" --domains "$by" --mixture pages=1,line=2; says "$work/err" "domain line that there isn't"
@@ -29,7 +33,7 @@ expect 0 "$DPIPE" feed -w "$work/none" --seq-len 32 --domains "a=$work/a,b=$b" -
 expect 0 "$DPIPE" feed -w "$work/a" --seq-len 32 --val-fraction 0.01 --domains "b=$work/b,a=$work/a" --mixture b=2e,a=1e --dump "$work/x2"; cmp -s "$work/x1" "$work/x2" && ok || bad "domains by folder and by file differ"
 set -- $(vals rows); same "$(vals samples)" "$(($1 + 2 * $2)) " "samples of a mixture by epochs"
 expect 78 "$DPIPE" feed --manifest "$b" --domains 'x=source:*'; says "$work/err" "only a workspace knows"
-expect 66 "$DPIPE" feed -w "$work/a" --domains "a=$work/absent.json"; says "$work/err" "absent.json"
+expect 74 "$DPIPE" feed -w "$work/a" --domains "a=$work/absent.json"; says "$work/err" "absent.json"
 # Documents whole: padding is told, and what train, val and test have is everything.
 for s in train val test; do expect 0 "$DPIPE" feed -w "$work/a" --seq-len 256 --pack bestfit --split $s --val-fraction 0.2 --test-fraction 0.2; vals documents | cut -d' ' -f1; done >"$work/n"
 expect 0 "$DPIPE" feed -w "$work/a" --seq-len 256 --pack bestfit --val-fraction 0; same "$(awk '{ n += $1 } END { print n }' "$work/n")" "$(vals documents | cut -d' ' -f1)" "documents of three splits"
@@ -59,6 +63,6 @@ shard=$(ls "$work"/b/store/shard-*-00.bin | head -1); other=$(stat -c %s "$shard
 expect 65 "$DPIPE" feed --manifest "$b" --seq-len 32 --steps 2000 --check; says "$work/err" "frame 0"
 if [ "$(ls "$work"/b/store/shard-*.bin | wc -l)" = 1 ]; then expect 65 "$DPIPE" feed --manifest "$b" --seq-len 32 --on-bad skip; says "$work/err" "none is whole"; fi
 a=$(ls "$work"/a/store/manifest-*.json); shard=$(ls "$work"/a/store/shard-*-00.bin | head -1); rm "$shard"
-expect 66 "$DPIPE" feed --manifest "$a" --seq-len 32; says "$work/err" "$(basename "$shard")"
+expect 74 "$DPIPE" feed --manifest "$a" --seq-len 32; says "$work/err" "$(basename "$shard")"
 expect 0 "$DPIPE" feed --manifest "$a" --seq-len 32 --on-bad skip --steps 50; says "$work/err" "going on without"
 finish

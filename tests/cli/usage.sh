@@ -12,8 +12,8 @@ expect 64 "$DPIPE" run --threads many; expect 64 "$DPIPE" status extra
 expect 78 "$DPIPE" status -w "$work/none"; says "$work/err" "dpipe init"
 expect 0 "$DPIPE" init "$work/w"; expect 0 "$DPIPE" init "$work/w"; says "$work/err" "stays as it is"
 expect 78 "$DPIPE" run -w "$work/w"; says "$work/err" "no sources"
-expect 66 "$DPIPE" ingest -w "$work/w" "$work/absent"; says "$work/err" "absent"
-expect 66 "$DPIPE" verify -w "$work/w"; expect 66 "$DPIPE" generate -w "$work/w"
+expect 74 "$DPIPE" ingest -w "$work/w" "$work/absent"; says "$work/err" "absent"
+expect 74 "$DPIPE" verify -w "$work/w"; expect 74 "$DPIPE" generate -w "$work/w"
 # The recipe that init writes is read back, and read with everything uncommented too.
 expect 0 "$DPIPE" status -w "$work/w"
 sed -i 's/^#\( *[a-z_0-9]*:\)/\1/' "$work/w/recipe.yaml"; expect 0 "$DPIPE" status -w "$work/w"
@@ -21,6 +21,7 @@ printf 'train-bpe:\n  vocabsize: 5\n' >"$work/w/recipe.yaml"; expect 78 "$DPIPE"
 printf 'train-bpe: {vocab_size: many}\n' >"$work/w/recipe.yaml"; expect 78 "$DPIPE" status -w "$work/w"; says "$work/err" "no whole number"
 printf 'a: [\n' >"$work/w/recipe.yaml"; expect 78 "$DPIPE" status -w "$work/w"; says "$work/err" "not YAML"
 printf 'train: {steps: 5}\n' >"$work/w/recipe.yaml"; DPIPE_TRAIN_STEPS=x expect 64 "$DPIPE" status -w "$work/w"; says "$work/err" "DPIPE_TRAIN_STEPS"
+expect 64 "$DPIPE" worker-process; says "$work/err" "by dpipe itself"
 # A writer at work keeps others out; readers may look.
 exec 9>"$work/w/lock"; flock -n 9; expect 75 "$DPIPE" run -w "$work/w"; expect 0 "$DPIPE" status -w "$work/w"; exec 9>&-
 # Train on files, encode, decode.

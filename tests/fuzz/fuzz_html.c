@@ -28,20 +28,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct dp_batch b;
     if (dp_utf8_valid(dp_span(data, size))) check_tree(dp_span(data, size));
     for (int content = 0; content < 2; content++) {
-        void *ctx = calloc(1, dp_stage_extract.ctx_size), *w = calloc(1, dp_stage_extract.worker_size);
-        if (!ctx || !w || dp_batch_init(&b, 1, 1 << 26, &e) < 0 || dp_opt_defaults(dp_stage_extract.opts, ctx, &e) < 0) abort();
-        if (dp_opt_set(dp_opt_find(dp_stage_extract.opts, dp_span_str("content")), ctx, dp_span_str(content ? "all" : "main"), "fuzz", &e) < 0) abort();
-        dp_stage_extract.worker_open(ctx, w, &e);
+        const struct dp_stage_type *t = &dp_stage_extract;
+        void *ctx = calloc(1, t->ctx_size), *w;
+        if (!ctx || dp_batch_init(&b, 1, 1 << 26, &e) < 0 || dp_opt_defaults(t->opts, ctx, &e) < 0) abort();
+        if (dp_opt_set(dp_opt_find(t->opts, dp_span_str("content")), ctx, dp_span_str(content ? "all" : "main"), "fuzz", &e) < 0) abort();
+        if (dp_stage_workers_open(&t, &ctx, 1, &w, &e) < 0) abort();
         dp_batch_add(&b);
         b.text[0] = dp_span(data, size);
         b.format[0] = DP_FORMAT_HTML;
-        if (dp_stage_extract.run(ctx, w, &b, &e) < 0) abort();
+        if (dp_stage_run(t, ctx, w, &b, &e) < 0) abort();
         if (b.drop[0] == DP_DROP_KEEP && !dp_utf8_valid(b.text[0])) abort();
-        dp_stage_extract.worker_close(ctx, w);
-        dp_opt_release(dp_stage_extract.opts, ctx);
+        dp_stage_workers_close(&t, &ctx, 1, &w);
+        dp_opt_release(t->opts, ctx);
         dp_batch_release(&b);
         free(ctx);
-        free(w);
     }
     return 0;
 }

@@ -7,14 +7,12 @@
 static void run(const struct dp_stage_type *t, struct dp_batch *b)
 {
     struct dp_err e;
-    void *ctx = calloc(1, t->ctx_size), *w = calloc(1, t->worker_size);
-    if (!ctx || !w || dp_opt_defaults(t->opts, ctx, &e) < 0) abort();
-    if (t->worker_open) t->worker_open(ctx, w, &e);
-    if (t->run(ctx, w, b, &e) < 0) abort();
-    t->worker_close(ctx, w);
+    void *ctx = calloc(1, t->ctx_size), *w;
+    if (!ctx || dp_opt_defaults(t->opts, ctx, &e) < 0 || dp_stage_workers_open(&t, &ctx, 1, &w, &e) < 0) abort();
+    if (dp_stage_run(t, ctx, w, b, &e) < 0) abort();
+    dp_stage_workers_close(&t, &ctx, 1, &w);
     dp_opt_release(t->opts, ctx);
     free(ctx);
-    free(w);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

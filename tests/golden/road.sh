@@ -28,7 +28,7 @@ expect 0 "$DPIPE" run -q -w "$work/a" --until shard --json; says "$work/out" '"u
 same "$(ls "$work/a/store" | grep -c '^docs-')" "$(ls "$work/t1/store" | grep -c '^docs-')" "documents after another vocabulary"
 # in = out + dropped at every stage, and what leaves one enters the next
 expect 0 "$DPIPE" status -w "$work/t1"
-awk '$2 ~ /^[0-9]+$/ && /^(ingest|extract|normalise|language|gopher|c4|dedup)/ { if ($2 != $3 + $4 || (n++ && $2 != prev)) bad = 1; prev = $3 } END { exit bad || n < 8 }' "$work/out" && ok || bad "the funnel doesn't add up: $(cat "$work/out")"
+awk '$2 ~ /^[0-9]+$/ && /^(ingest|extract|normalise|language|patterns|gopher|c4|fineweb|dedup)/ { if ($2 != $3 + $4 || (n++ && $2 != prev)) bad = 1; prev = $3 } END { exit bad || n < 8 }' "$work/out" && ok || bad "the funnel doesn't add up: $(cat "$work/out")"
 says "$work/out" "duplicate_exact"; says "$work/out" "loss:"
 expect 0 "$DPIPE" status -w "$work/t1" --json; says "$work/out" '"documents_in"'
 expect 0 "$DPIPE" inspect -w "$work/t1" -n 0; says "$work/out" "gopher_top_2_gram"

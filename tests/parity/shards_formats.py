@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Read dpipe's shards, exports and feed by a second implementation, written from the published layouts alone.
 
-usage: tests/parity/shards_formats.py [build/release/libdpipe.so]
+usage: make parity, or tests/parity/shards_formats.py [build/release/libdpipe.so]
 
 The data set is made through the C API (ctypes), then read back here: the native shard (docs/formats/shard.md), Megatron .bin/.idx,
 llm.c .bin, datatrove .ds, OLMo .npy + .csv.gz, and the feed's order and split, recomputed from the definitions in the headers.
@@ -27,7 +27,7 @@ class Meta(C.Structure):
 
 class Row(C.Structure):
     _fields_ = [("name", C.c_char_p), ("index", C.c_char_p), ("tokens", C.c_uint64), ("documents", C.c_uint64),
-                ("bytes", C.c_uint64), ("sha256", C.c_char * 65), ("index_sha256", C.c_char * 65)]
+                ("bytes", C.c_uint64), ("sha256", C.c_char * 65), ("index_sha256", C.c_char * 65), ("packed", C.c_bool)]
 
 
 class Options(C.Structure):
@@ -248,7 +248,7 @@ def check_feed(lib, path, docs):
 
 
 def main():
-    so = sys.argv[1] if len(sys.argv) > 1 else "build/release/libdpipe.so"
+    so = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.environ.get("BUILD", "build/release"), "libdpipe.so")
     if not os.path.exists(so):
         print("skip: %s isn't built (make)" % so)
         return
@@ -266,4 +266,5 @@ def main():
     print("%d passed, 0 failed%s" % (check.count, "" if np is not None else " (without numpy: plain Python readers only)"))
 
 
-main()
+if __name__ == '__main__':
+    main()

@@ -12,26 +12,25 @@ struct stage_run {
 __attribute__((unused)) static struct stage_run stage_open(const struct dp_stage_type *t, const char *const *set)
 {
     struct dp_err err;
-    struct stage_run r = {t, calloc(1, t->ctx_size), calloc(1, t->worker_size)};
-    if (!r.ctx || !r.worker || dp_opt_defaults(t->opts, r.ctx, &err) < 0) abort();
+    struct stage_run r = {t, calloc(1, t->ctx_size), NULL};
+    if (!r.ctx || dp_opt_defaults(t->opts, r.ctx, &err) < 0) abort();
     for (; set && *set; set += 2) {
         const struct dp_opt *o = dp_opt_find(t->opts, dp_span_str(set[0]));
         if (!o || dp_opt_set(o, r.ctx, dp_span_str(set[1]), set[0], &err) < 0) abort();
     }
-    if (t->worker_open && t->worker_open(r.ctx, r.worker, &err) < 0) abort();
+    if (dp_stage_workers_open(&t, &r.ctx, 1, &r.worker, &err) < 0) abort();
     return r;
 }
 __attribute__((unused)) static void stage_close(struct stage_run *r)
 {
-    if (r->type->worker_close) r->type->worker_close(r->ctx, r->worker);
+    dp_stage_workers_close(&r->type, &r->ctx, 1, &r->worker);
     dp_opt_release(r->type->opts, r->ctx);
     free(r->ctx);
-    free(r->worker);
 }
 __attribute__((unused)) static void stage_go(const struct stage_run *r, struct dp_batch *b)
 {
     struct dp_err err;
-    CHECK_OK(r->type->run(r->ctx, r->worker, b, &err));
+    CHECK_OK(dp_stage_run(r->type, r->ctx, r->worker, b, &err));
 }
 __attribute__((unused)) static void batch_one(struct dp_batch *b, struct dp_span text)
 {

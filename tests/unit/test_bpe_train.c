@@ -22,7 +22,7 @@ static struct dp_tokenizer *train(struct dp_span text, enum dp_split split, int 
 {
     struct dp_bpe_counter *c = NULL;
     struct dp_tokenizer *t = NULL;
-    struct dp_bpe_train_options o = {vocab, split, tie, specials, min_count, bytes_max};
+    struct dp_bpe_train_options o = {vocab, split, tie, specials, min_count, bytes_max, 0};
     CHECK_OK(dp_bpe_counter_open(&c, split, &err));
     CHECK_OK(dp_bpe_counter_add(c, text, &err));
     CHECK_OK(dp_bpe_train(&t, &o, c, NULL, NULL, &err));
@@ -167,6 +167,9 @@ TEST(counters_merge_in_any_order)
     CHECK_OK(dp_bpe_counter_add(one, b, &err));
     CHECK_OK(dp_bpe_counter_add(c[0], b, &err));
     CHECK_OK(dp_bpe_counter_add(c[1], a, &err));
+    struct dp_bpe_counter *other;
+    REQUIRE_OK(dp_bpe_counter_open(&other, DP_SPLIT_GPT2, &err));
+    CHECK_INT(dp_bpe_counter_merge(other, one, &err), DP_CONFIG);
     CHECK_OK(dp_bpe_counter_merge(c[2], c[1], &err));
     CHECK_OK(dp_bpe_counter_merge(c[2], c[0], &err));
     CHECK_INT(dp_bpe_counter_unique(c[2]), dp_bpe_counter_unique(one));
@@ -178,9 +181,6 @@ TEST(counters_merge_in_any_order)
     CHECK(dp_hash128_eq(dp_tokenizer_digest(x), dp_tokenizer_digest(y)));
     dp_tokenizer_free(x);
     dp_tokenizer_free(y);
-    struct dp_bpe_counter *other;
-    REQUIRE_OK(dp_bpe_counter_open(&other, DP_SPLIT_GPT2, &err));
-    CHECK_INT(dp_bpe_counter_merge(other, one, &err), DP_CONFIG);
     dp_bpe_counter_close(other);
     dp_bpe_counter_close(one);
     for (int i = 0; i < 3; i++) dp_bpe_counter_close(c[i]);
@@ -193,7 +193,7 @@ TEST(a_budget_is_an_error_not_a_loss)
     uint64_t seed = 1;
     int rc = 0;
     REQUIRE_OK(dp_bpe_counter_open(&c, DP_SPLIT_GPT2, &err));
-    dp_bpe_counter_budget(c, 2 << 20);
+    dp_bpe_counter_budget(c, 2 << 20, NULL);
     for (int i = 0; i < 200000 && rc >= 0; i++) {
         char w[24];
         int n = snprintf(w, sizeof w, " w%llx", (unsigned long long)dp_splitmix64(&seed));
@@ -203,6 +203,106 @@ TEST(a_budget_is_an_error_not_a_loss)
     CHECK(dp_bpe_counter_bytes(c) <= 2 << 20);
     CHECK(strstr(err.msg, "budget") != NULL);
     dp_bpe_counter_close(c);
+}
+
+/* A word of a made-up vocabulary: rank r with a Zipf-like chance. */
+static struct dp_span a_word(uint64_t *seed, char buf[64])
+{
+    uint64_t r = dp_splitmix64(seed) % (1 + dp_splitmix64(seed) % 40000);
+    uint64_t h = r * UINT64_C(0x9e3779b97f4a7c15);
+    size_t n = 1 + h % (r % 100 == 7 ? 60 : 9);
+    for (size_t i = 0; i < n; i++) buf[i] = (char)('a' + (h >> (i % 11 * 5)) % 26);
+    n += (size_t)snprintf(buf + n, 64 - n, "%llx", (unsigned long long)(r % 1000 < 10 ? r % 10 : r));
+    return dp_span(buf, n);
+}
+
+/* Of the chosen words and their counts, whatever the order. */
+static uint64_t digest_of(struct dp_bpe_counter *c)
+{
+    struct dp_span w;
+    uint64_t n, sum = 0;
+    int rc;
+    while ((rc = dp_bpe_counter_next(c, &w, &n, &err)) == DP_OK) sum += dp_hash64(w.ptr, w.len, n);
+    CHECK_INT(rc, DP_EOF);
+    return sum;
+}
+
+/* Tables that overflow into runs, on one counter and on three, count and choose as one table that doesn't. */
+TEST(words_on_disk_count_the_same)
+{
+    const char *dir = dp_test_tmpdir();
+    const uint64_t limits[] = {0, 1, 5000, 77777, 150000, UINT64_MAX};
+    for (size_t k = 0; k < sizeof limits / sizeof *limits; k++) {
+        struct dp_bpe_counter *ram, *disk, *part[3];
+        uint64_t seed = 4;
+        char buf[64];
+        REQUIRE_OK(dp_bpe_counter_open(&ram, DP_SPLIT_GPT2, &err));
+        REQUIRE_OK(dp_bpe_counter_open(&disk, DP_SPLIT_GPT2, &err));
+        dp_bpe_counter_budget(disk, 100, dir); /* a run every few words: merges of merges */
+        for (int i = 0; i < 3; i++) {
+            REQUIRE_OK(dp_bpe_counter_open(&part[i], DP_SPLIT_GPT2, &err));
+            if (i) dp_bpe_counter_budget(part[i], 1300000, dir); /* part[0] has no folder */
+        }
+        for (int i = 0; i < 60000; i++) {
+            struct dp_span w = a_word(&seed, buf);
+            uint64_t n = i % 1000 == 0 ? UINT64_C(1) << (i / 1000) : 1;
+            REQUIRE_OK(dp_bpe_counter_add_word(ram, w, n, &err));
+            REQUIRE_OK(dp_bpe_counter_add_word(part[i % 3], w, n, &err));
+            if (i == 3000) dp_bpe_counter_budget(disk, 1300000, dir);
+            REQUIRE_OK(dp_bpe_counter_add_word(disk, w, n, &err));
+        }
+        for (int i = 1; i < 3; i++) REQUIRE_OK(dp_bpe_counter_merge(part[0], part[i], &err));
+        REQUIRE_OK(dp_bpe_counter_finish(ram, limits[k], &err));
+        REQUIRE_OK(dp_bpe_counter_finish(disk, limits[k], &err));
+        REQUIRE_OK(dp_bpe_counter_finish(part[0], limits[k], &err));
+        CHECK_INT(dp_bpe_counter_unique(disk), dp_bpe_counter_unique(ram));
+        CHECK_INT(dp_bpe_counter_unique(part[0]), dp_bpe_counter_unique(ram));
+        CHECK_INT(dp_bpe_counter_total(disk), dp_bpe_counter_total(ram));
+        CHECK_INT(dp_bpe_counter_total(part[0]), dp_bpe_counter_total(ram));
+        CHECK_INT(dp_bpe_counter_taken(disk), dp_bpe_counter_taken(ram));
+        if (limits[k]) CHECK(dp_bpe_counter_text_bytes(ram) <= limits[k]);
+        uint64_t want = digest_of(ram);
+        CHECK(digest_of(disk) == want);
+        CHECK(digest_of(part[0]) == want);
+        dp_bpe_counter_close(ram);
+        dp_bpe_counter_close(disk);
+        for (int i = 0; i < 3; i++) dp_bpe_counter_close(part[i]);
+    }
+}
+
+/* words_bytes_max: the most frequent first, among equals by bytes, up to the first that doesn't fit. */
+TEST(which_words_are_left_out)
+{
+    const char *dir = dp_test_tmpdir();
+    const struct {
+        const char *word;
+        uint64_t n;
+    } words[] = {{"dd", 7}, {"bbbb", 7}, {"often", 70000}, {"z", 99}, {"cc", 7}, {"most", UINT64_C(1) << 40}, {"rare", 1}, {"aa", 7}};
+    const struct {
+        uint64_t max;
+        const char *taken;
+    } cases[] = {{0, "aa bbbb cc dd most often rare"}, {5, "most"}, {10, "most"}, {11, "most often"}, {14, "aa most often"},
+                 {18, "aa most often"}, {19, "aa bbbb most often"}, {24, "aa bbbb cc most often"}, {29, "aa bbbb cc dd most often"},
+                 {30, "aa bbbb cc dd most often rare"}, {4, ""}};
+    for (size_t k = 0; k < 2 * sizeof cases / sizeof *cases; k++) {
+        struct dp_bpe_counter *c;
+        struct dp_span w;
+        uint64_t n, want = 0, got = 0;
+        size_t many = 0;
+        REQUIRE_OK(dp_bpe_counter_open(&c, DP_SPLIT_GPT2, &err));
+        if (k & 1) dp_bpe_counter_budget(c, 1, dir);
+        for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+            REQUIRE_OK(dp_bpe_counter_add_word(c, dp_span_str(words[i].word), words[i].n, &err));
+        REQUIRE_OK(dp_bpe_counter_finish(c, cases[k / 2].max, &err));
+        for (const char *p = cases[k / 2].taken; *p; p += strcspn(p, " "), p += *p == ' ', many++)
+            want += dp_hash64(p, strcspn(p, " "), 0);
+        while (dp_bpe_counter_next(c, &w, &n, &err) == DP_OK) got += dp_hash64(w.ptr, w.len, 0);
+        if (want != got || dp_bpe_counter_taken(c) != many)
+            DP_TEST_FAIL("%llu bytes%s: %llu words, not \"%s\"", (unsigned long long)cases[k / 2].max, k & 1 ? " on disk" : "",
+                         (unsigned long long)dp_bpe_counter_taken(c), cases[k / 2].taken);
+        CHECK_INT(dp_bpe_counter_left_out(c), 7 - many);
+        dp_bpe_counter_close(c);
+    }
 }
 
 TEST(counts_past_32_bits)

@@ -123,6 +123,8 @@ TEST(a_writer_sweeps_what_the_catalog_does_not_know)
     char *dir = dp_test_tmpdir(), *orphan, *rest;
     struct dp_workspace w, second;
     REQUIRE_OK(dp_workspace_init(dir, dp_span_str("sources:\n"), &err));
+    REQUIRE_OK(dp_workspace_open(&w, dir, true, &err));
+    dp_workspace_close(&w);
     orphan = dp_fs_join(dir, "store/docs-orphan");
     rest = dp_fs_join(dir, "tmp/half");
     close(open(orphan, O_CREAT | O_WRONLY, 0666));
@@ -136,4 +138,135 @@ TEST(a_writer_sweeps_what_the_catalog_does_not_know)
     dp_workspace_close(&w);
     free(orphan);
     free(rest);
+}
+
+static int count_artifact(void *ctx, const struct dp_artifact *a)
+{
+    (void)a;
+    ++*(int *)ctx;
+    return 0;
+}
+
+static void publish(struct dp_workspace *w, const char *key, const char *name, const char *content, int64_t bytes)
+{
+    int64_t unit, epoch;
+    char *path = dp_workspace_store_path(w, name);
+    struct dp_artifact a = {.kind = "docs", .name = name, .digest = "d", .bytes = bytes};
+    REQUIRE_OK(dp_catalog_claim(w->catalog, "clean", key, "u", "me", 60, &unit, &epoch, &err));
+    REQUIRE_OK(dp_fs_write_atomic(path, dp_span_str(content), &err));
+    REQUIRE_OK(dp_catalog_done(w->catalog, unit, epoch, "r", &a, 1, NULL, 0, NULL, 0, &err));
+    free(path);
+}
+
+TEST(what_is_gone_from_the_store_is_not_done)
+{
+    char *dir = dp_test_tmpdir(), *path, *db;
+    struct dp_workspace w;
+    int n = 0;
+    REQUIRE_OK(dp_workspace_init(dir, dp_span_str("sources:\n"), &err));
+    REQUIRE_OK(dp_workspace_open(&w, dir, true, &err));
+    publish(&w, "whole", "docs-whole", "abc", 3);
+    publish(&w, "short", "docs-short", "abc", 4);
+    publish(&w, "gone", "docs-gone", "abc", 3);
+    path = dp_workspace_store_path(&w, "docs-gone");
+    unlink(path);
+    free(path);
+    dp_workspace_close(&w);
+    REQUIRE_OK(dp_workspace_open(&w, dir, false, &err)); /* a reader still sees all three */
+    CHECK_OK(dp_catalog_all(w.catalog, count_artifact, &n, &err));
+    CHECK_INT(n, 3);
+    dp_workspace_close(&w);
+    REQUIRE_OK(dp_workspace_open(&w, dir, true, &err));
+    CHECK(dp_catalog_is_done(w.catalog, "clean", "whole"));
+    CHECK(!dp_catalog_is_done(w.catalog, "clean", "short") && !dp_catalog_is_done(w.catalog, "clean", "gone"));
+    path = dp_workspace_store_path(&w, "docs-short");
+    CHECK(!dp_fs_exists(path));
+    free(path);
+    dp_workspace_close(&w);
+    /* A store whose catalog was deleted is not swept away. */
+    static const char *const files[] = {"catalog.db", "catalog.db-wal", "catalog.db-shm"};
+    for (int i = 0; i < 3; i++) {
+        db = dp_fs_join(dir, files[i]);
+        unlink(db);
+        free(db);
+    }
+    CHECK_INT(dp_workspace_open(&w, dir, true, &err), DP_CONFIG);
+    CHECK_INT(dp_workspace_open(&w, dir, false, &err), DP_CONFIG);
+    path = dp_fs_join(dir, "store/docs-whole");
+    CHECK(dp_fs_exists(path));
+    unlink(path);
+    free(path);
+    CHECK_OK(dp_workspace_open(&w, dir, false, &err)); /* an empty one is an empty workspace; a reader makes no file */
+    dp_workspace_close(&w);
+    db = dp_fs_join(dir, "catalog.db");
+    CHECK(!dp_fs_exists(db));
+    free(db);
+}
+
+static bool keep_b(void *ctx, const char *path)
+{
+    (void)ctx;
+    return strcmp(path, "/b") == 0;
+}
+
+TEST(sources_are_forgotten)
+{
+    char *path;
+    struct dp_catalog *c = fresh(&path);
+    bool known;
+    size_t isnew;
+    uint64_t gone;
+    struct dp_source s[] = {{0, "/a", "a", "", "/a", 1, 2, 3}, {0, "/b", "b", "", "/b", 1, 2, 3}, {0, "/c", "c", "", "/c", 1, 2, 3}};
+    REQUIRE_OK(dp_catalog_sources_put(c, s, 3, &isnew, &err));
+    CHECK_INT(isnew, 3);
+    REQUIRE_OK(dp_catalog_sources_prune(c, keep_b, NULL, &gone, &err));
+    CHECK_INT(gone, 2);
+    REQUIRE_OK(dp_catalog_source_known(c, "/b", 1, 2, 3, "", &known, &err));
+    CHECK(known);
+    REQUIRE_OK(dp_catalog_source_known(c, "/a", 1, 2, 3, "", &known, &err));
+    CHECK(!known);
+    dp_catalog_close(c);
+    free(path);
+}
+
+struct listing {
+    char names[64];
+    int64_t id[8];
+    size_t n;
+};
+
+static int list_source(void *ctx, const struct dp_source *s)
+{
+    struct listing *l = ctx;
+    l->id[l->n++] = s->id;
+    size_t at = strlen(l->names);
+    snprintf(l->names + at, sizeof l->names - at, "%s ", s->path);
+    return DP_OK;
+}
+
+/* In the order of prefix, name, digest, whatever the order they came in; parts of the list are parts of the whole; one path of a content. */
+TEST(sources_in_order_and_in_parts)
+{
+    char *path;
+    struct dp_catalog *c = fresh(&path);
+    size_t isnew;
+    const struct dp_source s[] = {{0, "/5", "n", "p", "d5", 1, 2, 3}, {0, "/2", "b", "", "d2", 1, 2, 3}, {0, "/4", "m", "p", "d4", 1, 2, 3},
+                                  {0, "/1", "a", "", "d1", 1, 2, 3},  {0, "/3", "b", "", "d3", 1, 2, 3}, {0, "/9", "n", "p", "d5", 1, 2, 3}};
+    REQUIRE_OK(dp_catalog_sources_put(c, s, 6, &isnew, &err));
+    CHECK_INT(isnew, 6);
+    REQUIRE_OK(dp_catalog_sources_put(c, s, 6, &isnew, &err));
+    CHECK_INT(isnew, 0);
+    struct listing all = {.n = 0};
+    REQUIRE_OK(dp_catalog_sources(c, 0, -1, list_source, &all, &err));
+    CHECK_STR(all.names, "/1 /2 /3 /4 /5 ");
+    for (size_t from = 0; from < all.n; from++)
+        for (size_t n = 1; from + n <= all.n; n++) {
+            struct listing part = {.n = 0};
+            REQUIRE_OK(dp_catalog_sources(c, all.id[from], (int64_t)n, list_source, &part, &err));
+            CHECK_INT(part.n, n);
+            CHECK(memcmp(part.id, all.id + from, n * sizeof *part.id) == 0);
+        }
+    CHECK_INT(dp_catalog_has_artifact(c, "docs-k", &err), 0);
+    dp_catalog_close(c);
+    free(path);
 }

@@ -1,5 +1,5 @@
 """Make the archives of this folder (needs libarchive.so for 7z, iso and cpio; run by hand, outputs are kept in the repository)."""
-import bz2, ctypes, gzip, io, json, lzma, os, subprocess, tarfile, zipfile
+import bz2, ctypes, gzip, io, json, lzma, os, struct, subprocess, tarfile, zipfile
 
 TEXT = b"Plain text of a member.\n"
 HTML = b"<!DOCTYPE html><html><body><p>A page.</p></body></html>\n"
@@ -108,3 +108,38 @@ for i in range(60):
 write("sizes.warc.zst", subprocess.run(["zstd", "-19", "-c", "-q"], input=warc, stdout=subprocess.PIPE, check=True).stdout)
 write("sizes.warc.gz", gzip.compress(warc, mtime=0))
 write("sizes.warc.bz2", bz2.compress(warc))
+
+# What only permissions, old words, offsets of the whole archive, or a damaged or hidden directory say.
+def ar_short(members):  # as `ar rc` writes it today: permissions without a file type, names with a slash
+    out = b"!<arch>\n"
+    for name, data in members:
+        out += b"%-16s%-12d%-6d%-6d%-8s%-10d`\n" % (name.encode() + b"/", 0, 0, 0, b"644", len(data)) + data + b"\n" * (len(data) & 1)
+    return out
+
+
+def cpio_words(members, order):  # struct of 16-bit words, 32-bit ones high word first
+    out = b""
+    for name, data in members + [("TRAILER!!!", b"")]:
+        n = name.encode() + b"\0"
+        out += struct.pack(order + "13H", 0o070707, 0, 1, 0o100644, 0, 0, 1, 0, 0, 0, len(n), len(data) >> 16, len(data) & 0xffff)
+        out += n + b"\0" * (len(n) & 1) + data + b"\0" * (len(data) & 1)
+    return out
+
+
+write("modes.ar", ar_short([("readme.txt", TEXT), ("page.html", HTML)]))
+write("words.cpio", cpio_words(FILES[:4], "<"))
+write("words_big.cpio", cpio_words(FILES[:4], ">"))
+with_libarchive("files.xar", "xar", FILES[:4])
+write("joined.tar", tar(FILES[:2]) + tar(FILES[2:4]))
+bad = bytearray(zipped(FILES[:4]))
+bad[bad.index(b"PK\x01\x02") + 1] ^= 1
+write("directory.zip", bytes(bad))
+write("self.exe", b"MZ\x90\0\3\0\0\0" + b"\x01\x02\x03\0" * 256 + zipped(FILES[:4]))
+write("padding.tar", tar(FILES[:2])[:1024 + 512 + len(HTML)])
+
+# A record that is too large to hold, at the begin of a compressed member.
+large = [b"WARC/1.1\r\nWARC-Type: resource\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % n + b"x" * n + b"\r\n\r\n" for n in (5, 17 << 20, 6)]
+write("large.warc.gz", b"".join(gzip.compress(r, 9, mtime=0) for r in large))
+write("large_cut.warc.gz", gzip.compress(large[1][:-100], 9, mtime=0) + gzip.compress(large[2], mtime=0))
+frames = [b'{"text":"one"}\n', b"x" * (40 << 20) + b"\n", b'{"text":"three"}\n']
+write("bomb_between.jsonl.zst", b"".join(subprocess.run(["zstd", "-19", "-c", "-q"], input=f, stdout=subprocess.PIPE, check=True).stdout for f in frames))

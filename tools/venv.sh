@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Install the Python packages that others use for dpipe's work in build/venv, and print its interpreter on standard output.
+# tests/parity compares with them and bench/pipeline.sh races datatrove. Some 0.7 GB, less than a minute; nothing to do the second time.
+# usage: tools/venv.sh       PYTHON=python3 names the interpreter it is made with
+set -euo pipefail
+cd "$(dirname "$0")/.."
+venv=$PWD/build/venv list=tools/venv.txt python=${PYTHON:-python3}
+say() { echo "venv: $*" >&2; }
+if cmp -s $list "$venv/installed.txt"; then echo "$venv/bin/python"; exit 0; fi
+# ensurepip is what Debian keeps in python3-venv; python-magic loads libmagic.
+if ! command -v "$python" >/dev/null || ! "$python" -c 'import ensurepip' 2>/dev/null || ! ldconfig -p | grep -q libmagic.so.1; then
+  command -v apt-get >/dev/null || { say "needs Python 3.10 or later with venv, and libmagic"; exit 69; }
+  sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
+  say "installing python3-venv libmagic1"
+  { $sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends python3 python3-venv libmagic1; } >&2
+fi
+mkdir -p build; "$python" -m venv --clear "$venv"
+say "installing the packages of $list"
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check install -q --no-deps --only-binary :all: "$@" >&2; }
+# Every version is pinned, so nothing is left to resolve. Where one can't be had, the others are installed and its tests say that they skip.
+pip -r $list || grep -v '^#' $list | while read -r p; do pip "$p" || say "can't install $p"; done
+cp $list "$venv/installed.txt"
+echo "$venv/bin/python"
