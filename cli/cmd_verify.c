@@ -2,7 +2,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "cli/cli.h"
-#include "shards/quarantine.h"
+#include "shards/shard_quarantine.h"
 #include "shards/shard_verify.h"
 
 #include <stdlib.h>

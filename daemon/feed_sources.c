@@ -46,11 +46,12 @@ static int match_units(struct glob *g, struct dp_road *r, const char *name, cons
     g->unit = calloc(r->units + 1, sizeof *g->unit);
     if (!g->unit) DP_FAIL(e, NOMEM, "feed: domain %s", name);
     for (size_t u = 0; u < r->units; u++) {
-        struct dp_members m;
+        struct dp_members m = {0};
         size_t n = 0;
-        DP_TRY(dp_road_members(r, &r->unit[u], &m, e));
-        for (size_t i = 0; i < m.n; i++) n += matches(pattern, &m.v[i]);
+        int rc = dp_road_members(r, &r->unit[u], &m, e);
+        for (size_t i = 0; rc >= 0 && i < m.n; i++) n += matches(pattern, &m.v[i]);
         dp_members_release(&m);
+        DP_TRY(rc);
         if (n && n < r->unit[u].members)
             DP_FAIL(e, CONFIG,
                     "feed: domain %s: of the %zu files of unit %s, %zu match source:%s; their documents can't be told apart in the shards, match "

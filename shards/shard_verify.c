@@ -5,7 +5,7 @@
 
 #include "base/fs.h"
 #include "shards/manifest.h"
-#include "shards/quarantine.h"
+#include "shards/shard_quarantine.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -473,13 +473,30 @@ static void check_earlier(const struct data *d, const struct dp_feed_options *o,
     dp_feed_close(g);
 }
 
+/* A restart at `sample`, with everything there: the same, and the earlier samples too. */
+static void restart_is_the_same(const struct dp_feed *f, const struct data *d, const struct dp_feed_options *o, uint64_t sample)
+{
+    struct dp_feed_state s;
+    struct dp_feed *g;
+    int32_t row[ROW], want[ROW];
+    dp_feed_state(f, &s);
+    REQUIRE_OK(dp_feed_open(&g, d->path, o, &err));
+    REQUIRE_OK(dp_feed_resume(g, &s, &err));
+    for (uint64_t k = sample > 40 ? sample - 40 : 0; k < sample + 9; k++) {
+        REQUIRE_OK(dp_feed_get(f, k, row, &err));
+        REQUIRE_OK(dp_feed_get(g, k, want, &err));
+        REQUIRE(memcmp(row, want, sizeof want) == 0);
+    }
+    dp_feed_close(g);
+}
+
 TEST(growth_begins_with_an_epoch)
 {
     for (int pack = 0; pack < 2; pack++) {
         struct data d;
         struct dp_manifest *full;
         struct dp_feed_options o = options(pack);
-        struct dp_feed *f, *g, *part[4];
+        struct dp_feed *f, *part[4];
         o.domains = o.mixture = NULL;
         o.batch = 3;
         REQUIRE_OK(data_make(&d, 1 << 20, 5, 3, 30, 60, 23, &err));
@@ -497,7 +514,7 @@ TEST(growth_begins_with_an_epoch)
          * time, by nothing. */
         int32_t row[3 * ROW], want[ROW];
         uint64_t sample = 0;
-        struct dp_feed_state before_two = {0}, s;
+        struct dp_feed_state before_two = {0};
         while (sample < 2 * n1 + 3 * n3) {
             if (sample >= n1 + 4 && sample < n1 + 7) {
                 cut_manifest(&d, full, 2);
@@ -517,16 +534,7 @@ TEST(growth_begins_with_an_epoch)
                 REQUIRE_OK(dp_feed_get(p, epoch * dp_feed_samples(p) + at, want, &err));
                 if (memcmp(row + b * ROW, want, sizeof want) != 0) DP_TEST_FAIL("sample %d of a growing run", (int)sample);
             }
-            /* A restart from here, with everything there: the same, and the earlier samples too. */
-            dp_feed_state(f, &s);
-            REQUIRE_OK(dp_feed_open(&g, d.path, &o, &err));
-            REQUIRE_OK(dp_feed_resume(g, &s, &err));
-            for (uint64_t k = sample > 40 ? sample - 40 : 0; k < sample + 9; k++) {
-                REQUIRE_OK(dp_feed_get(f, k, row, &err));
-                REQUIRE_OK(dp_feed_get(g, k, want, &err));
-                REQUIRE(memcmp(row, want, sizeof want) == 0);
-            }
-            dp_feed_close(g);
+            restart_is_the_same(f, &d, &o, sample);
         }
         check_earlier(&d, &o, &before_two, part[2], 2 * n1);
         /* A manifest that isn't a continuation. */

@@ -1,5 +1,5 @@
 /* Every bit of a data set's files, and the way into quarantine and back. */
-#include "shards/quarantine.h"
+#include "shards/shard_quarantine.h"
 #include "shards/shard_verify.h"
 #include "tests/unit/test_shard_data.h"
 

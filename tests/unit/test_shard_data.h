@@ -24,10 +24,10 @@ struct data {
     size_t docs;
 };
 
-/* The tokenizer's digest, when several data sets are to have the same; 0: from the seed. */
-__attribute__((unused)) static uint64_t data_tokenizer;
 /* When set, data_make compresses the bodies. */
 __attribute__((unused)) static const struct dp_shard_packing *data_packing;
+/* The tokenizer's digest, when several data sets are to have the same; 0: from the seed. */
+__attribute__((unused)) static uint64_t data_tokenizer;
 
 /* `shards` shards of `per_shard` documents of 0 to max_len ids. Every 7th document repeats the
  * content hash of the one before it. */

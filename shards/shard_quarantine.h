@@ -1,4 +1,4 @@
-/* shards/quarantine.h - damaged files of a data set, moved aside and back.
+/* shards/shard_quarantine.h - damaged files of a data set, moved aside and back.
  *
  * A file whose bytes aren't what the manifest says goes from the manifest's folder into its folder quarantine/, under the same
  * name; quarantine/list.json says which and why. Nothing is deleted and the manifest stays as it is, so a feed stops at the missing
@@ -6,8 +6,8 @@
  *
  * Crash safety: a file is in the list (fsynced) before it moves, and leaves the list after it moved back.
  * Thread-safety: one caller a folder. */
-#ifndef DP_SHARDS_QUARANTINE_H
-#define DP_SHARDS_QUARANTINE_H
+#ifndef DP_SHARDS_SHARD_QUARANTINE_H
+#define DP_SHARDS_SHARD_QUARANTINE_H
 
 #include "shards/manifest.h"
 

@@ -1,4 +1,4 @@
-#include "shards/quarantine.h"
+#include "shards/shard_quarantine.h"
 
 #include "base/fs.h"
 #include "base/json.h"
