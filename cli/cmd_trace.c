@@ -5,6 +5,7 @@
  * that the document is the one that the trainer saw. */
 #include "base/json.h"
 #include "cli/cli.h"
+#include "daemon/feed_sources.h"
 #include "daemon/trace.h"
 #include "shards/manifest.h"
 #include "tokenizer/encode.h"
@@ -48,6 +49,7 @@ struct tracing {
     char *manifest;
     struct dp_shard **shard; /* [m->count], opened when needed */
     struct dp_feed *feed;
+    struct dp_feed_sources *sources;
     struct dp_tokenizer *tok;
     struct dp_encoder *enc;
     struct dp_ids ids;
@@ -121,7 +123,7 @@ static int add_sample(struct tracing *t, struct dp_err *e)
     const struct dp_feed_options *f = &t->c->options.feed;
     int64_t row = t->o->row < 0 ? 0 : t->o->row;
     if (row >= f->batch) DP_FAIL(e, USAGE, "--row %" PRId64 ": a batch has rows 0 to %" PRId64, row, f->batch - 1);
-    DP_TRY(dp_feed_open(&t->feed, t->manifest, f, e));
+    DP_TRY(dp_feed_sources_open(&t->sources, &t->feed, &t->c->road, t->manifest, f, e));
     return add_row(t, (uint64_t)(t->o->sample + f->rank * f->batch + row), row, f->seq_len, e);
 }
 
@@ -384,6 +386,7 @@ static int run(struct dp_cli *c, struct dp_err *e)
     if (t.doc) dp_trace_release(t.doc, t.spots);
     for (size_t i = 0; t.shard && i < t.m->count; i++) dp_shard_close(t.shard[i]);
     dp_feed_close(t.feed);
+    dp_feed_sources_close(t.sources);
     dp_encoder_close(t.enc);
     dp_tokenizer_free(t.tok);
     dp_ids_release(&t.ids);

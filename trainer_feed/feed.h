@@ -43,7 +43,8 @@
  *
  * Memory: shards are mapped; beside that at most 2^21 index entries of 24 bytes and a table of 16 MiB, whatever the corpus
  * (feed_index.h); usually a few hundred KiB. bestfit: about 3 bytes a document, in a temporary file beyond 4 MiB (feed_pack.h).
- * Opening reads the side files once (44 bytes a document).
+ * Opening reads the side files once (44 bytes a document). Of compressed bodies each reading thread keeps 4 decoded frames
+ * (shards/shard.h); a permuted row decodes one or two.
  * Thread-safety: dp_feed_get, dp_feed_get_meta, dp_feed_locate and the size functions only read: any number of threads may call
  * them on one feed. dp_feed_next, dp_feed_next_meta, dp_feed_state, dp_feed_resume and dp_feed_reload use the cursor: one
  * thread, and during resume and reload no other.

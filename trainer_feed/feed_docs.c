@@ -114,7 +114,7 @@ static void add_selection(struct dp_feed_docs *s)
 static int open_bodiless(struct dp_feed_docs *s, const char *manifest_path, size_t i, struct dp_err *e)
 {
     const struct dp_manifest_shard *want = &s->m->shards[i];
-    size_t bytes = (size_t)want->tokens * (size_t)s->m->meta.dtype;
+    size_t bytes = (size_t)want->bytes;
     char *path = dp_manifest_path(manifest_path, want->index);
     if (!path) DP_FAIL(e, NOMEM, "%s", manifest_path);
     int rc = dp_map_open(&s->side[i], path, e);

@@ -97,9 +97,13 @@ static int copy_ids(const struct dp_feed *f, const struct dp_feed_docs *docs, ui
         if (!k) continue;
         if (docs->check) DP_TRY(dp_feed_docs_touch(docs, s, first, k, e));
         const void *body = dp_shard_ids(docs->shard[s]);
-        uint32_t high = u32 ? f->widen.u32(ids, (const uint32_t *)body + first, (size_t)k)
-                            : f->widen.u16(ids, (const uint16_t *)body + first, (size_t)k);
-        if (high >= f->meta.vocab_size) return bad_id(f, docs, s, first, k, e);
+        if (body) {
+            uint32_t high = u32 ? f->widen.u32(ids, (const uint32_t *)body + first, (size_t)k)
+                                : f->widen.u16(ids, (const uint16_t *)body + first, (size_t)k);
+            if (high >= f->meta.vocab_size) return bad_id(f, docs, s, first, k, e);
+        } else { /* compressed: checked there */
+            DP_TRY(dp_shard_copy_ids(docs->shard[s], first, k, ids, e));
+        }
         ids += k;
         token += k;
         n -= k;
@@ -172,9 +176,9 @@ static uint64_t prefetch_piece(const struct dp_feed *f, const struct dp_feed_row
     size_t s = dp_feed_docs_shard(docs, r->piece.token), width = (size_t)f->meta.dtype;
     uint64_t first = r->piece.token - docs->token_start[s], n = docs->token_start[s + 1] - r->piece.token;
     if (n > r->piece.n) n = r->piece.n;
-    const char *p = (const char *)dp_shard_ids(docs->shard[s]) + first * width;
+    const char *body = dp_shard_ids(docs->shard[s]), *p = body ? body + first * width : NULL;
     uint64_t bytes = n * width < most ? n * width : most;
-    for (uint64_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 3);
+    for (uint64_t i = 0; p && i < bytes; i += 64) __builtin_prefetch(p + i, 0, 3);
     return bytes;
 }
 

@@ -1,7 +1,8 @@
 #include "trainer_feed/feed_spill.h"
 
+#include "base/fs.h"
+
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -10,14 +11,9 @@
 static int temporary(struct dp_err *e)
 {
     const char *dir = getenv("TMPDIR");
-    char name[512];
     if (!dir || !*dir) dir = "/var/tmp";
     int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd >= 0) return fd;
-    snprintf(name, sizeof name, "%s/dpipe-feed-XXXXXX", dir); /* file systems without O_TMPFILE */
-    fd = mkostemp(name, O_CLOEXEC);
-    if (fd < 0) DP_FAIL_SYS(e, "%s: no temporary file for the feed's index; set TMPDIR to a folder with room", dir);
-    unlink(name);
+    if (fd < 0) DP_TRY(dp_fs_unlinked(dir, "the feed's index; set TMPDIR to a folder with room", &fd, e)); /* no O_TMPFILE there */
     return fd;
 }
 

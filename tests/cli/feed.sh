@@ -20,6 +20,10 @@ for world in 2 3 8; do
   cmp -s "$work/all" "$work/one" && ok || bad "$world ranks give another sequence than one"
 done
 for s in 1 39 40 71; do expect 0 f --batch 1 --start $s --steps $((72 - s)) --dump "$work/rest"; tail -c +$((s * 33 * 4 + 1)) "$work/one" | cmp -s - "$work/rest" && ok || bad "a start at sample $s"; done
+for s in 2 30 50; do # each token's document is of a file of its domain
+  expect 0 "$DPIPE" trace -w "$work/a" --seq-len 32 --pack bestfit --seed 5 --domains "$by" --mixture 'pages=1;20:rest=1;40:lines=1' --batch 1 --sample $s --json
+  case $s in 2) says "$work/out" pages.warc.gz ;; 30) says "$work/out" /site/ ;; 50) says "$work/out" lines.jsonl ;; esac
+done
 expect 78 "$DPIPE" feed -w "$work/a" --domains 'x=source:nothing*'; says "$work/err" "no source file matches"
 expect 78 "$DPIPE" feed -w "$work/a" --domains 'x=source:site/p1.html'; says "$work/err" "can't be told apart"
 expect 78 "$DPIPE" feed -w "$work/a" --domains "$by" --mixture pages=1,line=2; says "$work/err" "domain line that there isn't"

@@ -456,6 +456,23 @@ static void cut_manifest(const struct data *d, const struct dp_manifest *full, s
     dp_manifest_free(m);
 }
 
+/* A state of the time when 2 shards were known still means 2 shards from sample `first` on, whatever came later. */
+static void check_earlier(const struct data *d, const struct dp_feed_options *o, const struct dp_feed_state *s, const struct dp_feed *two,
+                          uint64_t first)
+{
+    struct dp_feed *g;
+    int32_t row[ROW], want[ROW];
+    uint64_t n2 = dp_feed_samples(two);
+    REQUIRE_OK(dp_feed_open(&g, d->path, o, &err));
+    REQUIRE_OK(dp_feed_resume(g, s, &err));
+    for (uint64_t k = 0; k < n2; k++) {
+        REQUIRE_OK(dp_feed_get(g, first + k, row, &err));
+        REQUIRE_OK(dp_feed_get(two, 2 * n2 + k, want, &err));
+        REQUIRE(memcmp(row, want, sizeof want) == 0);
+    }
+    dp_feed_close(g);
+}
+
 /* A restart at `sample`, with everything there: the same, and the earlier samples too. */
 static void restart_is_the_same(const struct dp_feed *f, const struct data *d, const struct dp_feed_options *o, uint64_t sample)
 {
@@ -479,7 +496,7 @@ TEST(growth_begins_with_an_epoch)
         struct data d;
         struct dp_manifest *full;
         struct dp_feed_options o = options(pack);
-        struct dp_feed *f, *g, *part[4];
+        struct dp_feed *f, *part[4];
         o.domains = o.mixture = NULL;
         o.batch = 3;
         REQUIRE_OK(data_make(&d, 1 << 20, 5, 3, 30, 60, 23, &err));
@@ -519,15 +536,7 @@ TEST(growth_begins_with_an_epoch)
             }
             restart_is_the_same(f, &d, &o, sample);
         }
-        /* A state of the time when 2 shards were known still means 2 shards, whatever came later. */
-        REQUIRE_OK(dp_feed_open(&g, d.path, &o, &err));
-        REQUIRE_OK(dp_feed_resume(g, &before_two, &err));
-        for (uint64_t k = 0; k < n2; k++) {
-            REQUIRE_OK(dp_feed_get(g, 2 * n1 + k, row, &err));
-            REQUIRE_OK(dp_feed_get(part[2], 2 * n2 + k, want, &err));
-            REQUIRE(memcmp(row, want, sizeof want) == 0);
-        }
-        dp_feed_close(g);
+        check_earlier(&d, &o, &before_two, part[2], 2 * n1);
         /* A manifest that isn't a continuation. */
         cut_manifest(&d, full, 2);
         CHECK_INT(dp_feed_reload(f, &err), DP_CONFIG);
@@ -799,7 +808,7 @@ TEST(bad_frames_and_missing_shards_are_skipped_or_stop)
         struct dp_feed_domain_info info;
         data_flip(d.dir, "part-001.bin", (65536ull + 40000) * 32 + 3);
         char *body = dp_fs_join(d.dir, "part-002.bin"), *side = dp_fs_join(d.dir, "part-002.dpx");
-        REQUIRE(unlink(body) == 0);
+        REQUIRE((pack ? unlink(body) : truncate(body, 1000)) == 0); /* gone, or cut short */
         check_skip(&d, same.path, &o, (struct damage){"part-002.bin", 0, (d.tokens - d.doc[1400].first + 65535) / 65536}, &replaced);
         CHECK(replaced > n / 2);
         dp_feed_state(whole, &s);
@@ -807,8 +816,8 @@ TEST(bad_frames_and_missing_shards_are_skipped_or_stop)
         CHECK_OK(dp_feed_resume(f, &s, &err));
         dp_feed_close(f);
         o.on_bad = DP_FEED_STOP;
-        CHECK_INT(dp_feed_open(&f, d.path, &o, &err), DP_NOTFOUND);
-        CHECK(strstr(err.msg, "part-002.bin"));
+        CHECK_INT(dp_feed_open(&f, d.path, &o, &err), pack ? DP_NOTFOUND : DP_CORRUPT);
+        CHECK(strstr(err.msg, "part-002"));
         /* Its side file too: other rows altogether, which a state tells. */
         REQUIRE(unlink(side) == 0);
         o.on_bad = DP_FEED_SKIP;
@@ -824,6 +833,54 @@ TEST(bad_frames_and_missing_shards_are_skipped_or_stop)
         data_release(&d);
         data_release(&same);
     }
+}
+
+TEST(compressed_shards_give_the_same_rows)
+{
+    static const struct dp_shard_packing packing = {3, 65536};
+    struct data flat, packed;
+    REQUIRE_OK(data_make(&flat, 1 << 20, 5, 3, 700, 300, 37, &err));
+    data_packing = &packing;
+    REQUIRE_OK(data_make(&packed, 1 << 20, 5, 3, 700, 300, 37, &err));
+    data_packing = NULL;
+    for (int pack = 0; pack < 2; pack++) {
+        struct dp_feed_options o = options(pack);
+        struct dp_feed *f, *g;
+        int32_t a[4 * ROW], b[4 * ROW];
+        uint64_t replaced;
+        o.domains = o.mixture = NULL;
+        o.batch = 4;
+        REQUIRE_OK(dp_feed_open(&f, flat.path, &o, &err));
+        REQUIRE_OK(dp_feed_open(&g, packed.path, &o, &err));
+        for (uint64_t k = 0; k < dp_feed_samples(f) / 4; k++) {
+            REQUIRE_OK(dp_feed_next(f, a, &err));
+            REQUIRE_OK(dp_feed_next(g, b, &err));
+            REQUIRE(memcmp(a, b, sizeof a) == 0);
+        }
+        dp_feed_close(f);
+        dp_feed_close(g);
+        /* A bad zstd frame, the second of shard 1: found without being asked to check. */
+        struct stat st;
+        char *body = dp_fs_join(packed.dir, "part-001.bin");
+        REQUIRE(stat(body, &st) == 0);
+        data_flip(packed.dir, "part-001.bin", (uint64_t)(st.st_size - 100) * 8);
+        REQUIRE_OK(dp_feed_open(&g, packed.path, &o, &err));
+        int rc = DP_OK;
+        for (uint64_t k = 0; rc >= 0 && k < dp_feed_samples(g); k++) rc = dp_feed_get(g, k, b, &err);
+        CHECK(rc == DP_CORRUPT && strstr(err.msg, "part-001") && strstr(err.msg, "frame 1"));
+        dp_feed_close(g);
+        o.on_bad = DP_FEED_SKIP;
+        check_skip(&packed, flat.path, &o, (struct damage){"part-001.bin", 1, 2}, &replaced);
+        CHECK(replaced > 200);
+        data_flip(packed.dir, "part-001.bin", (uint64_t)(st.st_size - 100) * 8);
+        if (pack) { /* and the whole body */
+            REQUIRE(unlink(body) == 0);
+            check_skip(&packed, flat.path, &o, (struct damage){"part-001.bin", 0, 2}, &replaced);
+        }
+        free(body);
+    }
+    data_release(&flat);
+    data_release(&packed);
 }
 
 TEST(when_nothing_is_whole_it_says_so)
