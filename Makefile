@@ -81,7 +81,7 @@ SHIMS    := $(patsubst tests/%.c,$(BUILD)/tests/%.so,$(sort $(wildcard tests/fau
 PROG     := $(BUILD)/dpipe
 
 .SECONDARY:
-.PHONY: all lib tests benches objects help deps check check-clang check-fast parity lint fmt fuzz demo bench-pipeline check-systemd deb install uninstall dist compdb cov clean man completions
+.PHONY: all lib tests benches objects help deps check check-clang check-fast parity lint fmt fuzz demo bench-pipeline bench-feed check-systemd deb install uninstall dist compdb cov clean man completions
 .DEFAULT_GOAL := all
 
 ## all: the program, build/MODE/dpipe (the default)
@@ -166,12 +166,16 @@ demo: all
 bench-pipeline: all
 	@PEERS='$(PEERS)' bench/pipeline.sh
 
+## bench-feed: ids per CPU-second of the feed, beside memcpy; JSON lines
+bench-feed: $(BUILD)/bench/bench_feed
+	@$(BUILD)/bench/bench_feed
+
 ## check-fast: the unit tests of this MODE alone
 check-fast: all tests
 	@tests/run.sh $(BUILD) $(UNIT) $(FUZZ)
 
 # Programs whose code runs on several threads.
-TSAN_TESTS := $(filter test_base test_catalog test_pipeline test_dedup test_manifest test_shard test_channel test_control test_sandbox test_serve_process test_worker,$(notdir $(UNIT)))
+TSAN_TESTS := $(filter test_base test_catalog test_pipeline test_dedup test_manifest test_shard test_shard_packed test_feed test_channel test_control test_sandbox test_serve_process test_worker,$(notdir $(UNIT)))
 
 ## lint: folder layers, style
 lint:

@@ -56,6 +56,12 @@ void dp_buf_add_span(struct dp_buf *b, struct dp_span s)
     dp_buf_add(b, s.ptr, s.len);
 }
 
+void dp_buf_shrink(struct dp_buf *b, size_t keep)
+{
+    if (b->cap > keep) dp_buf_release(b);
+    dp_buf_clear(b);
+}
+
 void dp_buf_add_char(struct dp_buf *b, char c)
 {
     dp_buf_add(b, &c, 1);

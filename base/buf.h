@@ -20,6 +20,8 @@ struct dp_buf {
 
 void dp_buf_init(struct dp_buf *b, size_t bytes_max);
 void dp_buf_release(struct dp_buf *b);
+/* Empty; its memory is given back when it is more than `keep` bytes. */
+void dp_buf_shrink(struct dp_buf *b, size_t keep);
 /* Empty, and forget a refused append: check before clearing. */
 static inline void dp_buf_clear(struct dp_buf *b)
 {

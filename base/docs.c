@@ -185,23 +185,33 @@ struct dp_docs_reader {
     struct dp_arena mem;
 };
 
-int dp_docs_open(struct dp_docs_reader **out, const char *path, struct dp_err *e)
+int dp_docs_open_fd(struct dp_docs_reader **out, int fd, const char *name, struct dp_err *e)
 {
     *out = NULL;
     struct dp_docs_reader *r = calloc(1, sizeof *r);
     int rc = DP_OK;
-    if (!r) DP_FAIL(e, NOMEM, "%s: reader", path);
+    if (!r) {
+        close(fd);
+        DP_FAIL(e, NOMEM, "%s: reader", name);
+    }
     dp_buf_init(&r->buf, (size_t)LINE_MAX + FRAME_BYTES);
     dp_arena_init(&r->mem, LINE_MAX);
-    r->fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (r->fd < 0) DP_GOTO_SYS(e, "%s: cannot open", path);
-    r->path = strdup(path);
-    if (!r->path) DP_GOTO(e, NOMEM, "%s: reader", path);
-    rc = dp_zstd_reader_open(&r->z, r->fd, path, e);
+    r->fd = fd;
+    r->path = strdup(name);
+    if (!r->path) DP_GOTO(e, NOMEM, "%s: reader", name);
+    rc = dp_zstd_reader_open(&r->z, r->fd, name, e);
 out:
     if (rc < 0) dp_docs_close(r);
     else *out = r;
     return rc;
+}
+
+int dp_docs_open(struct dp_docs_reader **out, const char *path, struct dp_err *e)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    *out = NULL;
+    if (fd < 0) DP_FAIL_SYS(e, "%s: cannot open", path);
+    return dp_docs_open_fd(out, fd, path, e);
 }
 
 int dp_docs_next_line(struct dp_docs_reader *r, struct dp_span *line, struct dp_err *e)

@@ -35,6 +35,8 @@ struct dp_doc { /* spans are valid until the next call */
 };
 struct dp_docs_reader;
 int dp_docs_open(struct dp_docs_reader **out, const char *path, struct dp_err *e);
+/* The same of an open descriptor, which the reader then owns (closed on failure too); `name` is for messages. */
+int dp_docs_open_fd(struct dp_docs_reader **out, int fd, const char *name, struct dp_err *e);
 /* DP_OK with a document, DP_EOF at the end. */
 int dp_docs_next(struct dp_docs_reader *r, struct dp_doc *doc, struct dp_err *e);
 /* The next raw line, without its newline. */

@@ -154,27 +154,45 @@ static void enter_rows(struct lane *l, size_t from, size_t to, struct dp_batch *
         if (!l->before[i] && b->drop[i]) count_row(&l->counts[from + 1], b, i, b->text[i].len);
 }
 
+/* Stages take scratch of several times a document's size: of giant documents one at a time goes through them, so that memory doesn't follow
+ * the number of lanes. Process-wide: units run side by side. */
+enum { GIANT_BYTES = 2 << 20 };
+static pthread_mutex_t giant = PTHREAD_MUTEX_INITIALIZER;
+
+/* The live row i through stages [from, to); ticks of each are added up. */
+static int run_row(struct lane *l, size_t from, size_t to, const bool *on, struct dp_batch *b, uint32_t i, uint64_t *ticks, struct dp_err *e)
+{
+    const struct dp_pipeline *p = l->run->p;
+    uint64_t last = tick_ns();
+    for (size_t s = from; s < to && !b->drop[i]; s++) dp_stage_next_row(p->type[s], l->worker[s]);
+    for (size_t s = from; s < to && !b->drop[i]; s++) {
+        uint64_t bytes = b->text[i].len;
+        if (on[s]) {
+            DP_TRY(dp_stage_row(p->type[s], p->ctx[s], l->worker[s], b, i, e));
+            uint64_t t = tick_ns();
+            ticks[s] += t - last;
+            last = t;
+        }
+        count_row(&l->counts[s + 1], b, i, bytes);
+    }
+    return DP_OK;
+}
+
 /* Row stages [from, to), row by row. Asking for the thread's time is a system call: it is asked twice a batch and shared out by the
  * ticks of a cheaper clock. */
 static int run_rows(struct lane *l, size_t from, size_t to, struct dp_batch *b, struct dp_err *e)
 {
     const struct dp_pipeline *p = l->run->p;
     enter_rows(l, from, to, b);
-    uint64_t ticks[DP_PIPELINE_STAGES_MAX] = {0}, all = 0, t0 = now_ns(), last = tick_ns();
+    uint64_t ticks[DP_PIPELINE_STAGES_MAX] = {0}, all = 0, t0 = now_ns();
     bool on[DP_PIPELINE_STAGES_MAX];
     for (size_t s = from; s < to; s++) on[s] = dp_stage_enabled(p->type[s], p->ctx[s]);
     for (uint32_t i = 0; i < b->count; i++) {
-        for (size_t s = from; s < to && !b->drop[i]; s++) dp_stage_next_row(p->type[s], l->worker[s]);
-        for (size_t s = from; s < to && !b->drop[i]; s++) {
-            uint64_t bytes = b->text[i].len;
-            if (on[s]) {
-                DP_TRY(dp_stage_row(p->type[s], p->ctx[s], l->worker[s], b, i, e));
-                uint64_t t = tick_ns();
-                ticks[s] += t - last;
-                last = t;
-            }
-            count_row(&l->counts[s + 1], b, i, bytes);
-        }
+        bool alone = !b->drop[i] && b->text[i].len > GIANT_BYTES;
+        if (alone) pthread_mutex_lock(&giant);
+        int rc = b->drop[i] ? DP_OK : run_row(l, from, to, on, b, i, ticks, e);
+        if (alone) pthread_mutex_unlock(&giant);
+        DP_TRY(rc);
     }
     t0 = now_ns() - t0;
     for (size_t s = from; s < to; s++) all += ticks[s];

@@ -34,11 +34,48 @@ int dp_zstd_frame(struct dp_zstd_writer *w, struct dp_span in, struct dp_buf *ou
     return DP_OK;
 }
 
+void dp_zstd_writer_checksum(struct dp_zstd_writer *w, bool on)
+{
+    ZSTD_CCtx_setParameter(w->c, ZSTD_c_checksumFlag, on);
+}
+
 void dp_zstd_writer_close(struct dp_zstd_writer *w)
 {
     if (!w) return;
     ZSTD_freeCCtx(w->c);
     free(w);
+}
+
+struct dp_zstd_decoder {
+    ZSTD_DCtx *d;
+};
+
+int dp_zstd_decoder_open(struct dp_zstd_decoder **out, struct dp_err *e)
+{
+    struct dp_zstd_decoder *d = calloc(1, sizeof *d);
+    *out = NULL;
+    if (d) d->d = ZSTD_createDCtx();
+    if (!d || !d->d) {
+        dp_zstd_decoder_close(d);
+        DP_FAIL(e, NOMEM, "zstd decompressor");
+    }
+    *out = d;
+    return DP_OK;
+}
+
+int dp_zstd_decode(struct dp_zstd_decoder *d, struct dp_span in, void *out, size_t n, struct dp_err *e)
+{
+    size_t got = ZSTD_decompressDCtx(d->d, out, n, in.ptr, in.len);
+    if (ZSTD_isError(got)) DP_FAIL(e, CORRUPT, "zstd damage: %s", ZSTD_getErrorName(got));
+    if (got != n) DP_FAIL(e, CORRUPT, "a zstd frame of %zu bytes, not %zu", got, n);
+    return DP_OK;
+}
+
+void dp_zstd_decoder_close(struct dp_zstd_decoder *d)
+{
+    if (!d) return;
+    ZSTD_freeDCtx(d->d);
+    free(d);
 }
 
 enum { IN_CAP = 128 * 1024 };

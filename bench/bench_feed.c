@@ -1,14 +1,23 @@
-/* bench/bench_feed.c - ids per CPU-second of the feed: B = 8, T = 2048, permuted, widened to int32.
- * usage: bench_feed [MILLION_IDS [STEPS]]    one JSON line for u16 and one for u32; data is made in
- * $TMPDIR and removed. Documents are 200 to 3,400 ids long; 1 % of them in val, as by default. */
+/* bench/bench_feed.c - ids per CPU-second of the feed: B = 8, T = 2048, permuted, widened to int32; one manifest and three
+ * domains mixed by weight, rows cut from the stream and packed best-fit, with and without masks; beside them what the machine
+ * copies: memcpy of the same ids in order, and of permuted rows.
+ *
+ * usage: bench_feed [MILLION_IDS [STEPS [ROUNDS]]]    one JSON line each, u16 ids, then u32; rates are medians of the rounds, which
+ * take turns, so that a busy machine is busy for all. Data is made in $TMPDIR and removed. Documents are 200 to 3,400 ids long, 1 % of
+ * them in val, as by default. */
 #include "base/fs.h"
 #include "shards/manifest.h"
 #include "trainer_feed/feed.h"
+#include "trainer_feed/feed_order.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
+
+enum { B = 8, T = 2048, SHARDS = 3, ROUNDS_MAX = 64 };
+static const double share[SHARDS] = {0.6, 0.3, 0.1};
+static const char *const names[SHARDS] = {"a", "b", "c"};
 
 static void die(const struct dp_err *e)
 {
@@ -23,88 +32,225 @@ static double cpu_seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void make_data(const char *dir, uint32_t vocab, uint64_t ids, struct dp_err *e)
+static double anon_mib(void)
 {
-    static uint32_t doc[4096];
-    struct dp_shard_meta meta = {.vocab_size = vocab, .eot = 0};
-    struct dp_manifest *m;
-    struct dp_shard_writer *w;
-    char *bin = dp_fs_join(dir, "s.bin"), *dpx = dp_fs_join(dir, "s.dpx"),
-         *path = dp_fs_join(dir, "manifest.json");
-    uint64_t state = 1;
-    if (!bin || !dpx || !path) exit(1);
-    if (dp_manifest_new(&m, &meta, e) < 0 || dp_shard_writer_open(&w, bin, dpx, &meta, e) < 0)
-        die(e);
-    while (dp_shard_writer_tokens(w) < ids) {
-        size_t n = 200 + dp_splitmix64(&state) % 3200;
-        for (size_t i = 0; i < n; i++) doc[i] = (uint32_t)(dp_splitmix64(&state) % vocab);
-        struct dp_hash128 h = dp_hash128(doc, n * 4);
-        if (dp_shard_writer_add(w, h, h, 0, doc, n, e) < 0) die(e);
-    }
-    struct dp_manifest_shard s = {.name = "s.bin",
-                                  .index = "s.dpx",
-                                  .tokens = dp_shard_writer_tokens(w),
-                                  .documents = dp_shard_writer_documents(w)};
-    s.bytes = s.tokens * (uint64_t)m->meta.dtype;
-    if (dp_shard_writer_finish(w, s.sha256, s.index_sha256, e) < 0 ||
-        dp_manifest_add(m, &s, e) < 0 || dp_manifest_write(m, path, e) < 0)
-        die(e);
-    dp_shard_writer_close(w);
-    dp_manifest_free(m);
-    free(bin);
-    free(dpx);
-    free(path);
+    FILE *f = fopen("/proc/self/status", "re");
+    char line[256];
+    double kib = 0;
+    while (f && fgets(line, sizeof line, f)) sscanf(line, "RssAnon: %lf", &kib);
+    if (f) fclose(f);
+    return kib / 1024;
 }
 
-static void run(uint32_t vocab, uint64_t ids, int steps)
+/* --- data --- */
+
+struct set {
+    char dir[512], manifest[600], part[SHARDS][600];
+    int width;
+    uint64_t tokens;
+};
+
+static void write_manifest(const char *path, const struct dp_shard_meta *meta, const struct dp_manifest_shard *s, int n)
 {
-    struct dp_err err;
-    char dir[] = "/tmp/dpipe-bench-XXXXXX";
-    const char *names[] = {"s.bin", "s.dpx", "manifest.json"};
-    if (!mkdtemp(dir)) exit(1);
-    make_data(dir, vocab, ids, &err);
-    char *path = dp_fs_join(dir, "manifest.json");
+    struct dp_manifest *m;
+    struct dp_err e;
+    if (dp_manifest_new(&m, meta, &e) < 0) die(&e);
+    for (int i = 0; i < n; i++)
+        if (dp_manifest_add(m, &s[i], &e) < 0) die(&e);
+    if (dp_manifest_write(m, path, &e) < 0) die(&e);
+    dp_manifest_free(m);
+}
+
+static void make_shard(struct set *s, const struct dp_shard_meta *meta, int i, uint64_t ids, struct dp_manifest_shard *row, uint64_t *state)
+{
+    static uint32_t doc[4096];
+    static char name[SHARDS][2][16];
+    struct dp_shard_writer *w;
+    struct dp_err e;
+    snprintf(name[i][0], sizeof name[i][0], "s%d.bin", i);
+    snprintf(name[i][1], sizeof name[i][1], "s%d.dpx", i);
+    char *bin = dp_fs_join(s->dir, name[i][0]), *dpx = dp_fs_join(s->dir, name[i][1]);
+    if (!bin || !dpx || dp_shard_writer_open(&w, bin, dpx, meta, &e) < 0) die(&e);
+    while (dp_shard_writer_tokens(w) < ids) {
+        size_t n = 200 + dp_splitmix64(state) % 3200;
+        for (size_t k = 0; k < n; k++) doc[k] = (uint32_t)(dp_splitmix64(state) % meta->vocab_size);
+        struct dp_hash128 h = dp_hash128(doc, n * 4);
+        if (dp_shard_writer_add(w, h, h, 0, doc, n, &e) < 0) die(&e);
+    }
+    *row = (struct dp_manifest_shard){
+        .name = name[i][0], .index = name[i][1], .tokens = dp_shard_writer_tokens(w), .documents = dp_shard_writer_documents(w)};
+    row->bytes = row->tokens * (uint64_t)dp_shard_dtype_of(meta->vocab_size);
+    if (dp_shard_writer_finish(w, row->sha256, row->index_sha256, &e) < 0) die(&e);
+    dp_shard_writer_close(w);
+    free(bin);
+    free(dpx);
+    s->tokens += row->tokens;
+}
+
+static void make_set(struct set *s, uint32_t vocab, uint64_t ids)
+{
+    struct dp_shard_meta meta = {.vocab_size = vocab, .eot = 0};
+    struct dp_manifest_shard row[SHARDS];
+    uint64_t state = 1;
+    snprintf(s->dir, sizeof s->dir, "%.400s/dpipe-bench-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    if (!mkdtemp(s->dir)) exit(1);
+    s->width = dp_shard_dtype_of(vocab);
+    s->tokens = 0;
+    for (int i = 0; i < SHARDS; i++) make_shard(s, &meta, i, (uint64_t)((double)ids * share[i]), &row[i], &state);
+    snprintf(s->manifest, sizeof s->manifest, "%s/manifest.json", s->dir);
+    write_manifest(s->manifest, &meta, row, SHARDS);
+    for (int i = 0; i < SHARDS; i++) {
+        snprintf(s->part[i], sizeof s->part[i], "%s/m%d.json", s->dir, i);
+        write_manifest(s->part[i], &meta, &row[i], 1);
+    }
+}
+
+static void remove_set(struct set *s)
+{
+    char path[700];
+    for (int i = 0; i < SHARDS; i++) {
+        snprintf(path, sizeof path, "%s/s%d.bin", s->dir, i);
+        unlink(path);
+        snprintf(path, sizeof path, "%s/s%d.dpx", s->dir, i);
+        unlink(path);
+        unlink(s->part[i]);
+    }
+    unlink(s->manifest);
+    rmdir(s->dir);
+}
+
+/* --- what is measured --- */
+
+enum { COPY, GATHER, PLAIN, CHECKED, MIXED, PACKED, PACKED_MIXED, PACKED_MASKS, KINDS };
+static const char *const kind_name[KINDS] = {"memcpy in order", "memcpy of permuted rows", "concat", "concat, checksums",
+                                             "concat, 3 domains", "bestfit", "bestfit, 3 domains", "bestfit, 3 domains, masks"};
+
+struct bench {
+    struct set set;
+    struct dp_map body[SHARDS];
+    struct dp_feed *feed[KINDS];
+    struct dp_feed_meta meta;
+    int32_t *rows;
+    double rate[KINDS][ROUNDS_MAX], open_ms[KINDS], anon[KINDS];
+    uint64_t samples[KINDS], padding[KINDS];
+    uint32_t check[KINDS];
+    int steps;
+};
+
+static void open_feed(struct bench *b, int kind)
+{
     struct dp_feed_options o;
+    struct dp_feed_domain d[SHARDS];
+    struct dp_err e;
+    char mixture[] = "a=0.5,b=0.3,c=0.2";
+    bool mixed = kind == MIXED || kind >= PACKED_MIXED;
     dp_feed_options_init(&o);
-    o.seq_len = 2048;
-    struct dp_feed *f;
-    double t0 = cpu_seconds();
-    if (dp_feed_open(&f, path, &o, &err) < 0) die(&err);
-    double open_ms = 1e3 * (cpu_seconds() - t0);
-    int32_t *rows = malloc((size_t)(o.batch * (o.seq_len + 1)) * sizeof *rows);
-    if (!rows) exit(1);
-    double best = 0;
-    uint32_t sum = 0;
-    for (int round = 0; round < 4; round++) { /* the first maps the pages */
-        t0 = cpu_seconds();
-        for (int i = 0; i < steps; i++) {
-            if (dp_feed_next(f, rows, &err) < 0) die(&err);
-            sum += (uint32_t)rows[17];
+    o.seq_len = T;
+    o.batch = B;
+    o.pack = kind >= PACKED ? DP_FEED_BESTFIT : DP_FEED_CONCAT;
+    o.check = kind == CHECKED;
+    o.mixture = mixed ? mixture : NULL;
+    for (int i = 0; i < SHARDS; i++) d[i] = (struct dp_feed_domain){.name = names[i], .manifest = b->set.part[i]};
+    double anon = anon_mib(), t0 = cpu_seconds();
+    int rc = mixed ? dp_feed_open_domains(&b->feed[kind], d, SHARDS, &o, &e) : dp_feed_open(&b->feed[kind], b->set.manifest, &o, &e);
+    if (rc < 0) die(&e);
+    b->open_ms[kind] = 1e3 * (cpu_seconds() - t0);
+    b->anon[kind] = anon_mib() - anon;
+    b->samples[kind] = dp_feed_samples(b->feed[kind]);
+    for (size_t i = 0; i < dp_feed_domains(b->feed[kind]); i++) {
+        struct dp_feed_domain_info info;
+        dp_feed_domain_info(b->feed[kind], i, &info);
+        b->padding[kind] += info.padding;
+    }
+}
+
+/* Bytes of ids [at, at + n) counted over all bodies; n is cut at a body's end. */
+static const char *place(const struct bench *b, uint64_t at, uint64_t *n)
+{
+    for (int i = 0;; i++) {
+        uint64_t ids = b->body[i].len / (uint64_t)b->set.width;
+        if (at < ids) {
+            if (*n > ids - at) *n = ids - at;
+            return b->body[i].ptr + at * (uint64_t)b->set.width;
         }
-        double rate = 1e-6 * steps * (double)(o.batch * o.seq_len) / (cpu_seconds() - t0);
-        if (round && rate > best) best = rate;
+        at -= ids;
     }
-    printf(
-        "{\"bench\":\"feed\",\"id_bytes\":%d,\"batch\":8,\"seq_len\":2048,\"ids\":%llu,\"samples\":%llu,\"open_ms\":%.2f,"
-        "\"million_ids_per_cpu_s\":%.0f,\"check\":%u}\n",
-        vocab <= 65536 ? 2 : 4, (unsigned long long)ids, (unsigned long long)dp_feed_samples(f),
-        open_ms, best, sum);
-    dp_feed_close(f);
-    free(rows);
-    free(path);
-    for (int i = 0; i < 3; i++) {
-        char *p = dp_fs_join(dir, names[i]);
-        if (p) unlink(p);
-        free(p);
+}
+
+static double measure(struct bench *b, int kind)
+{
+    struct dp_err e;
+    struct dp_feed_order order;
+    uint64_t rows = b->set.tokens / T - 1, at = 0;
+    if (kind == GATHER) dp_feed_order_init(&order, rows, 1, 0);
+    double t0 = cpu_seconds();
+    for (int i = 0; i < b->steps; i++) {
+        for (int r = 0; r < B && kind < PLAIN; r++, at++) {
+            uint64_t row = kind == GATHER ? dp_feed_order_at(&order, at % rows) : at % rows, n = T + 1;
+            const char *from = place(b, row * T, &n);
+            memcpy((char *)b->rows + (size_t)r * (T + 1) * (size_t)b->set.width, from, n * (uint64_t)b->set.width);
+        }
+        int rc = kind < PLAIN              ? DP_OK
+                 : kind == PACKED_MASKS ? dp_feed_next_meta(b->feed[kind], b->rows, &b->meta, &e)
+                                           : dp_feed_next(b->feed[kind], b->rows, &e);
+        if (rc < 0) die(&e);
+        b->check[kind] += (uint32_t)b->rows[17];
     }
-    rmdir(dir);
+    return 1e-6 * b->steps * (double)(B * T) / (cpu_seconds() - t0);
+}
+
+static int by_value(const void *x, const void *y)
+{
+    double a = *(const double *)x, b = *(const double *)y;
+    return a < b ? -1 : a > b;
+}
+
+static void run(uint32_t vocab, uint64_t ids, int steps, int rounds)
+{
+    static struct bench b;
+    struct dp_err e;
+    memset(&b, 0, sizeof b);
+    b.steps = steps;
+    make_set(&b.set, vocab, ids);
+    for (int i = 0; i < SHARDS; i++) {
+        char path[700];
+        snprintf(path, sizeof path, "%s/s%d.bin", b.set.dir, i);
+        if (dp_map_open(&b.body[i], path, &e) < 0) die(&e);
+    }
+    b.rows = malloc((size_t)B * (T + 1) * sizeof *b.rows);
+    b.meta = (struct dp_feed_meta){.cu_seqlens = malloc((size_t)B * (T + 1) * 4), .segments = malloc(B * 4),
+                                   .positions = malloc((size_t)B * T * 4), .loss_mask = malloc((size_t)B * T)};
+    if (!b.rows || !b.meta.cu_seqlens || !b.meta.segments || !b.meta.positions || !b.meta.loss_mask) exit(1);
+    for (int k = PLAIN; k < KINDS; k++) open_feed(&b, k);
+    for (int round = -1; round < rounds; round++) /* the first maps the pages */
+        for (int k = 0; k < KINDS; k++) {
+            double rate = measure(&b, k);
+            if (round >= 0) b.rate[k][round] = rate;
+        }
+    for (int k = 0; k < KINDS; k++) qsort(b.rate[k], (size_t)rounds, sizeof **b.rate, by_value);
+    for (int k = 0; k < KINDS; k++)
+        printf("{\"bench\":\"feed\",\"what\":\"%s\",\"id_bytes\":%d,\"batch\":%d,\"seq_len\":%d,\"ids\":%llu,\"samples\":%llu,\"padding\":%llu,"
+               "\"open_ms\":%.2f,\"open_anon_mib\":%.2f,\"million_ids_per_cpu_s\":%.0f,\"best\":%.0f,\"of_memcpy\":%.3f,\"of_permuted\":%.3f,"
+               "\"check\":%u}\n",
+               kind_name[k], b.set.width, B, T, (unsigned long long)b.set.tokens, (unsigned long long)b.samples[k],
+               (unsigned long long)b.padding[k], b.open_ms[k], b.anon[k], b.rate[k][rounds / 2], b.rate[k][rounds - 1],
+               b.rate[k][rounds / 2] / b.rate[COPY][rounds / 2], b.rate[k][rounds / 2] / b.rate[GATHER][rounds / 2], b.check[k]);
+    for (int k = PLAIN; k < KINDS; k++) dp_feed_close(b.feed[k]);
+    for (int i = 0; i < SHARDS; i++) dp_map_close(&b.body[i]);
+    free(b.rows);
+    free(b.meta.cu_seqlens);
+    free(b.meta.segments);
+    free(b.meta.positions);
+    free(b.meta.loss_mask);
+    remove_set(&b.set);
 }
 
 int main(int argc, char **argv)
 {
     uint64_t ids = (argc > 1 ? strtoull(argv[1], NULL, 10) : 200) * 1000000;
-    int steps = argc > 2 ? atoi(argv[2]) : 12000;
-    run(50257, ids, steps);
-    run(200019, ids, steps);
+    int steps = argc > 2 ? atoi(argv[2]) : 4000, rounds = argc > 3 ? atoi(argv[3]) : 9;
+    if (ids < 1000000 || steps < 1 || rounds < 1 || rounds > ROUNDS_MAX) return 64;
+    run(50257, ids, steps, rounds);
+    run(200019, ids, steps, rounds);
     return 0;
 }

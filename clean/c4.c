@@ -130,7 +130,7 @@ static int row(const void *ctx, void *worker, struct dp_batch *b, uint32_t i, st
     size_t at = 0, sentences = 0;
     bool any = false;
     if (!words) DP_FAIL(e, NOMEM, "c4: words of a document of %zu bytes", text.len);
-    dp_buf_clear(&w->out);
+    dp_buf_shrink(&w->out, DP_SCRATCH_KEEP);
     while (dp_line_next(&rest, &line)) {
         line = dp_trim(line);
         size_t from = at, chunks = 0;

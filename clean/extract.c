@@ -83,6 +83,9 @@ static int row(const void *ctx, void *worker, struct dp_batch *b, uint32_t i, st
     struct dp_span s = b->text[i];
     if (b->format[i] == DP_FORMAT_BINARY) return dp_batch_drop(b, i, DP_DROP_BINARY, 1, 0), DP_OK;
     struct dp_charset_result r;
+    dp_buf_shrink(&w->utf8, DP_SCRATCH_KEEP);
+    dp_buf_shrink(&w->scratch, DP_SCRATCH_KEEP);
+    dp_buf_shrink(&w->text, DP_SCRATCH_KEEP);
     bool html = is_html(b, i);
     DP_TRY(dp_charset_decode(&w->iconv, s, b->charset[i], html, &w->utf8, &w->scratch, &r, e));
     struct dp_utf8_census n = dp_utf8_census(r.text.ptr, r.text.len);

@@ -17,7 +17,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum { TOP = 3, DUP = 6 };
+enum { TOP = 3, DUP = 6, MANY_WORDS = 1 << 18 };
 struct ctx {
     bool enabled;
     double dup_line_max, dup_para_max, dup_line_chars_max, dup_para_chars_max;
@@ -74,6 +74,12 @@ static uint64_t add61(uint64_t a, uint64_t b)
     return r >= PRIME ? r - PRIME : r;
 }
 static const uint64_t base61 = UINT64_C(0x0b5d1f9c7a3e2467);
+
+/* Capacity for n: documents that grow little by little don't allocate each time, giant ones take what they need. */
+static size_t room(size_t n)
+{
+    return n < MANY_WORDS ? n + n / 2 + 64 : n + 64;
+}
 
 struct repeats {
     size_t count, dup, dup_chars;
@@ -161,7 +167,7 @@ static int sum_words(struct worker *w, struct dp_span text)
 {
     size_t n = w->words->count;
     if (n >= w->sums_cap) {
-        size_t cap = n + n / 2 + 64;
+        size_t cap = room(n);
         free(w->sums);
         w->sums = malloc(cap * sizeof *w->sums);
         w->sums_cap = w->sums ? cap : 0;
@@ -205,7 +211,7 @@ static int top_bound(struct worker *w, size_t n, size_t *out)
     const struct sums *s = w->sums;
     uint64_t h = 0;
     int shift;
-    DP_TRY(seen_start(w, 128, &shift)); /* four counters a word */
+    DP_TRY(seen_start(w, words < MANY_WORDS ? 128 : 64, &shift)); /* four counters a word, or two */
     uint32_t *count = (uint32_t *)(void *)w->seen;
     /* h = sum of value(i + k) MIX^(n - k), rolled: what leaves has been multiplied n times. */
     uint64_t out_factor = 1;
@@ -250,11 +256,10 @@ static int hash_words(struct worker *w, struct dp_span text)
 {
     size_t n = w->words->count;
     if (n > w->hash_cap) {
-        size_t cap = n + n / 2;
-        uint64_t *h = realloc(w->hash, cap * 3 * sizeof *h);
-        if (!h) return DP_NOMEM;
-        w->hash = h;
-        w->hash_cap = cap;
+        free(w->hash);
+        w->hash_cap = room(n);
+        w->hash = malloc(w->hash_cap * 3 * sizeof *w->hash);
+        if (!w->hash) return w->hash_cap = 0, DP_NOMEM;
     }
     for (size_t i = 0; i < n; i++) {
         const struct dp_word *d = &w->words->word[i];
@@ -375,20 +380,29 @@ static int judge(const struct ctx *c, struct worker *w, struct dp_batch *b, uint
 }
 #undef RULE
 
+static void release(struct worker *w)
+{
+    dp_counts_release(&w->counts);
+    free(w->hash);
+    free(w->sums);
+    free(w->seen);
+    w->hash = w->seen = NULL;
+    w->sums = NULL;
+    w->hash_cap = w->sums_cap = w->seen_cap = 0;
+}
+
 static int row(const void *ctx, void *worker, struct dp_batch *b, uint32_t i, struct dp_err *e)
 {
-    if (judge(ctx, worker, b, i) < 0) DP_FAIL(e, NOMEM, "gopher_repetition: n-grams of a document of %zu bytes", b->text[i].len);
+    struct worker *w = worker;
+    if (judge(ctx, w, b, i) < 0) DP_FAIL(e, NOMEM, "gopher_repetition: n-grams of a document of %zu bytes", b->text[i].len);
+    if (w->sums_cap > MANY_WORDS * 2) release(w); /* one giant document isn't a reason to hold on to its memory */
     return DP_OK;
 }
 
 static void worker_close(const void *ctx, void *worker)
 {
-    struct worker *w = worker;
     (void)ctx;
-    dp_counts_release(&w->counts);
-    free(w->hash);
-    free(w->sums);
-    free(w->seen);
+    release(worker);
 }
 
 const struct dp_stage_type dp_stage_gopher_repetition = {

@@ -77,15 +77,14 @@ struct dp_span dp_trim(struct dp_span s)
 
 int dp_counts_start(struct dp_counts *c, size_t keys)
 {
+    enum { LARGE = 1 << 17 }; /* of which memory counts for more than look-ups: up to seven eighths full */
     size_t cap = 1024;
-    while (cap < keys * 2) cap *= 2;
+    while (keys <= LARGE ? cap < keys * 2 : cap / 8 * 7 < keys) cap *= 2;
     if (cap > c->cap) {
-        struct dp_count *s = calloc(cap, sizeof *s);
-        if (!s) return DP_NOMEM;
-        free(c->slot);
-        c->slot = s;
+        dp_counts_release(c);
+        c->slot = calloc(cap, sizeof *c->slot);
+        if (!c->slot) return DP_NOMEM;
         c->cap = cap;
-        c->gen = 0;
     }
     c->used = cap;
     if (++c->gen == 0) {

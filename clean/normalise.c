@@ -85,7 +85,8 @@ static int row(const void *ctx, void *worker, struct dp_batch *b, uint32_t i, st
     const struct ctx *c = ctx;
     struct worker *w = worker;
     struct dp_span s = b->text[i];
-    dp_buf_clear(&w->first);
+    dp_buf_shrink(&w->first, DP_SCRATCH_KEEP);
+    dp_buf_shrink(&w->second, DP_SCRATCH_KEEP);
     char *to = dp_buf_reserve(&w->first, s.len + 1);
     if (!to) DP_FAIL(e, NOMEM, "normalise: a document of %zu bytes", s.len);
     struct dp_span t = dp_span(to, squeeze(c, s, to));

@@ -15,7 +15,10 @@
 
 #include "base/stage.h"
 
-enum { DP_DOC_BYTES_MAX = 16 << 20 };
+enum {
+    DP_DOC_BYTES_MAX = 16 << 20,
+    DP_SCRATCH_KEEP = 2 << 20, /* more scratch than this is given back when the next document comes */
+};
 
 extern const struct dp_stage_type dp_stage_extract, dp_stage_normalise, dp_stage_language, dp_stage_patterns, dp_stage_gopher_quality,
     dp_stage_gopher_repetition, dp_stage_c4, dp_stage_fineweb;

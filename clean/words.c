@@ -695,7 +695,10 @@ const struct dp_words *dp_row_words(struct dp_row_words *r, const struct dp_batc
 
 static void row_words_row(void *scratch)
 {
-    ((struct dp_row_words *)scratch)->of = dp_span(NULL, 0);
+    enum { KEEP_WORDS = 1 << 18 }; /* one giant document isn't a reason to hold on to its memory */
+    struct dp_row_words *r = scratch;
+    r->of = dp_span(NULL, 0);
+    if (r->words.cap > KEEP_WORDS) dp_words_release(&r->words);
 }
 
 static void row_words_close(void *scratch)

@@ -61,6 +61,9 @@ static int run(struct dp_cli *c, struct dp_err *e)
     fo.batch = c->options.train.batch;
     fo.split = DP_FEED_VAL;
     fo.shuffle = false;
+    fo.pack = DP_FEED_CONCAT;
+    fo.on_bad = DP_FEED_STOP;
+    fo.domains = fo.mixture = NULL;
     char *manifest = dp_road_path(&c->road, "shard", c->road.shard.hex, "manifest", 0, e);
     int rc = manifest ? dp_feed_open(&f, manifest, &fo, e) : DP_NOTFOUND;
     if (rc >= 0) rc = evaluate(c, &m, f, &s, e);

@@ -1,5 +1,8 @@
+#include "base/fs.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "cli/cli.h"
+#include "daemon/feed_sources.h"
 
 #include <stdlib.h>
 
@@ -37,32 +40,93 @@ static int draw(struct dp_cli *c, struct dp_feed *f, struct dp_err *e)
     return rc;
 }
 
+static void print_domain(struct dp_jsonw *w, const struct dp_feed *f, size_t d)
+{
+    struct dp_feed_domain_info i;
+    dp_feed_domain_info(f, d, &i);
+    const struct {
+        const char *key;
+        uint64_t value;
+    } row[] = {{"rows", i.rows},       {"tokens", i.tokens}, {"documents", i.documents}, {"padding", i.padding},
+               {"cut", i.cut},         {"draws", i.draws},   {"shards", i.shards},       {"shards_absent", i.shards_absent},
+               {"frames_bad", i.frames_bad}};
+    dp_jsonw_begin(w, '{');
+    dp_jsonw_key(w, "name");
+    dp_jsonw_cstr(w, i.name);
+    for (size_t k = 0; k < sizeof row / sizeof *row; k++) {
+        dp_jsonw_key(w, row[k].key);
+        dp_jsonw_uint(w, row[k].value);
+    }
+    dp_jsonw_end(w, '}');
+}
+
+static int print_result(const struct dp_feed *f, struct dp_err *e)
+{
+    struct dp_feed_state s;
+    struct dp_jsonw w;
+    struct dp_buf b;
+    dp_feed_state(f, &s);
+    dp_buf_init(&b, 1 << 20);
+    dp_buf_printf(&b, "{\"samples\":%llu,\"tokens\":%llu,\"documents\":%llu,\"vocab_size\":%u,\"next_sample\":%llu,\"pad\":%d,\"domains\":",
+                  (unsigned long long)dp_feed_samples(f), (unsigned long long)dp_feed_tokens(f), (unsigned long long)dp_feed_documents(f),
+                  dp_feed_vocab_size(f), (unsigned long long)s.sample, dp_feed_pad(f));
+    dp_jsonw_init(&w, &b, 0);
+    dp_jsonw_begin(&w, '[');
+    for (size_t d = 0; d < dp_feed_domains(f); d++) print_domain(&w, f, d);
+    dp_jsonw_end(&w, ']');
+    dp_buf_add_str(&b, "}\n");
+    int rc = dp_cli_print(&b, e);
+    dp_buf_release(&b);
+    return rc;
+}
+
+/* Whether --domains is given, and by files and folders alone: then this workspace needs no manifest, and need not be one. */
+static bool only_files(const struct dp_cli *c)
+{
+    bool given = false;
+    for (size_t i = 0; i < c->flags; i++)
+        if (c->flag[i].section && strcmp(c->flag[i].section, "feed") == 0 && strcmp(c->flag[i].row->name, "domains") == 0)
+            given = !strstr(c->flag[i].value, "=source:");
+    return given;
+}
+
+static bool in_workspace(const struct dp_cli *c)
+{
+    char *p = dp_fs_join(c->global.workspace, "recipe.yaml");
+    bool there = p && dp_fs_exists(p);
+    free(p);
+    return there;
+}
+
 static int run(struct dp_cli *c, struct dp_err *e)
 {
     const struct own *o = c->own;
     struct dp_feed *f = NULL;
+    struct dp_feed_sources *sources = NULL;
     char *manifest = NULL;
     int rc;
-    if (o->manifest) {
+    bool elsewhere = only_files(c);
+    if (o->manifest || (elsewhere && !in_workspace(c))) {
         DP_TRY(dp_cli_options(c, e));
-        manifest = strdup(o->manifest);
+        manifest = strdup(o->manifest ? o->manifest : "");
+    } else if (elsewhere) {
+        DP_TRY(dp_cli_road(c, false, e));
+        manifest = strdup("");
     } else DP_TRY(dp_cli_manifest(c, &manifest, e));
-    rc = manifest ? dp_feed_open(&f, manifest, &c->options.feed, e) : DP_NOMEM;
+    rc = manifest ? dp_feed_sources_open(&sources, &f, c->road_open ? &c->road : NULL, manifest, &c->options.feed, e) : DP_NOMEM;
     if (rc >= 0) rc = draw(c, f, e);
-    if (rc >= 0 && !(o->dump && strcmp(o->dump, "-") == 0)) {
-        struct dp_buf b;
-        dp_buf_init(&b, 4096);
-        dp_buf_printf(&b, "{\"samples\":%llu,\"tokens\":%llu,\"documents\":%llu,\"vocab_size\":%u,\"next_sample\":%llu}\n", (unsigned long long)dp_feed_samples(f),
-                      (unsigned long long)dp_feed_tokens(f), (unsigned long long)dp_feed_documents(f), dp_feed_vocab_size(f),
-                      (unsigned long long)(o->start + o->steps * c->options.feed.batch * c->options.feed.world));
-        rc = dp_cli_print(&b, e);
-        dp_buf_release(&b);
-    }
+    if (rc >= 0 && !(o->dump && strcmp(o->dump, "-") == 0)) rc = print_result(f, e);
     dp_feed_close(f);
+    dp_feed_sources_close(sources);
     free(manifest);
     return rc;
 }
 
 extern const struct dp_command dp_cmd_feed;
 const struct dp_command dp_cmd_feed = {.name = "feed", .summary = "draw batches from the shards, as a trainer would", .args = "", .rows = rows,
-    .own_size = sizeof(struct own), .sections = "feed", .run = run};
+    .own_size = sizeof(struct own), .sections = "feed", .run = run,
+    .about = "Writes rows of T + 1 ids. What comes is a function of shards, options and the sample's number alone: any number of ranks and any restart\n"
+             "(--start) give the same global sequence. Domains are sets of documents, mixed by --mixture:\n\n"
+             "  dpipe feed --domains web=A/manifest.json,code=B/manifest.json --mixture 'web=0.7,code=0.3; 100000:web=0.2,code=0.8'\n"
+             "  dpipe feed -w W --domains 'pages=source:*.warc.gz,notes=source:*.jsonl' --mixture pages=1e,notes=3e --pack bestfit\n\n"
+             "The order is described in docs/formats/feed_order.md."};

@@ -31,6 +31,12 @@ static const struct dp_opt tokenizer_opts[] = {
 static const struct dp_opt shards_opts[] = {
     {.name = "bytes_per_shard", .type = DP_OPT_SIZE, .offset = offsetof(struct dp_shards_options, bytes_per_shard), .preset = "64M", .min = 1 << 16,
      .max = 2147483648.0, .arg = "SIZE", .help = "text that goes into one shard; larger for larger corpora"},
+    {.name = "compression", .type = DP_OPT_CHOICE, .offset = offsetof(struct dp_shards_options, compression), .preset = "none", .choices = "none|zstd",
+     .arg = "HOW", .help = "zstd: bodies of independent frames, for cold and remote storage; a third of the bytes"},
+    {.name = "zstd_level", .type = DP_OPT_INT, .offset = offsetof(struct dp_shards_options, zstd_level), .preset = "3", .min = 1, .max = 19, .arg = "N",
+     .help = "level of compression"},
+    {.name = "zstd_frame_ids", .type = DP_OPT_INT, .offset = offsetof(struct dp_shards_options, zstd_frame_ids), .preset = "65536", .min = 65536,
+     .max = 1048576, .arg = "N", .help = "ids of a zstd frame, a multiple of 65536; larger: smaller files, dearer random rows"},
     DP_OPT_END,
 };
 

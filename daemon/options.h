@@ -14,7 +14,10 @@
 
 struct dp_shards_options {
     uint64_t bytes_per_shard; /* of text that goes into one shard's unit */
+    int compression;          /* enum dp_shards_compression */
+    int64_t zstd_level, zstd_frame_ids;
 };
+enum dp_shards_compression { DP_SHARDS_FLAT, DP_SHARDS_ZSTD };
 
 struct dp_tokenizer_options {
     char *file; /* a finished tokenizer instead of training one */

@@ -36,6 +36,7 @@ struct pass {
 struct member_ctx {
     struct dp_road *road;
     struct dp_members m;
+    const char *docs_path; /* of a finished docs file, to be signed */
 };
 
 static bool unchanged(const struct dp_member *k, const struct stat *st)
@@ -52,6 +53,17 @@ static int check_members(const struct dp_members *m, struct dp_err *e)
             DP_FAIL(e, BUSY, "source %s changed while dpipe read it; run again", m->v[i].path);
     }
     return DP_OK;
+}
+
+static int open_docs(void *ctx, size_t i, const char **name, const char **prefix, const char **digest, struct dp_err *e)
+{
+    const struct member_ctx *m = ctx;
+    (void)i;
+    int fd = open(m->docs_path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) DP_FAIL_SYS(e, "%s: cannot open", m->docs_path);
+    *name = m->docs_path;
+    *prefix = *digest = "";
+    return fd;
 }
 
 static int open_member(void *ctx, size_t i, const char **name, const char **prefix, const char **digest, struct dp_err *e)
@@ -188,21 +200,23 @@ static int run_task(struct dp_road *r, const struct task *t, int lanes, int work
             for (int i = 0; i < DP_OUTS; i++)
                 if (out[i] >= 0) close(out[i]);
     }
-    if (rc >= 0 && c->has_sig && !c->has_docs) {
-        docs_path = dp_road_path(r, "clean", u->docs.hex, "docs", 0, e);
-        if (docs_path) rc = dp_unit_sign(docs_path, &r->options->clean, out[DP_OUT_SIG], res, e);
-        else {
-            close(out[DP_OUT_SIG]);
-            rc = DP_NOTFOUND;
-        }
-        dp_progress_add(u->bytes, 0);
-    } else if (rc >= 0 && (c->has_records || c->has_docs)) {
+    if (rc >= 0 && (c->has_records || c->has_docs || c->has_sig)) {
         size_t sig = dp_options_signature_stage(r->options);
         struct dp_unit_job job = {.ingest = &r->options->ingest, .clean = &r->options->clean, .stages = !c->has_docs ? 0 : c->has_sig ? sig + 1 : sig,
                                   .lanes = lanes, .members = u->members, .open_member = open_member, .progress = progress, .stop = stop, .ctx = &m};
         memcpy(job.out, out, sizeof out);
-        rc = r->isolate ? dp_isolate_run(r->isolate, worker, u, &m.m, &job, res, e) : dp_unit_run(&job, res, e);
-        if (rc >= 0) rc = check_members(&m.m, e);
+        if (c->has_sig && !c->has_docs) {
+            m.docs_path = docs_path = dp_road_path(r, "clean", u->docs.hex, "docs", 0, e);
+            job.sign = true;
+            job.members = job.lanes = 1;
+            job.open_member = open_docs;
+        }
+        if (job.sign && !docs_path) {
+            close(out[DP_OUT_SIG]);
+            rc = DP_NOTFOUND;
+        } else rc = r->isolate ? dp_isolate_run(r->isolate, worker, u, &m.m, &job, res, e) : dp_unit_run(&job, res, e);
+        if (job.sign) dp_progress_add(u->bytes, 0);
+        if (rc >= 0 && !job.sign) rc = check_members(&m.m, e);
     }
     if (rc >= 0) rc = commit_all(c, r, u, &m.m, res, at, e);
     if (rc >= 0 && strcmp(u->origin.hex, u->ingest.hex) != 0) rc = dp_quarantine_settle(&r->ws, u->origin.hex, e);

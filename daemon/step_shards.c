@@ -42,6 +42,11 @@ int dp_road_groups(struct dp_road *r, struct dp_err *e)
         struct dp_keyer k;
         dp_keyer_init(&k, "tokenize", TOKENIZE_VERSION);
         dp_keyer_add(&k, "tokenizer", r->bpe.hex);
+        /* A flat body adds nothing, so its keys are what they were before there was compression. */
+        const struct dp_shards_options *so = &r->options->shards;
+        char how[64];
+        snprintf(how, sizeof how, "zstd %lld %lld", (long long)so->zstd_level, (long long)so->zstd_frame_ids);
+        if (so->compression == DP_SHARDS_ZSTD) dp_keyer_add(&k, "compression", how);
         int rc = DP_OK;
         for (size_t u = g->first; rc >= 0 && u < g->first + g->count; u++) {
             /* The decisions' own digest: another corpus elsewhere that leaves these documents kept changes nothing here. */
@@ -92,11 +97,14 @@ static int open_shard(struct shard_job *j, struct dp_err *e)
 {
     char name[96], *bin = NULL, *dpx = NULL;
     if (j->shards == SHARDS_A_GROUP) DP_FAIL(e, LIMIT, "one unit fills more than %d shards; lower shards.bytes_per_shard", SHARDS_A_GROUP);
-    snprintf(name, sizeof name, "shard-%s-%02zu.bin", j->g->key.hex, j->shards);
+    const struct dp_shards_options *so = &j->p->road->options->shards;
+    bool packed = so->compression == DP_SHARDS_ZSTD;
+    struct dp_shard_packing how = {(int)so->zstd_level, (uint32_t)so->zstd_frame_ids};
+    snprintf(name, sizeof name, "shard-%s-%02zu.%s", j->g->key.hex, j->shards, packed ? "zbin" : "bin");
     int rc = dp_publish_add(j->p, "shard", name, &bin, &j->bin, e);
     snprintf(name, sizeof name, "shard-%s-%02zu.dpx", j->g->key.hex, j->shards);
     if (rc >= 0) rc = dp_publish_add(j->p, "index", name, &dpx, &j->dpx, e);
-    if (rc >= 0) rc = dp_shard_writer_open(&j->w, bin, dpx, &j->meta, e);
+    if (rc >= 0) rc = dp_shard_writer_open_packed(&j->w, bin, dpx, &j->meta, packed ? &how : NULL, e);
     free(bin);
     free(dpx);
     j->shards += rc >= 0;
@@ -294,7 +302,7 @@ static int add_group(struct dp_road *r, const struct dp_group *g, struct dp_mani
         rc = dp_road_find(r, "tokenize", g->key.hex, "index", s, &dpx, e);
         if (rc == DP_OK && bin.docs > 0) { /* a unit that kept no document leaves an empty shard, which no one needs to see */
             struct dp_manifest_shard sh = {.name = bin.name, .index = dpx.name, .tokens = (uint64_t)bin.payload, .documents = (uint64_t)bin.docs,
-                                           .bytes = (uint64_t)bin.bytes};
+                                           .bytes = (uint64_t)bin.bytes, .packed = r->options->shards.compression == DP_SHARDS_ZSTD};
             memcpy(sh.sha256, bin.digest, DP_HEX256);
             memcpy(sh.index_sha256, dpx.digest, DP_HEX256);
             rc = dp_manifest_add(m, &sh, e);

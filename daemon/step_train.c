@@ -39,6 +39,10 @@ int dp_road_train_key(struct dp_road *r, struct dp_err *e)
     dp_keyer_options(&k, "train", dp_train_opts, &r->options->train);
     snprintf(text, sizeof text, "%lld %.17g %d", (long long)f->seed, f->val_fraction, f->shuffle);
     dp_keyer_add(&k, "feed", text);
+    if (f->test_fraction > 0) { /* only then: keys of runs without it stay what they were */
+        snprintf(text, sizeof text, "%.17g", f->test_fraction);
+        dp_keyer_add(&k, "test", text);
+    }
     return dp_keyer_finish(&k, &r->train, e);
 }
 
@@ -240,6 +244,9 @@ static int open_training(struct training *t, struct dp_err *e)
     struct dp_road *r = t->road;
     struct dp_train_options *o = &r->options->train;
     struct dp_feed_options f = r->options->feed;
+    if (f.pack != DP_FEED_CONCAT) DP_FAIL(e, CONFIG, "train: feed.pack bestfit needs a loss mask, which the trainer doesn't take; use concat");
+    if (f.domains || f.mixture) DP_FAIL(e, CONFIG, "train: feed.domains and feed.mixture are for `dpipe feed`; the trainer reads this workspace's manifest");
+    f.on_bad = DP_FEED_STOP; /* weights must not depend on damage */
     char *manifest = dp_road_path(r, "shard", r->shard.hex, "manifest", 0, e);
     if (!manifest) return DP_NOTFOUND;
     f.seq_len = o->seq_len;

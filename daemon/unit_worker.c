@@ -308,33 +308,6 @@ static void close_all(struct work *w, int fd[DP_OUTS])
         if (fd[i] >= 0) close(fd[i]);
 }
 
-int dp_unit_run(const struct dp_unit_job *job, struct dp_unit_result *res, struct dp_err *e)
-{
-    struct work w = {.job = job, .res = res};
-    int fd[DP_OUTS];
-    memcpy(fd, job->out, sizeof fd);
-    memset(res, 0, sizeof *res);
-    dp_buf_init(&w.damage, 2 * DAMAGE_BYTES);
-    int rc = open_outputs(&w, fd, e);
-    if (rc >= 0) {
-        struct dp_pipeline part = *job->clean; /* the first stages of it; contexts are shared */
-        part.count = job->stages;
-        struct dp_pipeline_io io = {&w, next_batch, take_batch, asked_to_stop, NULL, NULL};
-        if (job->watch) { /* a thread has nobody to tell, and nothing is known to avoid */
-            io.enter = enter_stage;
-            io.one_by_one = careful;
-        }
-        rc = dp_pipeline_run(&part, &io, job->lanes, BATCH_ROWS, BATCH_BYTES_MAX, res->counts, e);
-    }
-    /* Damage lines stand behind the records: where a lane is doesn't matter to them. */
-    if (rc >= 0) rc = write_damage(&w, e);
-    if (rc >= 0) rc = finish_outputs(&w, e);
-    if (rc >= 0 && res->damaged > DAMAGE_LOGGED)
-        dp_log(WARN, "ingest", "%llu more damaged places; `dpipe inspect --damage` lists them", (unsigned long long)(res->damaged - DAMAGE_LOGGED));
-    close_all(&w, fd);
-    return rc;
-}
-
 /* --- signatures alone --- */
 
 struct signing {
@@ -369,14 +342,19 @@ static int take_signatures(void *ctx, struct dp_batch *b, struct dp_err *e)
     return DP_OK;
 }
 
-int dp_unit_sign(const char *docs_path, const struct dp_pipeline *clean, int sig_fd, struct dp_unit_result *res, struct dp_err *e)
+static int sign(const struct dp_unit_job *job, struct dp_unit_result *res, struct dp_err *e)
 {
     struct signing s = {.res = res};
+    const struct dp_pipeline *clean = job->clean;
+    const char *name, *prefix, *digest;
     size_t last = clean->count - 1;
     memset(res, 0, sizeof *res);
     struct dp_pipeline part = {.count = 1, .type = {clean->type[last]}, .ctx = {clean->ctx[last]}, .opened = true};
-    int rc = signatures_open(&s.sig, sig_fd, clean, e);
-    if (rc >= 0) rc = dp_docs_open(&s.docs, docs_path, e);
+    for (int i = 0; i < DP_OUT_SIG; i++)
+        if (job->out[i] >= 0) close(job->out[i]); /* nothing else is made */
+    int rc = signatures_open(&s.sig, job->out[DP_OUT_SIG], clean, e);
+    if (rc >= 0) rc = job->open_member(job->ctx, 0, &name, &prefix, &digest, e);
+    if (rc >= 0) rc = dp_docs_open_fd(&s.docs, rc, name, e);
     if (rc >= 0) {
         struct dp_pipeline_io io = {&s, next_docs, take_signatures, NULL, NULL, NULL};
         rc = dp_pipeline_run(&part, &io, 1, BATCH_ROWS, BATCH_BYTES_MAX, res->counts, e);
@@ -384,5 +362,35 @@ int dp_unit_sign(const char *docs_path, const struct dp_pipeline *clean, int sig
     if (rc >= 0) rc = signatures_finish(&s.sig, res->out[DP_OUT_SIG].digest, e);
     dp_docs_close(s.docs);
     signatures_close(&s.sig);
+    return rc;
+}
+
+/* --- a unit --- */
+
+int dp_unit_run(const struct dp_unit_job *job, struct dp_unit_result *res, struct dp_err *e)
+{
+    if (job->sign) return sign(job, res, e);
+    struct work w = {.job = job, .res = res};
+    int fd[DP_OUTS];
+    memcpy(fd, job->out, sizeof fd);
+    memset(res, 0, sizeof *res);
+    dp_buf_init(&w.damage, 2 * DAMAGE_BYTES);
+    int rc = open_outputs(&w, fd, e);
+    if (rc >= 0) {
+        struct dp_pipeline part = *job->clean; /* the first stages of it; contexts are shared */
+        part.count = job->stages;
+        struct dp_pipeline_io io = {&w, next_batch, take_batch, asked_to_stop, NULL, NULL};
+        if (job->watch) { /* a thread has nobody to tell, and nothing is known to avoid */
+            io.enter = enter_stage;
+            io.one_by_one = careful;
+        }
+        rc = dp_pipeline_run(&part, &io, job->lanes, BATCH_ROWS, BATCH_BYTES_MAX, res->counts, e);
+    }
+    /* Damage lines stand behind the records: where a lane is doesn't matter to them. */
+    if (rc >= 0) rc = write_damage(&w, e);
+    if (rc >= 0) rc = finish_outputs(&w, e);
+    if (rc >= 0 && res->damaged > DAMAGE_LOGGED)
+        dp_log(WARN, "ingest", "%llu more damaged places; `dpipe inspect --damage` lists them", (unsigned long long)(res->damaged - DAMAGE_LOGGED));
+    close_all(&w, fd);
     return rc;
 }

@@ -16,6 +16,7 @@ enum { DP_OUT_RECORDS, DP_OUT_DOCS, DP_OUT_DROPS, DP_OUT_SIG, DP_OUTS };
 struct dp_unit_job {
     const struct dp_ingest_options *ingest;
     const struct dp_pipeline *clean;
+    bool sign;       /* member 0 is a finished docs file: only its signatures are wanted, because only their options changed */
     size_t stages;   /* how many stages of it to run: 0 for ingest alone, all with signatures */
     int lanes;
     size_t members;
@@ -39,8 +40,5 @@ struct dp_unit_result {
 };
 
 int dp_unit_run(const struct dp_unit_job *job, struct dp_unit_result *res, struct dp_err *e);
-
-/* Signatures of a finished docs file: when only the options of dedup.signature changed. */
-int dp_unit_sign(const char *docs_path, const struct dp_pipeline *clean, int sig_fd, struct dp_unit_result *res, struct dp_err *e);
 
 #endif

@@ -137,8 +137,9 @@ static int start_unit(struct child *c, struct dp_message *m, struct dp_err *e)
     memcpy(c->skip, m->bytes + sizeof u, skip_bytes);
     memcpy(c->careful, m->bytes + sizeof u + skip_bytes, careful_bytes);
     c->care = (struct dp_unit_care){c->skip, u.skips, c->careful, u.carefuls};
-    c->job = (struct dp_unit_job){.ingest = &c->options.ingest, .clean = &c->options.clean, .stages = u.stages, .lanes = (int)u.lanes, .members = u.members,
-                                  .open_member = ask_member, .progress = on_progress, .stop = asked_to_stop, .ctx = c, .watch = c->watch, .care = &c->care};
+    c->job = (struct dp_unit_job){.ingest = &c->options.ingest, .clean = &c->options.clean, .sign = u.sign, .stages = u.stages,
+                                  .lanes = (int)u.lanes, .members = u.members, .open_member = ask_member, .progress = on_progress,
+                                  .stop = asked_to_stop, .ctx = c, .watch = c->watch, .care = &c->care};
     for (int i = 0, k = 0; i < DP_OUTS; i++) {
         c->job.out[i] = -1;
         if (!u.out[i]) continue;

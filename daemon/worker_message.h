@@ -35,9 +35,9 @@ struct dp_msg_ready {
 };
 /* Then: struct dp_skip[skips], struct dp_careful[carefuls]. Descriptors: the outputs that are wanted, in order. */
 struct dp_msg_unit {
-    uint32_t stages, lanes, skips, carefuls;
-    uint64_t members;
+    uint32_t stages, lanes, skips, carefuls, sign;
     uint32_t out[DP_OUTS];
+    uint64_t members;
 };
 /* Then: name, prefix, digest; or with a negative code the message. Descriptor: the file. */
 struct dp_msg_member {

@@ -446,7 +446,7 @@ static int send_unit(struct dp_worker *w, const struct dp_unit_job *job, struct 
 {
     const struct dp_unit_care none = {0}, *care = job->care ? job->care : &none;
     struct dp_msg_unit u = {.stages = (uint32_t)job->stages, .lanes = (uint32_t)job->lanes, .members = job->members, .skips = (uint32_t)care->skips,
-                            .carefuls = (uint32_t)care->carefuls};
+                            .carefuls = (uint32_t)care->carefuls, .sign = job->sign};
     struct dp_buf b;
     int fds[DP_OUTS], n = 0;
     for (int i = 0; i < DP_OUTS; i++) {

@@ -1,7 +1,7 @@
-/* Common half of the exporters. Bodies are copied, not hard-linked: a link needs one shard and one
- * file system, and a shared inode lets another tool's write reach into the store. Copying runs at
- * the disk's speed. A frame is verified by its CRC just before it is copied, so that no flipped bit
- * leaves with a fresh and valid-looking file. */
+/* Common half of the exporters. Into a folder of one's own (export_folder.c) bodies are hard-linked
+ * where the bytes agree; files beside others' (dp_export) are always copies. A frame is verified by
+ * its CRC just before it is copied or linked, so that no flipped bit leaves with a fresh and
+ * valid-looking file. */
 #include "shards/export.h"
 
 #include "shards/export_file.h"
@@ -20,7 +20,7 @@ const struct dp_opt dp_export_opts[] = {
     DP_OPT_END,
 };
 
-static const char *const names[] = {"megatron", "llmc", "nanogpt", "datatrove", "olmo"};
+static const char *const names[] = {"megatron", "llmc", "nanogpt", "datatrove", "olmo", "mds"};
 
 int dp_export_format_parse(const char *name, enum dp_export_format *out, struct dp_err *e)
 {
@@ -30,7 +30,7 @@ int dp_export_format_parse(const char *name, enum dp_export_format *out, struct 
             return DP_OK;
         }
     DP_FAIL(e, USAGE,
-            "\"%s\" is no export format; there are megatron, llmc, nanogpt, datatrove and olmo",
+            "\"%s\" is no export format; there are megatron, llmc, nanogpt, datatrove, olmo and mds",
             name);
 }
 
@@ -52,8 +52,10 @@ out:
 
 int dp_export_file_publish(struct dp_export_file *f, struct dp_err *e)
 {
-    DP_TRY(dp_out_finish(f->out, NULL, e));
-    DP_TRY(dp_fs_publish(dp_out_descriptor(f->out), f->tmp, f->path, e));
+    if (f->out) {
+        DP_TRY(dp_out_finish(f->out, NULL, e));
+        DP_TRY(dp_fs_publish(dp_out_descriptor(f->out), f->tmp, f->path, e));
+    } else if (rename(f->tmp, f->path) != 0) DP_FAIL_SYS(e, "%s: cannot rename to %s", f->tmp, f->path);
     free(f->tmp);
     f->tmp = NULL;
     dp_export_file_close(f);
@@ -62,52 +64,120 @@ int dp_export_file_publish(struct dp_export_file *f, struct dp_err *e)
 
 void dp_export_file_close(struct dp_export_file *f)
 {
-    if (f->out && f->tmp) unlink(f->tmp);
+    if (f->tmp) unlink(f->tmp);
     dp_out_close(f->out);
     free(f->tmp);
     free(f->path);
     *f = (struct dp_export_file){0};
 }
 
-static int write_widened(struct dp_export_file *f, const uint16_t *ids, uint64_t n,
-                         struct dp_err *e)
+int dp_export_add(struct dp_export_file *f, const void *p, size_t n, struct dp_err *e)
 {
-    uint32_t wide[4096];
+    if (!f->buf) return dp_out_add(f->out, p, n, e);
+    dp_buf_add(f->buf, p, n);
+    return dp_buf_check(f->buf, "export", e);
+}
+
+/* Ids of a compressed shard, or of another width than the shard's. */
+static int write_converted(const struct dp_shard *s, struct dp_export_file *f, uint64_t first,
+                           uint64_t n, int width, struct dp_err *e)
+{
+    int32_t wide[4096];
+    uint16_t narrow[4096];
     while (n) {
         size_t k = n < 4096 ? (size_t)n : 4096;
-        for (size_t i = 0; i < k; i++) wide[i] = ids[i];
-        DP_TRY(dp_out_add(f->out, wide, k * 4, e));
-        ids += k;
+        DP_TRY(dp_shard_copy_ids(s, first, k, wide, e));
+        if (width == 4) DP_TRY(dp_export_add(f, wide, k * 4, e));
+        else {
+            for (size_t i = 0; i < k; i++) narrow[i] = (uint16_t)wide[i];
+            DP_TRY(dp_export_add(f, narrow, k * 2, e));
+        }
+        first += k;
         n -= k;
     }
+    return DP_OK;
+}
+
+static int check_frame(const struct dp_export_set *set, size_t s, uint64_t frame, struct dp_err *e)
+{
+    struct dp_export_cursor *c = set->cursor;
+    if (c->checked_shard == s && c->checked_frame == frame + 1) return DP_OK;
+    if (frame % FRAMES_TRIM == 0) dp_shard_trim(set->shard[s]);
+    int rc = dp_shard_verify_frame(set->shard[s], frame, e);
+    if (rc < 0) {
+        dp_err_prefix(e, "export stopped: %s", set->m->shards[s].name);
+        return rc;
+    }
+    c->checked_shard = s;
+    c->checked_frame = frame + 1;
     return DP_OK;
 }
 
 int dp_export_ids(const struct dp_export_set *set, struct dp_export_file *f, uint64_t first,
                   uint64_t n, int width, struct dp_err *e)
 {
-    uint64_t start = 0;
-    for (size_t s = 0; s < set->m->count && n; start += dp_shard_tokens(set->shard[s]), s++) {
-        const struct dp_shard *shard = set->shard[s];
+    struct dp_export_cursor *c = set->cursor;
+    if (first < c->start) *c = (struct dp_export_cursor){0};
+    while (n && c->shard < set->m->count) {
+        const struct dp_shard *shard = set->shard[c->shard];
+        const char *flat = dp_shard_ids(shard);
         int own = set->m->meta.dtype;
-        while (n && first - start < dp_shard_tokens(shard)) {
-            uint64_t at = first - start, k = DP_SHARD_FRAME_IDS - at % DP_SHARD_FRAME_IDS,
+        while (n && first - c->start < dp_shard_tokens(shard)) {
+            uint64_t at = first - c->start, k = DP_SHARD_FRAME_IDS - at % DP_SHARD_FRAME_IDS,
                      left = dp_shard_tokens(shard) - at;
             if (k > left) k = left;
             if (k > n) k = n;
-            if (dp_shard_verify_frame(shard, at / DP_SHARD_FRAME_IDS, e) < 0)
-                return dp_err_prefix(e, "export stopped: %s", set->m->shards[s].name);
-            const char *p = (const char *)dp_shard_ids(shard) + at * (uint64_t)own;
-            if (width == own) DP_TRY(dp_out_add(f->out, p, (size_t)k * (size_t)own, e));
-            else DP_TRY(write_widened(f, (const void *)p, k, e));
+            DP_TRY(check_frame(set, c->shard, at / DP_SHARD_FRAME_IDS, e));
+            if (flat && width == own)
+                DP_TRY(dp_export_add(f, flat + at * (uint64_t)own, (size_t)k * (size_t)own, e));
+            else DP_TRY(write_converted(shard, f, at, k, width, e));
             first += k;
             n -= k;
-            if ((at / DP_SHARD_FRAME_IDS) % FRAMES_TRIM == 0) dp_shard_trim(shard);
         }
-        dp_shard_trim(shard);
+        if (n) {
+            dp_shard_trim(shard);
+            c->start += dp_shard_tokens(set->shard[c->shard++]);
+        }
     }
     DP_ASSERT(n == 0);
     return DP_OK;
+}
+
+/* DP_EMPTY when the file system doesn't link (another one, no permission, too many links). */
+static int link_body(const struct dp_export_set *set, struct dp_export_file *f, const char *suffix,
+                     struct dp_err *e)
+{
+    char *from = dp_manifest_path(set->manifest_path, set->m->shards[0].name);
+    size_t n = strlen(set->prefix) + strlen(suffix) + 32;
+    *f = (struct dp_export_file){.tmp = malloc(n), .path = malloc(n)};
+    int rc = DP_EMPTY;
+    if (!from || !f->tmp || !f->path) DP_GOTO(e, NOMEM, "%s%s", set->prefix, suffix);
+    snprintf(f->path, n, "%s%s", set->prefix, suffix);
+    snprintf(f->tmp, n, "%s%s.tmp%d", set->prefix, suffix, (int)getpid());
+    for (uint64_t k = 0; k < dp_shard_frames(set->shard[0]); k++)
+        DP_TRY_OUT(check_frame(set, 0, k, e));
+    rc = link(from, f->tmp) == 0 ? DP_OK : DP_EMPTY;
+out:
+    free(from);
+    if (rc != DP_OK) {
+        free(f->tmp);
+        free(f->path);
+        *f = (struct dp_export_file){0};
+    }
+    return rc;
+}
+
+int dp_export_body(const struct dp_export_set *set, struct dp_export_file *f, const char *suffix,
+                   int width, struct dp_err *e)
+{
+    if (set->link && set->m->count == 1 && !set->m->shards[0].packed &&
+        width == set->m->meta.dtype) {
+        int rc = link_body(set, f, suffix, e);
+        if (rc == DP_OK && set->report) set->report->linked++;
+        if (rc != DP_EMPTY) return rc;
+    }
+    DP_TRY(dp_export_file_open(f, set->prefix, suffix, e));
+    return dp_export_ids(set, f, 0, set->m->tokens, width, e);
 }
 
 int dp_export_documents(const struct dp_export_set *set, dp_export_doc_fn fn, void *ctx,
@@ -127,14 +197,42 @@ int dp_export_documents(const struct dp_export_set *set, dp_export_doc_fn fn, vo
     return DP_OK;
 }
 
+int dp_export_set_open(struct dp_export_set *set, const char *manifest_path, struct dp_err *e)
+{
+    int rc = DP_OK;
+    set->manifest_path = manifest_path;
+    DP_TRY(dp_manifest_read(&set->m, manifest_path, e));
+    set->shard = calloc(set->m->count + 1, sizeof *set->shard);
+    set->cursor = calloc(1, sizeof *set->cursor);
+    if (!set->shard || !set->cursor)
+        DP_GOTO(e, NOMEM, "%s: %zu shards", manifest_path, set->m->count);
+    if (!set->m->tokens) DP_GOTO(e, CONFIG, "%s has no ids: nothing to export", manifest_path);
+    for (size_t i = 0; i < set->m->count; i++)
+        DP_TRY_OUT(dp_manifest_open_shard(set->m, manifest_path, i, &set->shard[i], e));
+out:
+    if (rc < 0) dp_export_set_close(set);
+    return rc;
+}
+
+void dp_export_set_close(struct dp_export_set *set)
+{
+    for (size_t i = 0; set->shard && i < set->m->count; i++) dp_shard_close(set->shard[i]);
+    free(set->shard);
+    free(set->cursor);
+    dp_manifest_free(set->m);
+    set->shard = NULL;
+    set->cursor = NULL;
+    set->m = NULL;
+}
+
 int dp_export(enum dp_export_format format, const char *manifest_path, const char *out,
               const struct dp_export_options *o, struct dp_err *e)
 {
     static int (*const fn[])(const struct dp_export_set *, struct dp_err *) = {
         dp_export_megatron, dp_export_llmc, dp_export_nanogpt, dp_export_datatrove, dp_export_olmo};
-    struct dp_export_set set = {
-        .manifest_path = manifest_path, .prefix = out, .file_tokens = 100000000};
-    int rc = DP_OK;
+    struct dp_export_set set = {.prefix = out, .file_tokens = 100000000};
+    if (format == DP_EXPORT_MDS)
+        DP_FAIL(e, USAGE, "mds is a folder: `dpipe export-shards --format mds -o DIR`");
     if ((size_t)format >= sizeof fn / sizeof *fn)
         DP_FAIL(e, USAGE, "export format %d", (int)format);
     if (o) {
@@ -143,16 +241,8 @@ int dp_export(enum dp_export_format format, const char *manifest_path, const cha
                     o->file_tokens);
         set.file_tokens = (uint64_t)o->file_tokens;
     }
-    DP_TRY(dp_manifest_read(&set.m, manifest_path, e));
-    set.shard = calloc(set.m->count + 1, sizeof *set.shard);
-    if (!set.shard) DP_GOTO(e, NOMEM, "%s: %zu shards", manifest_path, set.m->count);
-    if (!set.m->tokens) DP_GOTO(e, CONFIG, "%s has no ids: nothing to export", manifest_path);
-    for (size_t i = 0; i < set.m->count; i++)
-        DP_TRY_OUT(dp_manifest_open_shard(set.m, manifest_path, i, &set.shard[i], e));
-    DP_TRY_OUT(fn[format](&set, e));
-out:
-    for (size_t i = 0; set.shard && i < set.m->count; i++) dp_shard_close(set.shard[i]);
-    free(set.shard);
-    dp_manifest_free(set.m);
+    DP_TRY(dp_export_set_open(&set, manifest_path, e));
+    int rc = fn[format](&set, e);
+    dp_export_set_close(&set);
     return rc;
 }

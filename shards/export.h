@@ -6,6 +6,7 @@
  *   nanogpt    P.bin                              nanoGPT (u16; vocabularies to 65,536 only)
  *   datatrove  P.ds, P.ds.index, P.ds.metadata    datatrove, nanotron
  *   olmo       P.npy, P.csv.gz                    OLMo-core (no header in spite of its suffix)
+ *   mds        index.json, shard.NNNNN.mds        StreamingDataset (folders only)
  *
  * Ids are the shards' in manifest order, EOTs included. Each file is written beside its place and
  * renamed, the one that a reader opens first last; so a name is absent or complete. Every frame's
@@ -18,6 +19,7 @@
 #include "base/err.h"
 #include "base/opt.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum dp_export_format {
@@ -25,7 +27,8 @@ enum dp_export_format {
     DP_EXPORT_LLMC,
     DP_EXPORT_NANOGPT,
     DP_EXPORT_DATATROVE,
-    DP_EXPORT_OLMO
+    DP_EXPORT_OLMO,
+    DP_EXPORT_MDS
 };
 
 struct dp_export_options {
@@ -38,6 +41,30 @@ extern const struct dp_opt dp_export_opts[];
  * defaults. */
 int dp_export(enum dp_export_format format, const char *manifest_path, const char *out,
               const struct dp_export_options *o, struct dp_err *e);
+/* ---- whole folders ----
+ *
+ * The folder appears at once, complete, or not at all: files are made in a folder beside it
+ * (.NAME.dpipe-export), which is then renamed; a killed export's is removed by the next one. A
+ * folder that is there already is replaced when it is empty or an export of ours (it has
+ * dpipe-export.json), else DP_CONFIG. Equal shards and options give equal files.
+ *
+ * A data set of one shard has the names tokens.*, one of several tokens_NNNNN.*, a set of files for
+ * each shard (nanogpt: always one, train.bin), unless `merge`. A body whose bytes are a flat
+ * shard's is then a hard link to it where the file system allows: no bytes are written, but
+ * whoever writes into such a file changes the shard. `link` off, or another file system: a copy. */
+struct dp_export_folder_options {
+    bool link, merge;
+    int64_t file_tokens; /* llmc: as above */
+    uint64_t mds_bytes;  /* mds: size of a shard at most, unless one document is larger */
+    bool mds_zstd;       /* mds: shards are compressed with zstd */
+};
+struct dp_export_report {
+    uint64_t tokens, documents, files, linked, bytes; /* bytes: of all files, linked ones included */
+};
+/* NULL options: link, 100,000,000 ids, 64 MiB, uncompressed. */
+int dp_export_folder(enum dp_export_format format, const char *manifest_path, const char *dir,
+                     const struct dp_export_folder_options *o, struct dp_export_report *report,
+                     struct dp_err *e);
 /* Format of a name ("megatron"...); DP_USAGE lists them. */
 int dp_export_format_parse(const char *name, enum dp_export_format *out, struct dp_err *e);
 

@@ -11,13 +11,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static int body(const struct dp_export_set *set, struct dp_export_file *f, const char *suffix,
-                struct dp_err *e)
-{
-    DP_TRY(dp_export_file_open(f, set->prefix, suffix, e));
-    return dp_export_ids(set, f, 0, set->m->tokens, set->m->meta.dtype, e);
-}
-
 int dp_export_nanogpt(const struct dp_export_set *set, struct dp_err *e)
 {
     struct dp_export_file f = {0};
@@ -25,7 +18,7 @@ int dp_export_nanogpt(const struct dp_export_set *set, struct dp_err *e)
     if (set->m->meta.dtype != DP_SHARD_U16)
         DP_FAIL(e, CONFIG, "%s: a vocabulary of %" PRIu32 "; nanoGPT reads 16-bit ids only",
                 set->manifest_path, set->m->meta.vocab_size);
-    DP_TRY_OUT(body(set, &f, ".bin", e));
+    DP_TRY_OUT(dp_export_body(set, &f, ".bin", DP_SHARD_U16, e));
     DP_TRY_OUT(dp_export_file_publish(&f, e));
 out:
     dp_export_file_close(&f);
@@ -59,7 +52,7 @@ int dp_export_datatrove(const struct dp_export_set *set, struct dp_err *e)
 {
     struct dp_export_file ds = {0}, index = {0}, meta = {0};
     int rc = DP_OK;
-    DP_TRY_OUT(body(set, &ds, ".ds", e));
+    DP_TRY_OUT(dp_export_body(set, &ds, ".ds", set->m->meta.dtype, e));
     DP_TRY_OUT(dp_export_file_open(&index, set->prefix, ".ds.index", e));
     DP_TRY_OUT(dp_export_documents(set, put_end, &index, e));
     DP_TRY_OUT(dp_export_file_open(&meta, set->prefix, ".ds.metadata", e));
@@ -129,7 +122,7 @@ int dp_export_olmo(const struct dp_export_set *set, struct dp_err *e)
     struct gz g;
     int rc = DP_OK;
     memset(&g, 0, sizeof g);
-    DP_TRY_OUT(body(set, &npy, ".npy", e));
+    DP_TRY_OUT(dp_export_body(set, &npy, ".npy", set->m->meta.dtype, e));
     DP_TRY_OUT(dp_export_file_open(&g.f, set->prefix, ".csv.gz", e));
     DP_TRY_OUT(dp_out_add(g.f.out, head, sizeof head, e));
     DP_TRY_OUT(dp_export_documents(set, put_line, &g, e));

@@ -60,8 +60,7 @@ int dp_export_megatron(const struct dp_export_set *set, struct dp_err *e)
     struct idx x = {.width = set->m->meta.vocab_size < 65500 ? 2 : 4};
     struct dp_export_file bin = {0};
     int rc = DP_OK;
-    DP_TRY_OUT(dp_export_file_open(&bin, set->prefix, ".bin", e));
-    DP_TRY_OUT(dp_export_ids(set, &bin, 0, set->m->tokens, (int)x.width, e));
+    DP_TRY_OUT(dp_export_body(set, &bin, ".bin", (int)x.width, e));
     DP_TRY_OUT(dp_export_file_open(&x.f, set->prefix, ".idx", e));
     DP_TRY_OUT(write_idx(set, &x, e));
     DP_TRY_OUT(dp_export_file_publish(&bin, e));

@@ -1,4 +1,4 @@
-/* The manifest is rewritten whole and renamed into place, not appended to: a few hundred bytes a
+/* The manifest is rewritten whole and renamed into place, also to append: a few hundred bytes a
  * shard make the rewrite cheap beside the shard itself, and a reader never meets half a line.
  * Whoever holds the old file keeps a consistent view of it.
  *
@@ -9,8 +9,12 @@
 #include "base/fs.h"
 #include "base/json.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 int dp_manifest_new(struct dp_manifest **out, const struct dp_shard_meta *meta, struct dp_err *e)
 {
@@ -37,7 +41,7 @@ void dp_manifest_free(struct dp_manifest *m)
 
 /* Relative, inside the folder, printable: "a/b.bin", but not "", "/a", "a/../b", "./a" or
  * "a//b". */
-static bool safe_name(const char *s)
+bool dp_manifest_name_ok(const char *s)
 {
     size_t n = strlen(s);
     if (n == 0 || n > 1024) return false;
@@ -60,12 +64,14 @@ static bool is_digest(const char *s)
 
 int dp_manifest_add(struct dp_manifest *m, const struct dp_manifest_shard *s, struct dp_err *e)
 {
-    if (!safe_name(s->name) || !safe_name(s->index))
+    if (!dp_manifest_name_ok(s->name) || !dp_manifest_name_ok(s->index))
         DP_FAIL(e, CONFIG,
                 "shard %zu: \"%.200s\" or \"%.200s\" is no name inside the manifest's folder",
                 m->count, s->name, s->index);
     if (s->tokens > DP_SHARD_TOKENS_MAX || s->documents > DP_SHARD_DOCS_MAX ||
-        s->bytes != s->tokens * (uint64_t)m->meta.dtype || (s->tokens && !s->documents))
+        (s->packed ? s->bytes > UINT64_C(1) << 33 || !s->bytes != !s->tokens
+                   : s->bytes != s->tokens * (uint64_t)m->meta.dtype) ||
+        (s->tokens && !s->documents))
         DP_FAIL(e, CONFIG,
                 "shard %zu, %s: %" PRIu64 " ids, %" PRIu64 " documents and %" PRIu64
                 " bytes don't go together",
@@ -142,6 +148,10 @@ static void render_shard(struct dp_jsonw *w, const struct dp_manifest_shard *s)
     dp_jsonw_cstr(w, s->sha256);
     dp_jsonw_key(w, "index_sha256");
     dp_jsonw_cstr(w, s->index_sha256);
+    if (s->packed) {
+        dp_jsonw_key(w, "compression");
+        dp_jsonw_cstr(w, "zstd");
+    }
     dp_jsonw_end(w, '}');
 }
 
@@ -188,6 +198,52 @@ int dp_manifest_write(struct dp_manifest *m, const char *path, struct dp_err *e)
     int rc = dp_manifest_render(m, &buf, e);
     if (rc >= 0) rc = dp_fs_write_atomic(path, dp_buf_span(&buf), e);
     dp_buf_release(&buf);
+    return rc;
+}
+
+/* The files that a row names are there, with the sizes that it says. */
+static int check_files(const char *path, const struct dp_manifest_shard *s, struct dp_err *e)
+{
+    char *bin = dp_manifest_path(path, s->name), *dpx = dp_manifest_path(path, s->index);
+    struct stat b, x;
+    int rc = DP_OK;
+    if (!bin || !dpx) DP_GOTO(e, NOMEM, "%s", path);
+    if (stat(bin, &b) != 0 || stat(dpx, &x) != 0)
+        DP_GOTO(e, CONFIG, "%s: %s or %s isn't there; publish the files before the manifest", path, bin, dpx);
+    if ((uint64_t)b.st_size != s->bytes)
+        DP_GOTO(e, CONFIG, "%s: %s has %" PRIu64 " bytes, not %" PRIu64, path, bin, (uint64_t)b.st_size, s->bytes);
+out:
+    free(bin);
+    free(dpx);
+    return rc;
+}
+
+int dp_manifest_append(const char *path, const struct dp_manifest_shard *rows, size_t n, struct dp_err *e)
+{
+    struct dp_manifest *m = NULL;
+    char *dir = dp_manifest_path(path, ".");
+    int rc = DP_OK, lock = -1;
+    if (!dir) DP_GOTO(e, NOMEM, "%s", path);
+    /* The folder's lock: the manifest itself is another file after each change. */
+    lock = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (lock < 0) DP_GOTO_SYS(e, "%s", dir);
+    do rc = flock(lock, LOCK_EX);
+    while (rc != 0 && errno == EINTR);
+    if (rc != 0) DP_GOTO_SYS(e, "%s: lock", dir);
+    DP_TRY_OUT(dp_manifest_read(&m, path, e));
+    for (size_t i = 0; i < n; i++) {
+        DP_TRY_OUT(check_files(path, &rows[i], e));
+        DP_TRY_OUT(dp_manifest_add(m, &rows[i], e));
+    }
+    rc = dp_manifest_write(m, path, e);
+    if (rc == DP_CORRUPT) { /* a name twice: the caller's, not the file's */
+        rc = DP_CONFIG;
+        if (e) e->code = DP_CONFIG;
+    }
+out:
+    if (lock >= 0) close(lock);
+    dp_manifest_free(m);
+    free(dir);
     return rc;
 }
 
@@ -248,6 +304,10 @@ static int parse_shard(struct dp_manifest *m, const struct dp_json *o, const cha
     s.bytes = (uint64_t)v;
     DP_TRY_OUT(digest(o, "sha256", s.sha256, name, e));
     DP_TRY_OUT(digest(o, "index_sha256", s.index_sha256, name, e));
+    const struct dp_json *packed = dp_json_get(o, "compression");
+    s.packed = dp_span_is(dp_json_str(packed), "zstd");
+    if (packed && !s.packed)
+        DP_GOTO(e, CORRUPT, "%s: \"compression\" of %s isn't \"zstd\"", name, body);
     rc = dp_manifest_add(m, &s, e);
     if (rc == DP_CONFIG) { /* the same rules, but here a file breaks them, not a caller */
         dp_err_prefix(e, "%s", name);
@@ -285,6 +345,9 @@ static int parse_meta(const struct dp_json *o, struct dp_shard_meta *meta, const
     if (!hex.ptr) DP_FAIL(e, CORRUPT, "%s: \"tokenizer\" is missing", name);
     if (dp_hash128_parse(hex, &meta->tokenizer, e) < 0)
         return dp_err_prefix(e, "%s: \"tokenizer\"", name), DP_CORRUPT;
+    char form[DP_HEX128]; /* one form: then a flipped bit is never the same digest */
+    dp_hash128_hex(meta->tokenizer, form);
+    if (!dp_span_is(hex, form)) DP_FAIL(e, CORRUPT, "%s: \"tokenizer\" isn't in lower case", name);
     return DP_OK;
 }
 
@@ -362,6 +425,10 @@ int dp_manifest_open_shard(const struct dp_manifest *m, const char *manifest_pat
     if (!bin || !dpx) DP_GOTO(e, NOMEM, "%s", manifest_path);
     DP_TRY_OUT(dp_shard_open(out, bin, dpx, e));
     const struct dp_shard_meta *meta = dp_shard_meta(*out);
+    if (want->packed != (dp_shard_pack_ids(*out) != 0) || want->bytes != dp_shard_body_bytes(*out))
+        DP_GOTO(e, CORRUPT, "%s: %s body of %" PRIu64 " bytes, %s says %s of %" PRIu64, dpx,
+                dp_shard_pack_ids(*out) ? "a compressed" : "a flat", dp_shard_body_bytes(*out),
+                manifest_path, want->packed ? "compressed" : "flat", want->bytes);
     if (dp_shard_tokens(*out) != want->tokens || dp_shard_documents(*out) != want->documents)
         DP_GOTO(e, CORRUPT,
                 "%s: %" PRIu64 " ids in %" PRIu64 " documents, %s says %" PRIu64 " in %" PRIu64,

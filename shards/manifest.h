@@ -2,7 +2,7 @@
  *
  * A JSON file {"format": "dpipe-manifest", "version": 1, "dtype", "vocab_size", "eot", "tokenizer",
  * "tokens", "documents", "shards": [{"name", "index", "tokens", "documents", "bytes", "sha256",
- * "index_sha256"}...]}; docs/formats/shard.md describes it. Names are relative to the manifest's
+ * "index_sha256", "compression"}...]}; docs/formats/shard.md describes it. Names are relative to the manifest's
  * folder and stay inside it. The order of shards is the order of the data.
  *
  * Invariants after a read: totals are the sums of the shards, sizes fit the type, names are unique
@@ -18,6 +18,7 @@
 #include "base/hash.h"
 #include "shards/shard.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,6 +29,7 @@ struct dp_manifest_shard {
     const char *name, *index; /* body and side file; a manifest owns those in its list */
     uint64_t tokens, documents, bytes;
     char sha256[DP_HEX256], index_sha256[DP_HEX256];
+    bool packed; /* "compression": "zstd"; the member is absent for a flat body */
 };
 
 struct dp_manifest {
@@ -50,12 +52,20 @@ int dp_manifest_render(struct dp_manifest *m, struct dp_buf *out, struct dp_err 
 /* Render and write atomically. */
 int dp_manifest_write(struct dp_manifest *m, const char *path, struct dp_err *e);
 
+/* Append shards to the manifest at path: the file is replaced by one with n more rows at its end, fsynced, so a
+ * reader has the old list or the new one, and the old is its beginning. Both files of a shard must be there with
+ * their sizes and durable (the writer's finish, then dp_fs_publish): DP_CONFIG otherwise, and when a name is in
+ * the list already. Appenders of one folder wait for each other; a crash appends all n or none. */
+int dp_manifest_append(const char *path, const struct dp_manifest_shard *rows, size_t n, struct dp_err *e);
+
 int dp_manifest_parse(struct dp_manifest **out, struct dp_span text, const char *name,
                       struct dp_err *e);
 int dp_manifest_read(struct dp_manifest **out, const char *path, struct dp_err *e);
 /* XXH3-128 of a manifest's bytes: what a feed's state names. */
 struct dp_hash128 dp_manifest_hash(struct dp_span text);
 
+/* Whether a manifest may name a file so: relative, inside the folder, printable. */
+bool dp_manifest_name_ok(const char *name);
 /* The path of a file that the manifest at manifest_path names; malloc'ed, NULL when out of
  * memory. */
 char *dp_manifest_path(const char *manifest_path, const char *name);

@@ -15,6 +15,8 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
  * mapped file. */
 enum { DPX_ENDS, DPX_CONTENTS, DPX_DOC_IDS, DPX_SOURCES, DPX_FRAMES, DPX_SECTIONS };
 
+enum { DPX_ZSTD = 1 }; /* flags: the body is zstd frames, and a frame table follows the sections */
+
 struct dpx_header {
     char magic[4]; /* "DPX1" */
     uint32_t version;
@@ -25,16 +27,29 @@ struct dpx_header {
     uint64_t documents;
     struct dp_hash128 tokenizer;
     uint32_t frame_ids;
-    uint32_t flags; /* 0 */
+    uint32_t flags; /* 0, or DPX_ZSTD */
     uint64_t frames;
     uint64_t file_bytes; /* of the side file */
     uint32_t section_crc[DPX_SECTIONS];
-    uint32_t reserved[6]; /* 0 */
+    /* Of a compressed body; 0 of a flat one. */
+    uint32_t pack_ids;   /* ids of a zstd frame; the last may be shorter */
+    uint64_t pack_bytes; /* of the body */
+    uint32_t pack_crc;   /* of the frame table, which ends the file */
+    uint32_t reserved[2]; /* 0 */
     uint32_t header_crc;  /* of the bytes before it */
 };
 _Static_assert(sizeof(struct dpx_header) == 128 && offsetof(struct dpx_header, header_crc) == 124 &&
-                   offsetof(struct dpx_header, section_crc) == 80,
+                   offsetof(struct dpx_header, section_crc) == 80 &&
+                   offsetof(struct dpx_header, pack_ids) == 100 &&
+                   offsetof(struct dpx_header, pack_bytes) == 104,
                "the header's bytes are the file format");
+
+/* An entry of the frame table. */
+struct dpx_pack {
+    uint32_t bytes; /* of the frame */
+    uint32_t crc;   /* CRC-32C of those */
+};
+_Static_assert(sizeof(struct dpx_pack) == 8, "the table's bytes are the file format");
 
 static inline uint64_t dpx_frames_of(uint64_t tokens, uint32_t frame_ids)
 {

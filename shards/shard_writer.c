@@ -23,6 +23,7 @@
 
 #include "base/fs.h"
 #include "shards/shard_layout.h"
+#include "shards/shard_pack.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -49,6 +50,8 @@ struct dp_shard_writer {
     uint8_t *frame; /* DP_SHARD_FRAME_IDS ids of the body's type */
     uint32_t fill;  /* ids in it */
     bool dead, finished;
+    bool packing; /* the body goes through pack */
+    struct dp_packer pack;
 };
 
 int dp_shard_meta_check(struct dp_shard_meta *m, const char *name, struct dp_err *e)
@@ -70,6 +73,13 @@ int dp_shard_meta_check(struct dp_shard_meta *m, const char *name, struct dp_err
 int dp_shard_writer_open(struct dp_shard_writer **out, const char *bin_path, const char *dpx_path,
                          const struct dp_shard_meta *m, struct dp_err *e)
 {
+    return dp_shard_writer_open_packed(out, bin_path, dpx_path, m, NULL, e);
+}
+
+int dp_shard_writer_open_packed(struct dp_shard_writer **out, const char *bin_path,
+                                const char *dpx_path, const struct dp_shard_meta *m,
+                                const struct dp_shard_packing *packing, struct dp_err *e)
+{
     *out = NULL;
     struct dp_shard_meta meta = *m;
     DP_TRY(dp_shard_meta_check(&meta, bin_path, e));
@@ -81,6 +91,8 @@ int dp_shard_writer_open(struct dp_shard_writer **out, const char *bin_path, con
     w->frame = malloc((size_t)DP_SHARD_FRAME_IDS * (size_t)meta.dtype);
     char *bin = strdup(bin_path), *dpx = strdup(dpx_path);
     if (!w->frame || !bin || !dpx) DP_GOTO(e, NOMEM, "%s: shard writer", bin_path);
+    w->packing = packing != NULL;
+    if (packing) DP_TRY_OUT(dp_packer_open(&w->pack, packing, meta.dtype, e));
     /* close removes what its paths name, so a path is set only once the file is this writer's. */
     DP_TRY_OUT(dp_out_open(&w->bin, bin_path, true, e));
     w->bin_path = bin;
@@ -144,7 +156,8 @@ static int flush_frame(struct dp_shard_writer *w, struct dp_err *e)
     put_value(w, DPX_FRAMES, &crc);
     w->frames++;
     w->fill = 0;
-    return dp_out_add(w->bin, w->frame, bytes, e);
+    return w->packing ? dp_packer_add(&w->pack, w->frame, bytes, w->bin, e)
+                      : dp_out_add(w->bin, w->frame, bytes, e);
 }
 
 static void narrow(uint8_t *to, int dtype, uint32_t at, const uint32_t *ids, size_t n)
@@ -245,9 +258,19 @@ static int write_side(struct dp_shard_writer *w, char digest[DP_HEX256], struct 
         h.section_crc[i] = c->crc;
         h.file_bytes += c->spooled + c->fill;
     }
+    const struct dp_packer *pk = &w->pack;
+    size_t table = (size_t)pk->frames * sizeof *pk->table;
+    if (w->packing) {
+        h.flags = DPX_ZSTD;
+        h.pack_ids = (uint32_t)(pk->cap / (size_t)w->meta.dtype);
+        h.pack_bytes = pk->bytes;
+        h.pack_crc = dp_crc32c(0, table ? (const void *)pk->table : "", table);
+        h.file_bytes += table;
+    }
     h.header_crc = dp_crc32c(0, &h, offsetof(struct dpx_header, header_crc));
     DP_TRY(dp_out_add(w->dpx, &h, sizeof h, e));
     for (int i = 0; i < DPX_SECTIONS; i++) DP_TRY(write_column(w, &w->column[i], e));
+    if (table) DP_TRY(dp_out_add(w->dpx, pk->table, table, e));
     return dp_out_finish(w->dpx, digest, e);
 }
 
@@ -261,6 +284,7 @@ int dp_shard_writer_finish(struct dp_shard_writer *w, char bin_digest[DP_HEX256]
     w->dead = true;
     if (w->fill) DP_TRY_OUT(flush_frame(w, e));
     DP_ASSERT(w->frames == dpx_frames_of(w->tokens, DP_SHARD_FRAME_IDS));
+    if (w->packing) DP_TRY_OUT(dp_packer_finish(&w->pack, w->bin, e));
     DP_TRY_OUT(dp_out_finish(w->bin, bin_digest, e));
     DP_TRY_OUT(write_side(w, dpx_digest, e));
     w->dead = false;
@@ -276,6 +300,7 @@ void dp_shard_writer_close(struct dp_shard_writer *w)
     if (!w->finished && w->dpx_path) unlink(w->dpx_path);
     dp_out_close(w->bin);
     dp_out_close(w->dpx);
+    dp_packer_close(&w->pack);
     free(w->bin_path);
     free(w->dpx_path);
     for (int i = 0; i < DPX_SECTIONS; i++) {

@@ -8,45 +8,8 @@
  * runs) whatever the data. */
 #include "trainer_feed/feed_index.h"
 
-#include "trainer_feed/feed.h"
-
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
-
-static uint64_t threshold_of(double val_fraction)
-{
-    return val_fraction >= 1 ? UINT64_MAX : (uint64_t)ldexp(val_fraction, 64);
-}
-
-static int side(struct dp_hash128 content, uint64_t threshold)
-{
-    return dp_mix64(content.lo ^ UINT64_C(0x9e3779b97f4a7c15)) < threshold ? DP_FEED_VAL
-                                                                           : DP_FEED_TRAIN;
-}
-
-int dp_feed_split_of(struct dp_hash128 content, double val_fraction)
-{
-    if (val_fraction >= 1) return DP_FEED_VAL;
-    return side(content, threshold_of(val_fraction));
-}
-
-static int open_shards(struct dp_feed_index *ix, const struct dp_manifest *m, const char *path,
-                       struct dp_err *e)
-{
-    ix->shard = calloc(m->count + 1, sizeof *ix->shard);
-    ix->token_start = calloc(m->count + 1, sizeof *ix->token_start);
-    ix->doc_start = calloc(m->count + 1, sizeof *ix->doc_start);
-    if (!ix->shard || !ix->token_start || !ix->doc_start)
-        DP_FAIL(e, NOMEM, "%s: %zu shards", path, m->count);
-    for (size_t i = 0; i < m->count; i++) {
-        DP_TRY(dp_manifest_open_shard(m, path, i, &ix->shard[i], e));
-        ix->shards++;
-        ix->token_start[i + 1] = ix->token_start[i] + dp_shard_tokens(ix->shard[i]);
-        ix->doc_start[i + 1] = ix->doc_start[i] + dp_shard_documents(ix->shard[i]);
-    }
-    return DP_OK;
-}
 
 /* Add an entry for run number `number` if the stride wants it. */
 static int add_run(struct dp_feed_index *ix, uint64_t number, struct dp_feed_run r,
@@ -73,21 +36,19 @@ static int add_run(struct dp_feed_index *ix, uint64_t number, struct dp_feed_run
 
 static int scan(struct dp_feed_index *ix, struct dp_err *e)
 {
-    uint64_t threshold = threshold_of(ix->val_fraction), number = 0;
+    const struct dp_feed_docs *docs = ix->docs;
+    struct dp_feed_asker asker = {0};
+    uint64_t number = 0;
     bool in_run = false;
-    for (size_t s = 0; s < ix->shards; s++) {
-        const uint64_t *ends = dp_shard_ends(ix->shard[s]), docs = dp_shard_documents(ix->shard[s]);
-        const struct dp_hash128 *contents = dp_shard_contents(ix->shard[s]);
+    for (size_t s = 0; s < docs->shards; s++) {
+        const uint64_t n_docs = dp_feed_docs_count(docs, s), *ends = n_docs ? dp_shard_ends(docs->shard[s]) : NULL;
         uint64_t from = 0;
-        for (uint64_t d = 0; d < docs; d++) {
+        for (uint64_t d = 0; d < n_docs; d++) {
             uint64_t n = ends[d] - from;
-            bool ours = side(contents[d], threshold) == ix->split;
+            bool ours = dp_feed_docs_takes(docs, &asker, s, d);
             ix->documents += ours;
             if (n && ours && !in_run)
-                DP_TRY(add_run(ix, number++,
-                               (struct dp_feed_run){ix->tokens, ix->token_start[s] + from,
-                                                    ix->doc_start[s] + d},
-                               e));
+                DP_TRY(add_run(ix, number++, (struct dp_feed_run){ix->tokens, docs->token_start[s] + from, docs->doc_start[s] + d}, e));
             if (n) in_run = ours; /* documents without ids cut nothing */
             if (ours) ix->tokens += n;
             from = ends[d];
@@ -111,22 +72,16 @@ static int make_buckets(struct dp_feed_index *ix, struct dp_err *e)
     return DP_OK;
 }
 
-int dp_feed_index_open(struct dp_feed_index *ix, const struct dp_manifest *m,
-                       const char *manifest_path, int split, double val_fraction, size_t runs_max,
-                       struct dp_err *e)
+int dp_feed_index_open(struct dp_feed_index *ix, const struct dp_feed_docs *docs, size_t runs_max, struct dp_err *e)
 {
-    *ix = (struct dp_feed_index){
-        .split = split, .val_fraction = val_fraction, .stride = 1, .runs_max = runs_max};
+    *ix = (struct dp_feed_index){.docs = docs, .stride = 1, .runs_max = runs_max};
     DP_ASSERT(runs_max >= 2);
     int rc = DP_OK;
-    DP_TRY_OUT(open_shards(ix, m, manifest_path, e));
-    if (val_fraction <= 0 ||
-        val_fraction >= 1) { /* all or nothing: no document needs to be looked at */
-        bool all = (split == DP_FEED_VAL) == (val_fraction >= 1);
-        if (all && m->tokens) DP_TRY_OUT(add_run(ix, 0, (struct dp_feed_run){0, 0, 0}, e));
-        ix->tokens = all ? m->tokens : 0;
-        ix->documents = all ? m->documents : 0;
-    } else {
+    if (docs->all) {
+        ix->tokens = docs->token_start[docs->shards];
+        ix->documents = docs->doc_start[docs->shards];
+        if (ix->tokens) DP_TRY_OUT(add_run(ix, 0, (struct dp_feed_run){0, 0, 0}, e));
+    } else if (!docs->none) {
         DP_TRY_OUT(scan(ix, e));
     }
     if (ix->runs) DP_TRY_OUT(make_buckets(ix, e));
@@ -137,30 +92,9 @@ out:
 
 void dp_feed_index_release(struct dp_feed_index *ix)
 {
-    for (size_t i = 0; i < ix->shards; i++) dp_shard_close(ix->shard[i]);
-    free(ix->shard);
-    free(ix->token_start);
-    free(ix->doc_start);
     free(ix->run);
     free(ix->bucket);
     *ix = (struct dp_feed_index){0};
-}
-
-/* The i with start[i] <= x < start[i + 1]; x < start[n]. Empty intervals are passed over. */
-static size_t interval(const uint64_t *start, size_t n, uint64_t x)
-{
-    size_t low = 0, high = n;
-    while (high - low > 1) {
-        size_t mid = low + (high - low) / 2;
-        if (start[mid] <= x) low = mid;
-        else high = mid;
-    }
-    return low;
-}
-
-size_t dp_feed_index_shard(const struct dp_feed_index *ix, uint64_t token)
-{
-    return interval(ix->token_start, ix->shards, token);
 }
 
 /* From the entry `r` document by document to the one that holds pos; then on while the run
@@ -168,22 +102,23 @@ size_t dp_feed_index_shard(const struct dp_feed_index *ix, uint64_t token)
 static uint64_t walk(const struct dp_feed_index *ix, const struct dp_feed_run *r, uint64_t pos,
                      uint64_t want, uint64_t *token)
 {
-    uint64_t threshold = threshold_of(ix->val_fraction), at = r->pos, found = 0, doc = r->doc;
-    for (size_t s = interval(ix->doc_start, ix->shards, doc); s < ix->shards; s++) {
-        const uint64_t *ends = dp_shard_ends(ix->shard[s]), docs = dp_shard_documents(ix->shard[s]);
-        const struct dp_hash128 *contents = dp_shard_contents(ix->shard[s]);
-        uint64_t d = doc > ix->doc_start[s] ? doc - ix->doc_start[s] : 0;
-        for (uint64_t from = d ? ends[d - 1] : 0; d < docs; from = ends[d++]) {
+    const struct dp_feed_docs *docs = ix->docs;
+    struct dp_feed_asker asker = {0};
+    uint64_t at = r->pos, found = 0, doc = r->doc;
+    for (size_t s = dp_feed_docs_shard_of(docs, doc); s < docs->shards; s++) {
+        const uint64_t n_docs = dp_feed_docs_count(docs, s), *ends = n_docs ? dp_shard_ends(docs->shard[s]) : NULL;
+        uint64_t d = doc > docs->doc_start[s] ? doc - docs->doc_start[s] : 0;
+        for (uint64_t from = d ? ends[d - 1] : 0; d < n_docs; from = ends[d++]) {
             uint64_t n = ends[d] - from;
             if (!n) continue;
-            if (side(contents[d], threshold) != ix->split) {
+            if (!dp_feed_docs_takes(docs, &asker, s, d)) {
                 if (found) return found;
                 continue;
             }
             if (found) {
                 found += n;
             } else if (pos - at < n) {
-                *token = ix->token_start[s] + from + (pos - at);
+                *token = docs->token_start[s] + from + (pos - at);
                 found = n - (pos - at);
             }
             if (found >= want) return want;

@@ -1,7 +1,7 @@
 /* trainer_feed/feed_index.h - from a position in a split's stream to a position in the shards.
  *
- * The shards' ids, in manifest order, have global numbers. A split is a subset of the documents;
- * its stream is cut into runs: stretches of documents of the split without one of the other side
+ * The shards' ids, in manifest order, have global numbers. A split is a subset of the documents
+ * (feed_docs.h); its stream is cut into runs: stretches of documents of the split without one of the other side
  * between them, which are contiguous in global numbers. Every `stride`-th run has an entry; stride
  * is 1 until there are more than DP_FEED_RUNS_MAX runs and then doubles, and the runs between two
  * entries are found by walking documents and asking their side again.
@@ -14,8 +14,7 @@
 #define DP_TRAINER_FEED_FEED_INDEX_H
 
 #include "base/err.h"
-#include "shards/manifest.h"
-#include "shards/shard.h"
+#include "trainer_feed/feed_docs.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -29,12 +28,8 @@ struct dp_feed_run {
 };
 
 struct dp_feed_index {
-    size_t shards;
-    struct dp_shard **shard;
-    uint64_t *token_start, *doc_start; /* [shards + 1]: global numbers where each begins */
-    int split;
-    double val_fraction;
-    uint64_t tokens, documents; /* of the split */
+    const struct dp_feed_docs *docs; /* the caller's */
+    uint64_t tokens, documents;      /* of the split */
     struct dp_feed_run *run;    /* ascending pos */
     size_t runs, runs_cap, runs_max;
     uint64_t stride;
@@ -43,17 +38,12 @@ struct dp_feed_index {
     int bucket_shift;
 };
 
-/* Open all shards of a manifest and index the split. runs_max is DP_FEED_RUNS_MAX, except in tests
- * (at least 2). */
-int dp_feed_index_open(struct dp_feed_index *ix, const struct dp_manifest *m,
-                       const char *manifest_path, int split, double val_fraction, size_t runs_max,
-                       struct dp_err *e);
+/* Index what `docs` selects; docs must outlive the index. runs_max is DP_FEED_RUNS_MAX, except in tests (at least 2). */
+int dp_feed_index_open(struct dp_feed_index *ix, const struct dp_feed_docs *docs, size_t runs_max, struct dp_err *e);
 void dp_feed_index_release(struct dp_feed_index *ix);
 /* The piece of the stream that begins at pos < tokens: *token is its global number; returns how
  * many ids follow contiguously in global numbers, 1 to `want`. */
 uint64_t dp_feed_index_find(const struct dp_feed_index *ix, uint64_t pos, uint64_t want,
                             uint64_t *token);
-/* The shard that holds global id `token`. */
-size_t dp_feed_index_shard(const struct dp_feed_index *ix, uint64_t token);
 
 #endif

@@ -22,7 +22,7 @@ for e in GBK SHIFT_JIS EUC-KR KOI8-R BIG5 WINDOWS-1256; do
   { printf '<html><head><meta charset="%s"><title>x</title></head><body><p>' "$e"; for i in $(seq 1 60); do printf '%s %d. ' "$t" "$i"; done; printf '</p></body></html>'; } | iconv -c -f UTF-8 -t "$e" >"$work/c/old/$e.html"
 done
 lines "$work/c/large.jsonl" 3 9000
-both="clean.patterns: {}"; both='clean: {c4: {enabled: false}, gopher_repetition: {enabled: false}, patterns: {text_drop: "\\b(speak)\\W+\\1\\W+(\\w+)\\W+speak\\b", line_drop: "^Title"}}'
+both='clean: {c4: {enabled: false}, gopher_repetition: {enabled: false}, patterns: {text_drop: "\\b(speak)\\W+\\1\\W+(\\w+)\\W+speak\\b", line_drop: "^Title"}}'
 for k in thread process; do
   "$DPIPE" init -q "$work/$k"; printf '%s\nworkers: {isolate: %s}\n' "$both" $k >"$work/$k/recipe.yaml"
   "$DPIPE" ingest -q -w "$work/$k" --register-only "$work"/c/* 2>/dev/null; expect 0 "$DPIPE" run -q -w "$work/$k" --until dedup --threads 3
@@ -32,6 +32,9 @@ says "$work/process/recipe.yaml" process; [ "$(count "$work/process" pattern_tex
 # The same, every worker replaced after one unit.
 space "$work/one" "" "$work/nothing" 2>/dev/null; cp "$work/process/recipe.yaml" "$work/one/"; "$DPIPE" ingest -q -w "$work/one" --register-only "$work"/c/* 2>/dev/null
 expect 0 "$DPIPE" run -q -w "$work/one" --until dedup --threads 2 --worker-units 1; same "$(store "$work/one")" "$(store "$work/thread")" "store with a new worker for each unit"
+# Signatures alone: other shingles, the documents stay.
+for k in thread process; do expect 0 "$DPIPE" run -q -w "$work/$k" --until dedup --threads 2 --shingle 4; done
+same "$(store "$work/process")" "$(store "$work/thread")" "store after new signatures"; same "$(ls "$work/process/store" | grep -c ^docs-)" "$(($(ls "$work/process/store" | grep -c ^sig-) / 2))" "docs files beside twice as many signature files"
 
 # One bad document: named, kept with its bytes, left out; all others as in an unbroken run; one lane or three, the same store.
 export DPIPE_TEST_FAULT=dpfault

@@ -27,12 +27,13 @@ class Meta(C.Structure):
 
 class Row(C.Structure):
     _fields_ = [("name", C.c_char_p), ("index", C.c_char_p), ("tokens", C.c_uint64), ("documents", C.c_uint64),
-                ("bytes", C.c_uint64), ("sha256", C.c_char * 65), ("index_sha256", C.c_char * 65)]
+                ("bytes", C.c_uint64), ("sha256", C.c_char * 65), ("index_sha256", C.c_char * 65), ("packed", C.c_bool)]
 
 
 class Options(C.Structure):
     _fields_ = [("seq_len", C.c_int64), ("batch", C.c_int64), ("seed", C.c_int64), ("split", C.c_int), ("val_fraction", C.c_double),
-                ("rank", C.c_int64), ("world", C.c_int64), ("shuffle", C.c_bool)]
+                ("test_fraction", C.c_double), ("rank", C.c_int64), ("world", C.c_int64), ("shuffle", C.c_bool), ("pack", C.c_int),
+                ("loss_mask", C.c_int), ("on_bad", C.c_int), ("check", C.c_bool), ("domains", C.c_char_p), ("mixture", C.c_char_p)]
 
 
 class Err(C.Structure):
@@ -233,7 +234,7 @@ def check_feed(lib, path, docs):
     for split, fraction, shuffle, seed in ((0, 0.01, True, 0), (0, 0.3, True, -5), (1, 0.3, True, 11), (1, 0.3, False, 11), (0, 0.0, True, 2)):
         side = [int(mix(c ^ 0x9e3779b97f4a7c15) < int(fraction * 2.0**64)) for c, _ in docs]
         stream = [t for s, (_, ids) in zip(side, docs) if s == split for t in ids]
-        o, f = Options(T, 4, seed, split, fraction, 0, 1, shuffle), C.c_void_p()
+        o, f = Options(T, 4, seed, split, fraction, 0, 0, 1, shuffle), C.c_void_p()
         call(lib, err, lib.dp_feed_open(C.byref(f), path.encode(), C.byref(o), C.byref(err)))
         n, row = lib.dp_feed_samples(f), (C.c_int32 * (T + 1))()
         check(n == (len(stream) - 1) // T, "feed samples")

@@ -156,7 +156,8 @@ TEST(export_refuses)
     enum dp_export_format f;
     CHECK_OK(dp_export_format_parse("olmo", &f, &err));
     CHECK_INT(f, DP_EXPORT_OLMO);
-    CHECK_INT(dp_export_format_parse("mds", &f, &err), DP_USAGE);
+    CHECK_INT(dp_export_format_parse("mdz", &f, &err), DP_USAGE);
+    CHECK_INT(dp_export(DP_EXPORT_MDS, "m", "n", NULL, &err), DP_USAGE);
     REQUIRE_OK(data_make(&d, 70000, 0, 2, 30, 40, 7, &err));
     CHECK_INT(export_to(&d, DP_EXPORT_NANOGPT, "n", 0), DP_CONFIG);
     CHECK_INT(export_to(&d, DP_EXPORT_LLMC, "n", 5), DP_CONFIG);

@@ -65,7 +65,7 @@ static struct stream stream_of(const struct data *d, int split, double val_fract
     struct stream s = {malloc((d->tokens + 1) * sizeof *s.ids),
                        malloc((d->tokens + 1) * sizeof *s.doc), 0, 0};
     for (size_t k = 0; k < d->docs; k++) {
-        if (dp_feed_split_of(d->doc[k].content, val_fraction) != split) continue;
+        if (dp_feed_split_of(d->doc[k].content, val_fraction, 0) != split) continue;
         s.docs++;
         for (uint64_t i = 0; i < d->doc[k].n; i++) {
             s.doc[s.tokens] = k;
@@ -167,9 +167,11 @@ TEST(feed_index_stays_right_when_it_thins_out)
     REQUIRE_OK(dp_manifest_read(&m, d.path, &err));
     for (size_t max = 2; max <= 64; max = max * 2 + 1) {
         struct dp_feed_index full, thin;
-        REQUIRE_OK(
-            dp_feed_index_open(&full, m, d.path, DP_FEED_TRAIN, 0.3, DP_FEED_RUNS_MAX, &err));
-        REQUIRE_OK(dp_feed_index_open(&thin, m, d.path, DP_FEED_TRAIN, 0.3, max, &err));
+        struct dp_feed_select train = {.split = DP_FEED_TRAIN, .val_fraction = 0.3};
+        struct dp_feed_docs docs;
+        REQUIRE_OK(dp_feed_docs_open(&docs, m, d.path, m->count, &train, false, false, &err));
+        REQUIRE_OK(dp_feed_index_open(&full, &docs, DP_FEED_RUNS_MAX, &err));
+        REQUIRE_OK(dp_feed_index_open(&thin, &docs, max, &err));
         CHECK(full.stride == 1 && thin.stride > 1 && thin.runs <= max &&
               thin.tokens == full.tokens);
         for (uint64_t pos = 0; pos < full.tokens; pos++)
@@ -180,6 +182,7 @@ TEST(feed_index_stays_right_when_it_thins_out)
             }
         dp_feed_index_release(&full);
         dp_feed_index_release(&thin);
+        dp_feed_docs_release(&docs);
     }
     dp_manifest_free(m);
     data_release(&d);
@@ -191,14 +194,14 @@ TEST(feed_split_is_by_content)
     REQUIRE_OK(data_make(&d, 300, 0, 4, 2500, 3, 51, &err));
     size_t val = 0;
     for (size_t k = 0; k < d.docs; k++) {
-        int s = dp_feed_split_of(d.doc[k].content, 0.1);
+        int s = dp_feed_split_of(d.doc[k].content, 0.1, 0);
         val += s == DP_FEED_VAL;
         if (k % 7 == 6)
             CHECK_INT(s,
-                      dp_feed_split_of(d.doc[k - 1].content, 0.1)); /* duplicates stay together */
-        if (s == DP_FEED_VAL) CHECK_INT(dp_feed_split_of(d.doc[k].content, 0.2), DP_FEED_VAL);
-        CHECK_INT(dp_feed_split_of(d.doc[k].content, 0), DP_FEED_TRAIN);
-        CHECK_INT(dp_feed_split_of(d.doc[k].content, 1), DP_FEED_VAL);
+                      dp_feed_split_of(d.doc[k - 1].content, 0.1, 0)); /* duplicates stay together */
+        if (s == DP_FEED_VAL) CHECK_INT(dp_feed_split_of(d.doc[k].content, 0.2, 0), DP_FEED_VAL);
+        CHECK_INT(dp_feed_split_of(d.doc[k].content, 0, 0), DP_FEED_TRAIN);
+        CHECK_INT(dp_feed_split_of(d.doc[k].content, 1, 0), DP_FEED_VAL);
     }
     CHECK_NEAR((double)val, 0.1 * (double)d.docs,
                5 * 35); /* a seventh are pairs: a little over 5 sigma */
@@ -383,7 +386,7 @@ TEST(feed_open_refuses)
         if (k == 3) o.world = 0;
         if (k == 4) o.rank = 1;
         if (k == 5) o.rank = -1;
-        if (k == 6) o.split = 2;
+        if (k == 6) o.split = 3;
         if (k == 7) o.val_fraction = NAN;
         if (k == 8) o.val_fraction = 1.5;
         if (dp_feed_open(&f, d.path, &o, &err) != DP_CONFIG) DP_TEST_FAIL("case %d was taken", k);
@@ -404,6 +407,8 @@ TEST(feed_options_match_their_table)
     CHECK(a.seq_len == b.seq_len && a.batch == b.batch && a.seed == b.seed && a.split == b.split &&
           a.val_fraction == b.val_fraction);
     CHECK(a.rank == b.rank && a.world == b.world && a.shuffle == b.shuffle);
+    CHECK(a.test_fraction == b.test_fraction && a.pack == b.pack && a.loss_mask == b.loss_mask && a.on_bad == b.on_bad && a.check == b.check &&
+          !b.domains && !b.mixture);
 }
 
 TEST(feed_never_hands_out_an_id_outside_the_vocabulary)
@@ -452,19 +457,22 @@ TEST(feed_get_from_many_threads)
     struct dp_feed *f;
     REQUIRE_OK(data_make(&d, 50257, 50256, 3, 60, 120, 71, &err));
     int32_t *want = sequence(&d, 1, 24, 10, 0);
-    struct dp_feed_options o = options(16, DP_FEED_TRAIN, 0.1, true);
-    REQUIRE_OK(dp_feed_open(&f, d.path, &o, &err));
-    pthread_t t[4];
-    struct reader r[4];
-    for (int i = 0; i < 4; i++) {
-        r[i] = (struct reader){f, want, 0};
-        REQUIRE(pthread_create(&t[i], NULL, read_some, &r[i]) == 0);
+    for (int check = 0; check < 2; check++) { /* with check, all meet the frames first at once */
+        struct dp_feed_options o = options(16, DP_FEED_TRAIN, 0.1, true);
+        o.check = check != 0;
+        REQUIRE_OK(dp_feed_open(&f, d.path, &o, &err));
+        pthread_t t[4];
+        struct reader r[4];
+        for (int i = 0; i < 4; i++) {
+            r[i] = (struct reader){f, want, 0};
+            REQUIRE(pthread_create(&t[i], NULL, read_some, &r[i]) == 0);
+        }
+        for (int i = 0; i < 4; i++) {
+            pthread_join(t[i], NULL);
+            CHECK_INT(r[i].bad, 0);
+        }
+        dp_feed_close(f);
     }
-    for (int i = 0; i < 4; i++) {
-        pthread_join(t[i], NULL);
-        CHECK_INT(r[i].bad, 0);
-    }
-    dp_feed_close(f);
     free(want);
     data_release(&d);
 }

@@ -3,6 +3,8 @@
 #include "shards/shard_verify.h"
 #include "tests/unit/test_shard_data.h"
 
+#include <sys/wait.h>
+
 static struct dp_err err;
 
 #define HEX64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -22,9 +24,9 @@ TEST(manifest_has_one_form)
     dp_buf_init(&b, 1 << 20);
     REQUIRE_OK(dp_manifest_new(&m, &meta, &err));
     CHECK_OK(dp_manifest_add(
-        m, &(struct dp_manifest_shard){"a.bin", "a.dpx", 5, 1, 10, HEX64, HEX64}, &err));
+        m, &(struct dp_manifest_shard){"a.bin", "a.dpx", 5, 1, 10, HEX64, HEX64, false}, &err));
     CHECK_OK(dp_manifest_add(
-        m, &(struct dp_manifest_shard){"sub/b.bin", "sub/b.dpx", 7, 2, 14, HEX64, HEX64}, &err));
+        m, &(struct dp_manifest_shard){"sub/b.bin", "sub/b.dpx", 7, 2, 14, HEX64, HEX64, false}, &err));
     CHECK_OK(dp_manifest_render(m, &b, &err));
     CHECK_SPAN(dp_buf_span(&b), golden);
     REQUIRE_OK(dp_manifest_parse(&back, dp_buf_span(&b), "m", &err));
@@ -168,5 +170,69 @@ TEST(manifest_verify_catches_a_consistent_swap)
         data_free(y);
     }
     CHECK_INT(dp_verify_manifest(d.path, NULL, false, NULL, NULL, NULL, &err), DP_CORRUPT);
+    data_release(&d);
+}
+
+/* A data set of several shards, its manifest taken apart: the list `m`, and a file with the first row alone. */
+static void first_row_alone(const struct data *d, struct dp_manifest **m)
+{
+    REQUIRE_OK(dp_manifest_read(m, d->path, &err));
+    struct dp_manifest *one;
+    REQUIRE_OK(dp_manifest_new(&one, &(*m)->meta, &err));
+    CHECK_OK(dp_manifest_add(one, &(*m)->shards[0], &err));
+    CHECK_OK(dp_manifest_write(one, d->path, &err));
+    dp_manifest_free(one);
+}
+
+TEST(manifest_append)
+{
+    struct data d;
+    struct dp_manifest *m, *now;
+    REQUIRE_OK(data_make(&d, 300, 0, 4, 3, 30, 31, &err));
+    struct dp_span whole = data_file(d.dir, "manifest.json");
+    first_row_alone(&d, &m);
+    CHECK_OK(dp_manifest_append(d.path, &m->shards[1], 2, &err));
+    CHECK_OK(dp_manifest_append(d.path, &m->shards[3], 0, &err));
+    CHECK_INT(dp_manifest_append(d.path, &m->shards[2], 2, &err), DP_CONFIG); /* one is there already: neither is added */
+    REQUIRE_OK(dp_manifest_read(&now, d.path, &err));
+    CHECK_INT(now->count, 3);
+    dp_manifest_free(now);
+    struct dp_manifest_shard gone = m->shards[3], cut = m->shards[3];
+    gone.index = "nosuch.dpx";
+    cut.bytes = (cut.tokens += 1) * 2;
+    CHECK_INT(dp_manifest_append(d.path, &gone, 1, &err), DP_CONFIG);
+    CHECK_INT(dp_manifest_append(d.path, &cut, 1, &err), DP_CONFIG);
+    CHECK_OK(dp_manifest_append(d.path, &m->shards[3], 1, &err));
+    struct dp_span again = data_file(d.dir, "manifest.json");
+    CHECK(dp_span_eq(whole, again)); /* however it grew */
+    data_free(whole);
+    data_free(again);
+    dp_manifest_free(m);
+    data_release(&d);
+}
+
+TEST(manifest_appenders_wait_for_each_other)
+{
+    struct data d;
+    struct dp_manifest *m, *now;
+    enum { SHARDS = 13 };
+    REQUIRE_OK(data_make(&d, 300, 0, SHARDS, 1, 5, 32, &err));
+    first_row_alone(&d, &m);
+    pid_t pid[3];
+    for (int p = 0; p < 3; p++)
+        if ((pid[p] = fork()) == 0) {
+            int bad = 0;
+            for (int i = 1 + p; i < SHARDS; i += 3) bad |= dp_manifest_append(d.path, &m->shards[i], 1, &err) < 0;
+            _exit(bad);
+        }
+    for (int p = 0; p < 3; p++) {
+        int status = -1;
+        CHECK(waitpid(pid[p], &status, 0) == pid[p] && status == 0);
+    }
+    REQUIRE_OK(dp_manifest_read(&now, d.path, &err));
+    CHECK_INT(now->count, SHARDS);
+    CHECK_INT(now->tokens, m->tokens);
+    dp_manifest_free(now);
+    dp_manifest_free(m);
     data_release(&d);
 }

@@ -191,7 +191,7 @@ TEST(shard_hostile_side_files_are_refused)
         case 8: h->vocab_size = 0; break;
         case 9: h->frame_ids = 0; break;
         case 10: h->version = 2; break;
-        case 11: h->reserved[5] = 1; break;
+        case 11: h->reserved[1] = 1; break;
         }
         h->header_crc = dp_crc32c(0, h, offsetof(struct dpx_header, header_crc));
         if (copy_open(bin, dp_span(copy, dpx.len)) != DP_CORRUPT)

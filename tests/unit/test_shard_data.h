@@ -24,6 +24,11 @@ struct data {
     size_t docs;
 };
 
+/* When set, data_make compresses the bodies. */
+__attribute__((unused)) static const struct dp_shard_packing *data_packing;
+/* The tokenizer's digest, when several data sets are to have the same; 0: from the seed. */
+__attribute__((unused)) static uint64_t data_tokenizer;
+
 /* `shards` shards of `per_shard` documents of 0 to max_len ids. Every 7th document repeats the
  * content hash of the one before it. */
 __attribute__((unused)) static int data_make(struct data *d, uint32_t vocab, int64_t eot,
@@ -33,7 +38,7 @@ __attribute__((unused)) static int data_make(struct data *d, uint32_t vocab, int
     memset(d, 0, sizeof *d);
     d->dir = dp_test_tmpdir();
     d->path = dp_fs_join(d->dir, "manifest.json");
-    d->meta = (struct dp_shard_meta){.vocab_size = vocab, .eot = eot, .tokenizer = {seed, 77}};
+    d->meta = (struct dp_shard_meta){.vocab_size = vocab, .eot = eot, .tokenizer = {data_tokenizer ? data_tokenizer : seed, 77}};
     d->all = malloc(((size_t)shards * (size_t)per_shard * (max_len + 1) + 1) * sizeof *d->all);
     d->doc = malloc(((size_t)shards * (size_t)per_shard + 1) * sizeof *d->doc);
     struct dp_manifest *m;
@@ -44,7 +49,7 @@ __attribute__((unused)) static int data_make(struct data *d, uint32_t vocab, int
         snprintf(dpx, sizeof dpx, "part-%03d.dpx", s);
         char *bin_path = dp_fs_join(d->dir, bin), *dpx_path = dp_fs_join(d->dir, dpx);
         struct dp_shard_writer *w;
-        DP_TRY(dp_shard_writer_open(&w, bin_path, dpx_path, &d->meta, e));
+        DP_TRY(dp_shard_writer_open_packed(&w, bin_path, dpx_path, &d->meta, data_packing, e));
         for (int k = 0; k < per_shard; k++) {
             struct data_doc *doc = &d->doc[d->docs];
             uint64_t n = dp_splitmix64(&seed) % (max_len + 1u);
@@ -67,6 +72,10 @@ __attribute__((unused)) static int data_make(struct data *d, uint32_t vocab, int
                                         .documents = (uint64_t)per_shard};
         row.bytes = row.tokens * (uint64_t)dp_shard_dtype_of(vocab);
         DP_TRY(dp_shard_writer_finish(w, row.sha256, row.index_sha256, e));
+        struct stat st;
+        if (stat(bin_path, &st) != 0) abort();
+        row.bytes = (uint64_t)st.st_size;
+        row.packed = data_packing != NULL;
         DP_TRY(dp_manifest_add(m, &row, e));
         dp_shard_writer_close(w);
         free(bin_path);
