@@ -34,7 +34,8 @@ static const char *const migrations[] = {
     "ALTER TABLE unit ADD COLUMN retry_at INTEGER NOT NULL DEFAULT 0;"
     "CREATE INDEX unit_open ON unit(state) WHERE state<>'done';"),
     /* The service's present state, and since when units that were in it aren't any more. */
-    ("CREATE TABLE present (stage TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (stage, key)) STRICT, WITHOUT ROWID;"
+    ("ALTER TABLE unit ADD COLUMN maker TEXT;" /* who claimed it last */
+    "CREATE TABLE present (stage TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (stage, key)) STRICT, WITHOUT ROWID;"
     "CREATE TABLE superseded (stage TEXT NOT NULL, key TEXT NOT NULL, since INTEGER NOT NULL, PRIMARY KEY (stage, key)) STRICT, WITHOUT ROWID;"),
 };
 enum { VERSION = sizeof migrations / sizeof *migrations };
@@ -506,7 +507,7 @@ static int claim(struct dp_catalog *c, void *ctx, struct dp_err *e)
     sqlite3_finalize(st);
     DP_TRY(rc);
     if (k->outcome != DP_OK) return k->outcome;
-    RUN(c, e, "UPDATE unit SET state='running', owner=?, lease_until=?, epoch=?, attempts=attempts+1, error=NULL WHERE id=?", "siii", k->owner,
+    RUN(c, e, "UPDATE unit SET state='running', owner=?1, maker=?1, lease_until=?2, epoch=?3, attempts=attempts+1, error=NULL WHERE id=?4", "siii", k->owner,
         now + k->lease_s, k->epoch, k->unit);
     return DP_OK;
 }
@@ -914,6 +915,21 @@ int dp_catalog_supersede(struct dp_catalog *c, const struct dp_unit_name *gone, 
 {
     struct superseding k = {gone, came, ngone, ncame, now};
     return ngone + ncame ? change(c, supersede, &k, e) : DP_OK;
+}
+
+static int supersede_rest(struct dp_catalog *c, void *ctx, struct dp_err *e)
+{
+    const struct superseding *k = ctx;
+    RUN(c, e,
+        "INSERT OR IGNORE INTO superseded SELECT stage, key, ? FROM unit u WHERE state='done' AND maker LIKE 'serve:%'"
+        " AND NOT EXISTS (SELECT 1 FROM present p WHERE p.stage=u.stage AND p.key=u.key)", "i", k->now);
+    return DP_OK;
+}
+
+int dp_catalog_supersede_rest(struct dp_catalog *c, int64_t now, struct dp_err *e)
+{
+    struct superseding k = {.now = now};
+    return change(c, supersede_rest, &k, e);
 }
 
 static int list_names(struct dp_catalog *c, const char *sql, int64_t since, int64_t limit, int (*fn)(void *ctx, const struct dp_unit_name *u), void *ctx,

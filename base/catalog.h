@@ -118,6 +118,9 @@ struct dp_unit_name {
 /* These left the present state now, and these came into it (and are superseded no more). */
 int dp_catalog_supersede(struct dp_catalog *c, const struct dp_unit_name *gone, size_t ngone, const struct dp_unit_name *came, size_t ncame, int64_t now,
                          struct dp_err *e);
+/* What an owner called serve:... made and the present state doesn't have, of states that never were complete, is superseded too. Reads
+ * every unit. */
+int dp_catalog_supersede_rest(struct dp_catalog *c, int64_t now, struct dp_err *e);
 int dp_catalog_present(struct dp_catalog *c, int (*fn)(void *ctx, const struct dp_unit_name *u), void *ctx, struct dp_err *e);
 /* At most `limit` of those that were superseded at `since` or before. `fn` must not call the catalog. */
 int dp_catalog_superseded(struct dp_catalog *c, int64_t since, int64_t limit, int (*fn)(void *ctx, const struct dp_unit_name *u), void *ctx, struct dp_err *e);

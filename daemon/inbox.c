@@ -193,6 +193,8 @@ static void add_watch(struct dp_inbox *w, const char *path, size_t root, bool fi
                 f->root = root;
             }
         }
+        /* Of roots inside each other the outer one names the files, as for a look through all of them (daemon/register.c). */
+        if (f->seen != w->generation || root < f->root) f->root = root;
         f->seen = w->generation;
         return;
     }
@@ -261,7 +263,11 @@ int dp_inbox_roots(struct dp_inbox *w, const struct dp_strings *roots, struct dp
 
 static void on_file(struct dp_inbox *w, const struct folder *f, const struct inotify_event *v, const char *path)
 {
-    const char *relative = f->file ? "" : path + f->root;
+    const char *relative = path + f->root;
+    if (f->file) { /* its folder may be below a root, too: the look through all of them knows */
+        rescan_in(w, w->settle_s);
+        return;
+    }
     while (*relative == '/') relative++;
     struct pending *p = find_pending(w, path);
     if (v->mask & (IN_MOVED_FROM | IN_DELETE)) {

@@ -85,7 +85,7 @@ static int load(struct dp_retire *t, const struct dp_road *r, struct dp_err *e)
         return rc;
     }
     if (l.n) qsort(l.v, l.n, sizeof *l.v, by_name);
-    *t = (struct dp_retire){l.v, l.n, true};
+    *t = (struct dp_retire){.present = l.v, .n = l.n, .loaded = true};
     return DP_OK;
 }
 
@@ -99,6 +99,10 @@ int dp_retire_note(struct dp_retire *t, const struct dp_road *r, enum dp_step un
     if (rc >= 0) rc = difference(&came, now.v, now.n, t->present, t->n);
     if (rc < 0) rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "list of what is up to date");
     if (rc >= 0) rc = dp_catalog_supersede(r->ws.catalog, gone.v, gone.n, came.v, came.n, (int64_t)time(NULL), e);
+    if (rc >= 0 && !t->swept) {
+        rc = dp_catalog_supersede_rest(r->ws.catalog, (int64_t)time(NULL), e);
+        t->swept = rc >= 0;
+    }
     if (rc >= 0) {
         free(t->present);
         t->present = now.v;

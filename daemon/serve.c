@@ -440,6 +440,11 @@ static int open_road(struct dp_serve *s, struct dp_err *e)
             rc = dp_err_set(e, DP_CONFIG, 0, __FILE__, __LINE__, "serve.until: there is no stage \"%s\"", o->serve.until);
         if (rc < 0 && !s->road_open) dp_options_release(o);
     }
+    if (s->road_open) { /* units say who made them: daemon/retire.h */
+        char owner[sizeof s->road.ws.owner];
+        memcpy(owner, s->road.ws.owner, sizeof owner);
+        snprintf(s->road.ws.owner, sizeof s->road.ws.owner, "serve:%.70s", owner);
+    }
     if (s->road_open) s->o = o->serve;
     else free(o);
     return rc;

@@ -126,6 +126,7 @@ static int pass(struct dp_work *w, bool look_again, struct dp_err *e)
     int rc = dp_road_run(r, until(w), e);
     if (rc >= 0 && w->c.planned) w->c.planned(w->c.ctx, r); /* the later steps' keys too */
     if (rc == DP_OK) retire(w);
+    else dp_retire_broken(&w->retire);
     return rc;
 }
 

@@ -312,3 +312,32 @@ TEST(a_file_is_taken_when_it_is_complete)
     free(r);
     dp_inbox_close(w);
 }
+
+/* Of roots inside each other the outer one names the files, in whatever order they stand. */
+TEST(nested_roots_give_one_name)
+{
+    struct dp_err err = {0};
+    for (int order = 0; order < 2; order++) {
+        struct dp_inbox *w;
+        char *outer = dp_test_tmpdir(), inner[700], *p = NULL, *r = NULL;
+        snprintf(inner, sizeof inner, "%s/in", outer);
+        REQUIRE_OK(dp_fs_mkdirs(inner, &err));
+        char *list[2] = {order ? inner : outer, order ? outer : inner};
+        struct dp_strings roots = {list, 2};
+        REQUIRE_OK(dp_inbox_open(&w, &err));
+        if (dp_inbox_fd(w) < 0) {
+            dp_inbox_close(w);
+            dp_test_skip = "no inotify here";
+            return;
+        }
+        dp_inbox_set(w, 0, 16);
+        REQUIRE_OK(dp_inbox_roots(w, &roots, &err));
+        put(inner, "a.txt", "text");
+        dp_inbox_read(w);
+        REQUIRE(dp_inbox_due(w, &p, &r));
+        CHECK_STR(r, "in/a.txt");
+        free(p);
+        free(r);
+        dp_inbox_close(w);
+    }
+}
