@@ -39,5 +39,5 @@ static int run(struct dp_cli *c, struct dp_err *e)
 }
 
 extern const struct dp_command dp_cmd_export;
-const struct dp_command dp_cmd_export = {.name = "export", .summary = "shards as files of other trainers", .args = "", .rows = rows,
+const struct dp_command dp_cmd_export = {.name = "export", .summary = "all shards as one set of files in another trainer's format", .args = "", .rows = rows,
     .own_size = sizeof(struct own), .run = run, .about = "Megatron .bin/.idx, llm.c .bin, nanoGPT .bin, datatrove .ds, OLMo .npy."};
