@@ -10,7 +10,7 @@
 static const char *const furniture[] = {"comment", "sidebar", "side-bar", "footer", "masthead", "breadcrumb", "social", "share", "sharing",
     "related", "recommend", "navbar", "navigation", "menu", "cookie", "newsletter", "subscribe", "advert", "promo", "sponsor", "widget",
     "popup", "modal", "pagination", "pager", "disqus", "respond", "rss", "tags", "byline", "toolbar", "tooltip", "login", "banner",
-    "teaser", "skip-link", "copyright", "author-box", "authorbox", "nav-", "topnav", "subnav", "nextprev", "next-post", "prev-post",
+    "skip-link", "copyright", "author-box", "authorbox", "nav-", "topnav", "subnav", "nextprev", "next-post", "prev-post",
     "jp-relatedposts", "outbrain", "taboola", "most-read", "mostread", "popular", "trending", "print-only", "caption", "credit",
     "download", "feedback", "contact", "date", "meta", "author", "more-", "readmore", "read-more", "see-also", "infobox", "donat", "abo-",
     "paywall", "anzeige", "category", "cat-links", "hinweis", "gallery", "signup", "sign-up", "editsection", NULL};
@@ -19,6 +19,8 @@ static const char *const article[] = {"entry-content", "post-content", "article-
     "post-body", "post_body", "story-body", "storybody", "article__body", "article__content", "post__content", "td-post-content", "content-body",
     "article-text", "articletext", "article_body", "article_text", "entry-text", "blog-content", "post-text", "single-content", "story-content",
     "article_content", "page-content", "news-content", "newstext", NULL};
+static const char *const lead[] = {"intro", "lead", "teaser", "chapo", "excerpt", "abstract", "subtitle", "sub-title", "headline", "standfirst", "summary", "perex",
+    "epigraph", "short-info", "vorspann", "deck", "lede", "entradilla", "bajada", "subhead", NULL};
 
 enum { STATES_MAX = 1200, SYMBOLS = 29 };
 static uint16_t next[STATES_MAX][SYMBOLS];
@@ -50,6 +52,7 @@ static void build(void)
     add_words(furniture, DP_CLASS_FURNITURE);
     add_words(content, DP_CLASS_CONTENT);
     add_words(article, DP_CLASS_ARTICLE);
+    add_words(lead, DP_CLASS_LEAD);
     for (unsigned c = 0; c < SYMBOLS; c++)
         if (next[0][c]) queue[tail++] = next[0][c];
     while (head < tail) {

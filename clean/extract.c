@@ -126,7 +126,7 @@ static void worker_close(const void *ctx, void *worker)
 const struct dp_stage_type dp_stage_extract = {
     .name = "extract",
     .summary = "bytes to UTF-8, HTML to text",
-    .version = 2,
+    .version = 3,
     .needs = DP_COL_BYTES,
     .fills = DP_COL_TEXT,
     .opts = opts,

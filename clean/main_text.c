@@ -10,6 +10,7 @@
 #include "clean/class_words.h"
 
 #include <stdlib.h>
+#include <strings.h>
 
 struct dp_page_stat {
     uint32_t own;                                  /* characters of a text node */
@@ -246,6 +247,29 @@ static bool list_of_links(const struct dp_html *h, const struct dp_page_stat *st
     return density > (s->chars < 200 ? 0.5f : 0.65f) && s->para_chars < 200;
 }
 
+/* Whether a short block only sends the reader elsewhere: the words it begins with. */
+static bool sends_elsewhere(const struct dp_html *h, const struct dp_page_stat *st, uint32_t i)
+{
+    enum { CHARS_MAX = 200 };
+    static const char *const starts[] = {"read more", "also read", "read also", "more on this", "related:", "related stor", "you may also",
+        "lea tambi", "lea m\xC3\xA1s", "lee tambi", "le puede interesar", "te puede interesar", "mira tambi", "ver tambi", "veja tamb", "leia tamb", "leia mais",
+        "\xC3\xA0 lire aussi", "\xC3\x80 lire aussi", "lire aussi", "voir aussi", "auch lesen", "lesen sie auch", "lies auch", "mehr zum thema", "auch interessant",
+        "weitere artikel", "weitere themen", "schon gelesen", "das k\xC3\xB6nnte ", "passend dazu", "leggi anche", "lees ook", "l\xC3\xA4s ocks\xC3\xA5", "les ogs\xC3\xA5", "czytaj tak", "czytaj te",
+        "zobacz tak", "\xC4\x8Dt\xC4\x9Bte tak", "\xD1\x87\xD0\xB8\xD1\x82\xD0\xB0\xD0\xB9\xD1\x82\xD0\xB5 \xD1\x82\xD0\xB0\xD0\xBA\xD0\xB6\xD0\xB5"};
+    const struct dp_html_node *n = &h->node[i];
+    if (!(kind[n->tag] & (PARA | HEAD)) || st[i].chars == 0 || st[i].chars > CHARS_MAX) return false;
+    uint32_t t = i + 1;
+    while (t < n->end && (h->node[t].tag != DP_HTML_TEXT || st[t].own == 0)) t++;
+    if (t == n->end) return false;
+    struct dp_span s = h->node[t].text;
+    while (s.len && white(*s.ptr)) s.ptr++, s.len--;
+    for (size_t k = 0; k < sizeof starts / sizeof *starts; k++) {
+        size_t len = strlen(starts[k]);
+        if (s.len >= len && strncasecmp(s.ptr, starts[k], len) == 0) return true;
+    }
+    return false;
+}
+
 /* The subtree of `root`; blocks are closed when the loop has passed their end. */
 static void write_tree(struct writer *w, const struct dp_html *h, const struct dp_page_stat *st, uint32_t root, bool all)
 {
@@ -255,7 +279,7 @@ static void write_tree(struct writer *w, const struct dp_html *h, const struct d
         for (; up != root && i >= h->node[up].end; up = h->node[up].parent)
             if (kind[h->node[up].tag] & BLOCK) owe(w, gap_of(h->node[up].tag));
         const struct dp_html_node *n = &h->node[i];
-        if (st[i].cut || (i != root && !all && list_of_links(h, st, i))) {
+        if (st[i].cut || (i != root && !all && (list_of_links(h, st, i) || sends_elsewhere(h, st, i)))) {
             if (kind[n->tag] & BLOCK) owe(w, gap_of(n->tag));
             i = n->end;
             continue;
@@ -281,6 +305,31 @@ static void write_tree(struct writer *w, const struct dp_html *h, const struct d
     w->item = false;
     /* Headings that nothing follows belonged to what was left out. */
     if (!all && w->heading != SIZE_MAX && w->heading > w->start) w->out->len = w->heading;
+}
+
+/* The paragraph between headline and text often stands outside the node that holds the text, and is named for what it is. Written are such nodes
+ * between the last <h1> before `best` and best, inside an ancestor near enough to be the article. */
+static void write_lead(struct writer *w, const struct dp_html *h, const struct dp_page_stat *st, uint32_t best)
+{
+    enum { LEVELS = 8, CHARS_MIN = 20, CHARS_MAX = 1500 };
+    uint32_t a = best, from;
+    for (int k = 0; k < LEVELS && h->node[h->node[a].parent].tag != DP_HTML_BODY && h->node[h->node[a].parent].tag != DP_HTML_HTML; k++) a = h->node[a].parent;
+    from = a + 1;
+    for (uint32_t i = a; i < best; i++)
+        if (h->node[i].tag == DP_HTML_H1) from = h->node[i].end;
+    for (uint32_t i = from; i < best; i++) {
+        const struct dp_html_node *n = &h->node[i];
+        if (never_content(n, false) || n->tag == DP_HTML_ASIDE || n->tag == DP_HTML_FOOTER) {
+            i = n->end - 1;
+            continue;
+        }
+        if (!(st[i].words & DP_CLASS_LEAD) || n->end > best || st[i].cut) continue;
+        if (st[i].chars >= CHARS_MIN && st[i].chars <= CHARS_MAX && st[i].link_chars * 2 < st[i].chars) {
+            write_tree(w, h, st, i, false);
+            owe(w, 2);
+        }
+        i = n->end - 1;
+    }
 }
 
 static uint32_t body_of(const struct dp_html *h)
@@ -348,6 +397,7 @@ int dp_main_text(struct dp_main_text *m, const struct dp_html *h, bool all, stru
         sum_up(h, m->stat);
         give_points(h, m->stat);
         uint32_t best = choose(h, m->stat);
+        if (best) write_lead(&w, h, m->stat, best);
         write_tree(&w, h, m->stat, best ? best : body, false);
         if (out->len - w.start >= 250) return DP_OK;
         /* Little found: all that isn't furniture; then all there is. */

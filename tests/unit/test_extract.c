@@ -24,6 +24,20 @@ TEST(main_content_without_furniture)
     dp_batch_release(&b);
 }
 
+/* The paragraph between headline and text, in a node of its own; and lines that send readers elsewhere. */
+TEST(lead_and_links_elsewhere)
+{
+    struct stage_run st = stage_open(&dp_stage_extract, NULL);
+    struct dp_batch b = {0};
+    page(&b, &st, dp_span_str("<body><div class=teaser>A teaser of another story, long enough to be one.</div><article><header><h1>Head</h1><p class=\"article-intro\">What the article says, in short.</p>"
+        "</header><div class=meta>by somebody</div><div class=article-body><p>" LONG "</p><p>Read more: <a href=x>another story</a> of the day before</p><p>" LONG "</p><p>" LONG "</p></div></article></body>"), DP_FORMAT_HTML);
+    CHECK_INT(b.drop[0], DP_DROP_KEEP);
+    CHECK_SPAN(dp_span(b.text[0].ptr, 60), "What the article says, in short.\n\nThis is a long enough sent");
+    CHECK(memmem(b.text[0].ptr, b.text[0].len, "another", 7) == NULL);
+    stage_close(&st);
+    dp_batch_release(&b);
+}
+
 TEST(all_content)
 {
     struct stage_run st = stage_open(&dp_stage_extract, (const char *const[]){"content", "all", NULL});
