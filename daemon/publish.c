@@ -142,7 +142,8 @@ void dp_publish_abort(struct dp_publish *p, const struct dp_err *why)
     if (!p->unit) return;
     struct dp_catalog *c = p->road->ws.catalog;
     struct dp_catalog_retry retry = p->road->policy.retry;
-    if (why->code == DP_STOPPED || why->code == DP_NOSPACE) dp_catalog_give_back(c, p->unit, p->epoch, NULL);
+    bool changed = why->code == DP_BUSY && p->road->policy.go_on; /* a source went or changed: no failure of the unit */
+    if (why->code == DP_STOPPED || why->code == DP_NOSPACE || changed) dp_catalog_give_back(c, p->unit, p->epoch, NULL);
     else if (p->road->policy.go_on) {
         retry.jitter = (double)(dp_hash128(&p->epoch, sizeof p->epoch).lo ^ dp_hash128(p->key.hex, strlen(p->key.hex)).lo) / 18446744073709551616.0;
         dp_catalog_failed_for(c, p->unit, p->epoch, why->msg, &retry, NULL);

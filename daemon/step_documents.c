@@ -236,7 +236,10 @@ static void left_aside(struct pass *p, const struct task *t, const struct dp_err
 {
     struct dp_road *r = p->road;
     r->left.failed++;
-    if (why->code == DP_BUSY || why->code == DP_NOTFOUND) r->left.changed = true;
+    if (why->code == DP_BUSY) { /* waits for the next look through the sources */
+        r->left.changed = true;
+        r->left.waiting++;
+    }
     if (r->policy.failed) r->policy.failed(r->policy.failed_ctx, t->unit->what, why);
     else dp_log(ERROR, "run", "%s", why->msg);
 }

@@ -24,6 +24,7 @@ struct dp_work {
     bool more_to_remove;
     double rescan_at, step_retry_at; /* monotonic; 0: none */
     uint64_t fresh_sources;
+    int64_t changes; /* passes in a row in which a source changed or was gone */
     struct dp_work_status s;
 };
 
@@ -168,7 +169,12 @@ static void finish_pass(struct dp_work *w, int rc, const struct dp_err *e, bool 
     w->s.disk_full = rc == DP_NOSPACE;
     w->unclean = (rc < 0 && rc != DP_STOPPED) || r->left.failed;
     if (looked && rc != DP_NOSPACE) w->rescan_at = now() + options(w)->rescan_s;
-    if (r->left.changed) w->want_rescan = true;
+    w->changes = r->left.changed ? w->changes + 1 : 0;
+    if (r->left.changed) { /* look again soon; less soon when it goes on changing, or is gone */
+        struct dp_catalog_retry retry = {options(w)->retry_base_s, options(w)->retry_max_s, 0.5};
+        double at = now() + (double)dp_catalog_delay_s(&retry, w->changes - 1);
+        if (at < w->rescan_at) w->rescan_at = at;
+    }
     if (rc == DP_STOPPED || rc == DP_NOSPACE) {
         w->want_pass = true; /* go on where it was stopped */
         if (looked) w->want_rescan = true;

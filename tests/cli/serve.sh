@@ -128,6 +128,7 @@ w=$work/f; mkdir -p "$work/bad" "$work/fine"; words 20 300 >"$work/bad/a.txt"; w
 "$DPIPE" init -q "$w"; recipe "$work/bad/a.txt, $work/fine" ', spool: false' >"$w/recipe.yaml"; "$DPIPE" ingest -q -w "$w" --register-only "$work/bad/a.txt" "$work/fine"
 mv "$work/bad" "$work/away"; serve "$w"
 wait_for 20 documents_made 1 && ok || bad "one vanished source stopped the others: $(tail -3 "$work/log")"
+sleep 4; number units_given_up 0 && ok || bad "a missing source counted as a failure"
 mv "$work/away" "$work/bad"; expect 0 "$DPIPE" rescan -w "$w"; wait_for 20 documents 2 && ok || bad "a source that came back wasn't read"
 expect 0 "$DPIPE" stop -w "$w"; wait $pid
 
