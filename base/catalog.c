@@ -207,10 +207,23 @@ static int open_as(struct dp_catalog *c, sqlite3 **db, const char *name, int fla
     return DP_OK;
 }
 
+/* Two who switch a fresh file to WAL at once: sqlite doesn't ask its busy handler there, since each may wait for the other. */
+static int log_ahead(struct dp_catalog *c, sqlite3 *db, struct dp_err *e)
+{
+    enum { TRIES = 1000, PAUSE_US = 10000 };
+    int rc = SQLITE_BUSY;
+    for (int i = 0; i < TRIES && (rc & 0xff) == SQLITE_BUSY; i++) {
+        if (i) usleep(PAUSE_US);
+        rc = sqlite3_exec(db, "PRAGMA journal_mode=WAL", NULL, NULL, NULL);
+    }
+    return rc == SQLITE_OK ? DP_OK : sql_fail(c, db, "statement", e);
+}
+
 static int open_db(struct dp_catalog *c, sqlite3 **db, struct dp_err *e)
 {
     DP_TRY(open_as(c, db, c->path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, e));
-    return exec(c, *db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY", e);
+    DP_TRY(log_ahead(c, *db, e));
+    return exec(c, *db, "PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY", e);
 }
 
 static int version_of(struct dp_catalog *c, sqlite3 *db, int *version, struct dp_err *e)

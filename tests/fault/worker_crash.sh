@@ -5,6 +5,7 @@
 set -u; cd "$(dirname "$0")/../.."; . tests/lib.sh
 kills=${DP_KILLS:-30} RANDOM=${DP_SEED:-1}
 quick='workers: {isolate: process, doc_seconds: 1, worker_memory: 384M}'
+children() { cat /proc/"$1"/task/*/children 2>/dev/null | tr ' ' '\n' | grep .; }
 # lines FILE SEED N [AT KIND-STAGE]: N documents; number AT holds a fault
 lines() { awk -v s="$2" -v n="$3" -v at="${4:-0}" -v fault="${5:-}" 'BEGIN { k = split("the of and to in that with have time people water light house river stone green walk speak large small morning garden winter letter", w, " "); x = s * 7919 + 17;
   for (d = 1; d <= n; d++) { t = ""; for (i = 1; i <= 130; i++) { x = (x * 1103515245 + 12345) % 2147483648; t = t w[int(x / 65536) % k + 1] (i % 11 ? " " : ". ") }
@@ -101,7 +102,7 @@ while [ $n -lt "$kills" ] && [ $round -lt 40 ]; do
   round=$((round + 1)); w=$work/kk; rm -rf "$w"; space "$w" "" "$work"/k?.jsonl
   "$DPIPE" run -q -w "$w" --until dedup --isolate=process --threads $((1 + RANDOM % 3)) >/dev/null 2>"$work/err" & pid=$!
   for _ in 1 2 3 4 5 6 7 8; do
-    sleep 0.$(printf %03d $((RANDOM % 120))); v=$(pgrep -P $pid | shuf -n 1 --random-source=<(yes $RANDOM)); [ "$v" ] && [ "$(cat /proc/$v/comm 2>/dev/null)" = dpipe-worker ] && kill -9 "$v" 2>/dev/null && n=$((n + 1))
+    sleep 0.$(printf %03d $((RANDOM % 120))); v=$(children $pid | shuf -n 1 --random-source=<(yes $RANDOM)); [ "$v" ] && [ "$(cat /proc/$v/comm 2>/dev/null)" = dpipe-worker ] && kill -9 "$v" 2>/dev/null && n=$((n + 1))
   done
   wait $pid; s=$?; [ $s = 0 ] && ok || bad "run with killed workers: exit $s: $(tail -1 "$work/err")"
   same "$(store "$w")" "$want" "store after workers were killed (round $round)"; [ -e "$w/quarantine" ] && bad "an innocent document is in quarantine" || ok
@@ -110,9 +111,9 @@ done
 # kill -9 of the broker: its workers end at once, one in a document without end too; the next run goes on.
 export DPIPE_TEST_FAULT=dpfault; lines "$work/spin.jsonl" 77 200 3 sleep-1
 w=$work/b; space "$w" "" "$work/spin.jsonl"; "$DPIPE" run -q -w "$w" --until clean --isolate=process >/dev/null 2>&1 & pid=$!
-sleep 1; child=$(pgrep -P $pid | head -1); [ "$child" ] && ok || bad "no worker"; kill -9 $pid; wait $pid 2>/dev/null
+sleep 1; child=$(children $pid | head -1); [ "$child" ] && ok || bad "no worker"; kill -9 $pid; wait $pid 2>/dev/null
 for _ in $(seq 1 50); do kill -0 "$child" 2>/dev/null || break; sleep 0.1; done; kill -0 "$child" 2>/dev/null && bad "a worker outlives its broker" || ok
 # SIGTERM while a worker hangs: stopped in less than 10 s, no process left.
-"$DPIPE" run -q -w "$w" --until clean --isolate=process --doc-seconds 1000 >/dev/null 2>&1 & pid=$!; sleep 1; child=$(pgrep -P $pid | head -1); start=$(date +%s); kill -TERM $pid; wait $pid; same $? 75 "exit after SIGTERM"
+"$DPIPE" run -q -w "$w" --until clean --isolate=process --doc-seconds 1000 >/dev/null 2>&1 & pid=$!; sleep 1; child=$(children $pid | head -1); start=$(date +%s); kill -TERM $pid; wait $pid; same $? 75 "exit after SIGTERM"
 [ $(($(date +%s) - start)) -lt 10 ] && ok || bad "SIGTERM took longer than 10 s"; kill -0 "$child" 2>/dev/null && bad "a worker is left after SIGTERM" || ok
 finish
