@@ -81,7 +81,7 @@ SHIMS    := $(patsubst tests/%.c,$(BUILD)/tests/%.so,$(sort $(wildcard tests/fau
 PROG     := $(BUILD)/dpipe
 
 .SECONDARY:
-.PHONY: all lib tests benches objects help deps check check-clang check-fast parity lint fmt fuzz demo bench-pipeline bench-feed check-systemd deb install uninstall dist compdb cov clean man completions
+.PHONY: all lib tests benches objects help deps check check-clang check-fast parity lint fmt fuzz demo bench-pipeline bench-feed check-systemd deb wheel install uninstall dist compdb cov clean man completions
 .DEFAULT_GOAL := all
 
 ## all: the program, build/MODE/dpipe (the default)
@@ -227,6 +227,10 @@ man: $(PROG)
 ## deb: a Debian package, build/dpipe_VERSION_ARCH.deb (dpkg-deb; checked by lintian where that is installed)
 deb: all man
 	@tools/make-deb.sh $(VERSION) $(PROG)
+
+## wheel: the Python package with this libdpipe.so in it, build/wheel/dpipe-VERSION-py3-none-PLATFORM.whl
+wheel: all
+	@tools/make-wheel.sh $(BUILD)/libdpipe.so
 
 ## dist: a source archive, build/dpipe-VERSION.tar.gz
 dist:

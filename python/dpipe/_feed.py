@@ -1,0 +1,331 @@
+from __future__ import annotations
+
+import ctypes
+import os
+from dataclasses import dataclass
+from typing import Any, Iterator, Mapping, Optional, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _lib
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A domain of an open feed: `rows` an epoch, ids and documents of the split, places that bestfit leaves empty, documents it cut over
+    several rows, `draws` before the cursor, shards, those that are missing, and frames known to be bad."""
+
+    name: str
+    rows: int
+    tokens: int
+    documents: int
+    padding: int
+    cut: int
+    draws: int
+    shards: int
+    shards_absent: int
+    frames_bad: int
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where one id of a row came from: the `document`-th of the `shard`, its `document_token`-th id."""
+
+    shard: str
+    domain: str
+    shard_number: int
+    document: int
+    document_token: int
+    shard_token: int
+    source: int
+    id: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows with what masks are made of; B rows of T inputs.
+
+    ids        int32 [B, T + 1]: inputs are ids[:, :-1], targets ids[:, 1:]
+    cu_seqlens int32 [B, T + 1]: 0, then the end of each segment; from place segments[b] on it is T
+    segments   int32 [B]: documents' pieces in the row, padding being the last
+    positions  int32 [B, T]: of each input in its segment
+    loss_mask  bool [B, T]: False where the target teaches nothing
+    domain     uint32 [B]: place in Feed.domains
+    sample     uint64 [B]: global sample numbers
+    """
+
+    ids: NDArray[np.int32]
+    cu_seqlens: NDArray[np.int32]
+    segments: NDArray[np.int32]
+    positions: NDArray[np.int32]
+    loss_mask: NDArray[np.bool_]
+    domain: NDArray[np.uint32]
+    sample: NDArray[np.uint64]
+
+    @property
+    def inputs(self) -> NDArray[np.int32]:
+        """A view: ids[:, :-1]."""
+        return self.ids[:, :-1]
+
+    @property
+    def targets(self) -> NDArray[np.int32]:
+        """A view: ids[:, 1:]."""
+        return self.ids[:, 1:]
+
+
+def option_text(options: Mapping[str, Any]) -> bytes:
+    """Options as the library reads them: "name=value" lines; those that are None are left out."""
+    lines = []
+    for name, value in options.items():
+        if value is None:
+            continue
+        if isinstance(value, bool):
+            text = "true" if value else "false"
+        elif isinstance(value, float):
+            text = repr(value)
+        elif isinstance(value, Mapping):  # domains and mixtures
+            text = ",".join(f"{k}={os.fspath(v) if hasattr(v, '__fspath__') else v}" for k, v in value.items())
+        else:
+            text = str(value)
+        if "\n" in text or "\0" in text:
+            raise _lib.ConfigError(f"feed: {name} has a line break or a NUL in it", -7)
+        lines.append(f"{name}={text}")
+    return "\n".join(lines).encode()
+
+
+_ROW = ("rows", "tokens", "documents", "padding", "cut", "draws", "shards", "shards_absent", "frames_bad")
+
+
+class Feed:
+    """Rows of T + 1 token ids: deterministic, resumable, the same for any number of ranks.
+
+    What comes is a function of shards, options and the global sample number alone. A step takes batch * world consecutive samples; rank
+    r gets the batch of them that begins at r * batch. An iteration has no end: epochs follow each other.
+
+    manifest: a manifest file; or workspace: a folder of `dpipe init`, whose recipe's feed section lies under the options; or neither,
+    and domains={"web": "A/manifest.json", "code": "B/manifest.json"}. The other options are those of `dpipe feed`; None is its default:
+    seq_len 1024, batch 8, seed 0, split train|val|test, val_fraction 0.01, test_fraction 0, shuffle True, pack concat|bestfit,
+    loss_mask boundaries|padding|nothing, on_bad stop|skip, check False, mixture {"web": 0.7, "code": 0.3} or the text
+    "web=0.7,code=0.3; 100000:web=0.2,code=0.8". start is the first global sample.
+
+    Shards are mapped, not read; a feed of its own costs some hundred KiB. One thread at a time. A fork's child should open its own.
+    """
+
+    def __init__(
+        self,
+        manifest: Optional[PathLike] = None,
+        *,
+        workspace: Optional[PathLike] = None,
+        seq_len: Optional[int] = None,
+        batch: Optional[int] = None,
+        seed: Optional[int] = None,
+        rank: int = 0,
+        world: int = 1,
+        split: Optional[str] = None,
+        val_fraction: Optional[float] = None,
+        test_fraction: Optional[float] = None,
+        shuffle: Optional[bool] = None,
+        pack: Optional[str] = None,
+        loss_mask: Optional[str] = None,
+        domains: Union[Mapping[str, PathLike], str, None] = None,
+        mixture: Union[Mapping[str, Union[float, str]], str, None] = None,
+        on_bad: Optional[str] = None,
+        check: Optional[bool] = None,
+        start: int = 0,
+    ) -> None:
+        self._handle = ctypes.c_void_p()
+        self._message = _lib.message()
+        self._m = ctypes.addressof(self._message)
+        self._lib = lib = _lib.library()
+        options = option_text(
+            dict(seq_len=seq_len, batch=batch, seed=seed, rank=rank, world=world, split=split, val_fraction=val_fraction,
+                 test_fraction=test_fraction, shuffle=shuffle, pack=pack, loss_mask=loss_mask, domains=domains, mixture=mixture, on_bad=on_bad,
+                 check=check)
+        )
+        self._check(lib.dp_feed_abi_open(ctypes.byref(self._handle), _encoded(manifest), _encoded(workspace), options, self._m, _lib.MESSAGE_BYTES))
+        n = self._numbers()
+        self.seq_len, self.batch, self.rank, self.world = n[:4]
+        self.vocab_size, self.eot, self.pad = n[7], n[8] if n[8] >= 0 else None, n[9]
+        if start:
+            self.seek(start)
+
+    seq_len: int
+    batch: int
+    rank: int
+    world: int
+    vocab_size: int
+    eot: Optional[int]
+    pad: int
+
+    def _check(self, code: int) -> None:
+        if code < 0:
+            _lib.fail(code, self._message)
+
+    def _open(self) -> ctypes.c_void_p:
+        if not self._handle:
+            raise ValueError("the feed is closed")
+        return self._handle
+
+    def _numbers(self) -> list[int]:
+        a = (ctypes.c_int64 * 12)()
+        self._lib.dp_feed_abi_numbers(self._open(), a, 12)
+        return list(a)
+
+    @property
+    def samples(self) -> int:
+        """Global samples of one epoch, or of the mixture's epochs."""
+        return self._numbers()[4]
+
+    @property
+    def tokens(self) -> int:
+        """Ids of the split."""
+        return self._numbers()[5]
+
+    @property
+    def documents(self) -> int:
+        """Documents of the split."""
+        return self._numbers()[6]
+
+    @property
+    def sample(self) -> int:
+        """The first global sample of the next step."""
+        return self._numbers()[11]
+
+    @property
+    def domains(self) -> list[Domain]:
+        """In order of their names; one with the name "" where no domains were given."""
+        out: list[Domain] = []
+        a = (ctypes.c_int64 * len(_ROW))()
+        while True:
+            name = self._lib.dp_feed_abi_domain(self._open(), len(out), a, len(_ROW))
+            if name is None:
+                return out
+            out.append(Domain(name.decode(), *a))
+
+    def next(self, out: Optional[NDArray[np.int32]] = None) -> NDArray[np.int32]:
+        """This rank's rows of the next step, int32 [batch, seq_len + 1]; into `out` when it is given, which saves the allocation."""
+        shape = (self.batch, self.seq_len + 1)
+        if out is None:
+            out = np.empty(shape, np.int32)
+        elif out.shape != shape or out.dtype != np.int32 or not out.flags.c_contiguous or not out.flags.writeable:
+            raise ValueError(f"out must be a writeable C-contiguous int32 array of shape {shape}")
+        code = self._lib.dp_feed_abi_next(self._open(), out.ctypes.data, None, None, None, None, None, None, self._m, _lib.MESSAGE_BYTES)
+        if code < 0:
+            _lib.fail(code, self._message)
+        return out
+
+    def next_batch(self) -> Batch:
+        """The next step's rows with segments, positions, loss mask, domains and sample numbers."""
+        B, T = self.batch, self.seq_len
+        ids, cu = np.empty((B, T + 1), np.int32), np.empty((B, T + 1), np.int32)
+        segments, positions, loss = np.empty(B, np.int32), np.empty((B, T), np.int32), np.empty((B, T), np.bool_)
+        domain, sample = np.empty(B, np.uint32), np.empty(B, np.uint64)
+        self._check(
+            self._lib.dp_feed_abi_next(
+                self._open(), ids.ctypes.data, cu.ctypes.data, segments.ctypes.data, positions.ctypes.data, loss.ctypes.data, domain.ctypes.data,
+                sample.ctypes.data, self._m, _lib.MESSAGE_BYTES)
+        )
+        return Batch(ids, cu, segments, positions, loss, domain, sample)
+
+    def next_pair(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The next step as (inputs, targets), each a contiguous int64 [batch, seq_len]."""
+        pair = np.empty((2, self.batch, self.seq_len), np.int64)
+        at = pair.ctypes.data
+        self.fill_pair(at, at + pair.nbytes // 2)
+        return pair[0], pair[1]
+
+    def fill_pair(self, inputs: int, targets: int, cu_seqlens: Optional[int] = None, segments: Optional[int] = None,
+                  positions: Optional[int] = None, loss_mask: Optional[int] = None, domain: Optional[int] = None,
+                  sample: Optional[int] = None) -> None:
+        """The next step into memory at these addresses: int64 [batch, seq_len] twice, the rest typed as Batch says. For frameworks; the
+        caller keeps the memory alive and large enough."""
+        code = self._lib.dp_feed_abi_next_pair(
+            self._open(), inputs, targets, cu_seqlens, segments, positions, loss_mask, domain, sample, self._m, _lib.MESSAGE_BYTES)
+        if code < 0:
+            _lib.fail(code, self._message)
+
+    def row(self, sample: int) -> NDArray[np.int32]:
+        """int32 [seq_len + 1] of one global sample; the cursor stays."""
+        out = np.empty(self.seq_len + 1, np.int32)
+        self._check(self._lib.dp_feed_abi_get(self._open(), _natural(sample), out.ctypes.data, self._m, _lib.MESSAGE_BYTES))
+        return out
+
+    def seek(self, sample: int) -> None:
+        """Go on at this global sample."""
+        self._check(self._lib.dp_feed_abi_seek(self._open(), _natural(sample), self._m, _lib.MESSAGE_BYTES))
+
+    def reload(self) -> bool:
+        """Look for more shards behind the known ones; each domain takes them up when its next epoch begins. True when there are some."""
+        code = self._lib.dp_feed_abi_reload(self._open(), self._m, _lib.MESSAGE_BYTES)
+        self._check(code)
+        return bool(code == 0)
+
+    def origin(self, sample: int, token: int = 0) -> Optional[Origin]:
+        """Where id `token` of a global sample's row came from; None for padding."""
+        shard, domain = ctypes.c_char_p(), ctypes.c_char_p()
+        numbers = (ctypes.c_int64 * 5)()
+        hexes = ctypes.create_string_buffer(33), ctypes.create_string_buffer(33)
+        code = self._lib.dp_feed_abi_locate(
+            self._open(), _natural(sample), _natural(token), ctypes.byref(shard), ctypes.byref(domain), numbers, hexes[0], hexes[1], self._m,
+            _lib.MESSAGE_BYTES)
+        self._check(code)
+        if code > 0:
+            return None
+        return Origin((shard.value or b"").decode(), (domain.value or b"").decode(), *numbers, id=hexes[0].value.decode(),
+                      content=hexes[1].value.decode())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the run is and what it reads: JSON-able, under 400 bytes, equal on all ranks."""
+        state = ctypes.create_string_buffer(_lib.STATE_BYTES)
+        self._lib.dp_feed_abi_state(self._open(), state)
+        return {"version": 1, "sample": self.sample, "feed": state.raw.hex()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where state_dict() was asked. Batch, rank and world may differ; ConfigError names anything else that does. After a
+        failure the feed is as it was."""
+        if state.get("version") != 1 or not isinstance(state.get("feed"), str):
+            raise _lib.ConfigError("feed: this is no state of a dpipe feed", -7)
+        try:
+            raw = bytes.fromhex(state["feed"])
+        except ValueError:
+            raise _lib.CorruptError("feed: the state's text is damaged", -4) from None
+        self._check(self._lib.dp_feed_abi_resume(self._open(), raw, len(raw), self._m, _lib.MESSAGE_BYTES))
+
+    def close(self) -> None:
+        """Unmap the shards. Closing twice is fine."""
+        handle, self._handle = self._handle, ctypes.c_void_p()
+        if handle:
+            self._lib.dp_feed_abi_close(handle)
+
+    def __iter__(self) -> Iterator[NDArray[np.int32]]:
+        while True:
+            yield self.next()
+
+    def __enter__(self) -> "Feed":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None) and getattr(self, "_lib", None):
+            self.close()
+
+    def __repr__(self) -> str:
+        if not self._handle:
+            return "<dpipe.Feed closed>"
+        return f"<dpipe.Feed {self.batch} x {self.seq_len} of {self.tokens} ids, rank {self.rank} of {self.world}, at sample {self.sample}>"
+
+
+def _encoded(path: Optional[PathLike]) -> Optional[bytes]:
+    return None if path is None else os.fsencode(path)
+
+
+def _natural(n: int) -> int:
+    if not 0 <= n < 1 << 63:
+        raise ValueError(f"{n} is outside 0 to 2^63 - 1")
+    return n
