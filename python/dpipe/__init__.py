@@ -17,4 +17,4 @@ __all__ = ["Batch", "ConfigError", "CorruptError", "Domain", "Error", "Feed", "N
 
 def library_version() -> str:
     """The version of the libdpipe that is used; ImportError when there is none."""
-    return library().dp_abi_release().decode()
+    return str(library().dp_abi_release().decode())

@@ -3,12 +3,14 @@ from __future__ import annotations
 import ctypes
 import os
 from dataclasses import dataclass
-from typing import Any, Iterator, Mapping, Optional, Union
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, Optional, Union
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import _lib
+
+if TYPE_CHECKING:  # 16 ms otherwise
+    from numpy.typing import NDArray
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -275,8 +277,9 @@ class Feed:
         self._check(code)
         if code > 0:
             return None
-        return Origin((shard.value or b"").decode(), (domain.value or b"").decode(), *numbers, id=hexes[0].value.decode(),
-                      content=hexes[1].value.decode())
+        shard_number, document, document_token, shard_token, source = numbers
+        return Origin((shard.value or b"").decode(), (domain.value or b"").decode(), shard_number, document, document_token, shard_token, source,
+                      hexes[0].value.decode(), hexes[1].value.decode())
 
     def state_dict(self) -> dict[str, Any]:
         """Where the run is and what it reads: JSON-able, under 400 bytes, equal on all ranks."""

@@ -3,12 +3,14 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from typing import Iterable, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Iterable, Optional, Sequence, Union
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import _lib
+
+if TYPE_CHECKING:  # 16 ms otherwise
+    from numpy.typing import NDArray
 
 Text = Union[str, bytes]
 

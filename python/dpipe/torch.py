@@ -35,7 +35,7 @@ def rank_and_world(rank: Optional[int] = None, world: Optional[int] = None) -> t
         raise ConfigError(f"feed: RANK={named[0]} and WORLD_SIZE={named[1]} in the environment: both must be numbers", -7) from None
 
 
-class FeedDataset(IterableDataset):  # type: ignore[type-arg]
+class FeedDataset(IterableDataset[Any]):
     """An IterableDataset that yields finished batches: (inputs, targets), each int64 [batch, seq_len], contiguous and the caller's own.
 
     Options are those of dpipe.Feed. With masks=True a batch is a dict: inputs and targets, cu_seqlens int32 [batch, seq_len + 1], segments

@@ -144,7 +144,7 @@ class Api(unittest.TestCase):
             self.assertFalse(f.reload())
 
     def test_refusals(self) -> None:
-        def raises(kind: type, text: str, **o: Any) -> None:
+        def raises(kind: type[Exception], text: str, **o: Any) -> None:
             with self.assertRaises(kind) as c:
                 dpipe.Feed(**o)
             self.assertIn(text, str(c.exception))

@@ -43,6 +43,7 @@ class TokenizerTest(unittest.TestCase):
     def test_specials(self) -> None:
         name = "<|endoftext|>"
         eot = self.t.eot
+        assert eot is not None
         self.assertEqual(self.t.special_tokens, {name: eot})
         self.assertEqual(self.t.token_to_id(name), eot)
         self.assertNotIn(eot, self.t.encode(name).tolist())
@@ -58,7 +59,7 @@ class TokenizerTest(unittest.TestCase):
             self.t.decode([1999999])
         for bad in [-1], [1.5], [1 << 32]:
             with self.assertRaises(ValueError):
-                self.t.decode(bad)
+                self.t.decode(bad)  # type: ignore[arg-type]
         with self.assertRaises(dpipe.NotFound):
             dpipe.Tokenizer("/nonexistent/tokenizer.json")
         with self.assertRaises(dpipe.Error):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The Python package: its own tests, then the wheel of `make wheel` in a folder of its own, whose rows are those of `dpipe feed --dump`.
 usage: make parity"""
-import os, re, subprocess, sys
+import os, random, re, subprocess, sys
 from lib import BUILD, DPIPE, ROOT, check, counts, dpipe, finish, folder, jsonl, need, skip
 
 env = {**os.environ, 'DPIPE': DPIPE, 'PYTHONDONTWRITEBYTECODE': '1'}
@@ -24,7 +24,9 @@ def wheel(d):
     w = f'{d}/w'
     dpipe('init', '-q', w)
     with open(f'{w}/recipe.yaml', 'w') as f: f.write('clean:\n  c4: {enabled: false}\ntrain-bpe: {vocab_size: 400}\n')
-    with open(f'{d}/x.jsonl', 'wb') as f: f.write(jsonl({'text': f'The river is long, and house number {i} stands beside it. ' * 20} for i in range(50)))
+    r = random.Random(1)
+    words = ['the', 'of', 'and', 'to', 'with'] + [''.join(r.choices('etaoinshrdlu', k=r.randint(2, 8))) for _ in range(300)]
+    with open(f'{d}/x.jsonl', 'wb') as f: f.write(jsonl({'text': ' '.join(r.choices(words[:5] * 20 + words, k=200)) + '.'} for i in range(50)))
     dpipe('ingest', '-q', '-w', w, '--register-only', f'{d}/x.jsonl')
     dpipe('run', '-q', '-w', w, '--until', 'shard')
     flags = ('--seq-len', 16, '--batch', 2, '--steps', 5)

@@ -1,0 +1,149 @@
+/* The functions that other languages load: what they give is what the C interface gives, and every refusal leaves a message. */
+#include "daemon/feed_abi.h"
+#include "tests/unit/test_shard_data.h"
+#include "tokenizer/tokenizer_abi.h"
+
+enum { B = 3, T = 16 };
+static const char options[] = "seq_len=16\nbatch=3\nval_fraction=0\npack=bestfit\n";
+static struct dp_err err;
+static char msg[512];
+
+static struct dp_feed_abi *open_abi(const struct data *d)
+{
+    struct dp_feed_abi *h = NULL;
+    if (dp_feed_abi_open(&h, d->path, NULL, options, msg, sizeof msg) < 0) DP_TEST_FAIL("%s", msg);
+    return h;
+}
+
+TEST(feed_abi_gives_the_feeds_rows)
+{
+    struct data data;
+    REQUIRE_OK(data_make(&data, 500, 0, 2, 40, 30, 1, &err));
+    struct dp_feed_abi *h = open_abi(&data);
+    struct dp_feed_options o;
+    struct dp_feed *f;
+    REQUIRE(h);
+    dp_feed_options_init(&o);
+    o.seq_len = T;
+    o.batch = B;
+    o.val_fraction = 0;
+    o.pack = DP_FEED_BESTFIT;
+    REQUIRE_OK(dp_feed_open(&f, data.path, &o, &err));
+    int64_t number[DP_FEED_ABI_NUMBERS], of_domain[9], in[B][T], target[B][T];
+    int32_t want[B][T + 1], got[B][T + 1], cu[B][T + 1], want_cu[B][T + 1];
+    uint8_t loss[B][T], want_loss[B][T];
+    for (int step = 0; step < 20; step++) {
+        struct dp_feed_meta m = {.cu_seqlens = want_cu[0], .loss_mask = want_loss[0]};
+        REQUIRE_OK(dp_feed_next_meta(f, want[0], &m, &err));
+        if (step % 2) {
+            CHECK_INT(dp_feed_abi_next(h, got[0], cu[0], NULL, NULL, loss[0], NULL, NULL, msg, sizeof msg), DP_OK);
+            CHECK(memcmp(got, want, sizeof got) == 0);
+        } else {
+            CHECK_INT(dp_feed_abi_next_pair(h, in[0], target[0], cu[0], NULL, NULL, loss[0], NULL, NULL, msg, sizeof msg), DP_OK);
+            for (int i = 0; i < B * T; i++) REQUIRE(in[i / T][i % T] == want[i / T][i % T] && target[i / T][i % T] == want[i / T][i % T + 1]);
+        }
+        CHECK(memcmp(cu, want_cu, sizeof cu) == 0 && memcmp(loss, want_loss, sizeof loss) == 0);
+    }
+    CHECK_INT(dp_feed_abi_numbers(h, number, DP_FEED_ABI_NUMBERS), DP_FEED_ABI_NUMBERS);
+    CHECK_INT(number[DP_FEED_ABI_SAMPLE], 20 * B);
+    CHECK_INT(number[DP_FEED_ABI_SAMPLES], dp_feed_samples(f));
+    CHECK_STR(dp_feed_abi_domain(h, 0, of_domain, 9), "");
+    CHECK_INT(of_domain[5], 20 * B);
+    CHECK(dp_feed_abi_domain(h, 1, of_domain, 9) == NULL);
+    dp_feed_abi_close(h);
+    dp_feed_close(f);
+    data_release(&data);
+}
+
+TEST(feed_abi_resumes)
+{
+    struct data data;
+    REQUIRE_OK(data_make(&data, 500, 0, 2, 40, 30, 1, &err));
+    struct dp_feed_abi *h = open_abi(&data), *again = open_abi(&data);
+    int32_t a[B][T + 1], b[B][T + 1], row[T + 1];
+    char state[DP_FEED_ABI_STATE_BYTES];
+    REQUIRE(h && again);
+    for (int k = 0; k < 5; k++) dp_feed_abi_next(h, a[0], NULL, NULL, NULL, NULL, NULL, NULL, msg, sizeof msg);
+    dp_feed_abi_state(h, state);
+    CHECK_INT(dp_feed_abi_resume(again, state, sizeof state, msg, sizeof msg), DP_OK);
+    dp_feed_abi_next(h, a[0], NULL, NULL, NULL, NULL, NULL, NULL, msg, sizeof msg);
+    dp_feed_abi_next(again, b[0], NULL, NULL, NULL, NULL, NULL, NULL, msg, sizeof msg);
+    CHECK(memcmp(a, b, sizeof a) == 0);
+    CHECK_INT(dp_feed_abi_seek(again, 5 * B, msg, sizeof msg), DP_OK);
+    dp_feed_abi_next(again, b[0], NULL, NULL, NULL, NULL, NULL, NULL, msg, sizeof msg);
+    CHECK(memcmp(a, b, sizeof a) == 0);
+    CHECK_INT(dp_feed_abi_get(h, 5 * B + 1, row, msg, sizeof msg), DP_OK);
+    CHECK(memcmp(row, a[1], sizeof row) == 0);
+    const char *shard, *domain;
+    int64_t number[5];
+    char id[33], content[33];
+    CHECK_INT(dp_feed_abi_locate(h, 5 * B, 0, &shard, &domain, number, id, content, msg, sizeof msg), DP_OK);
+    CHECK(strncmp(shard, "part-", 5) == 0 && number[1] < 40 && strlen(id) == 32 && strlen(content) == 32);
+    CHECK_INT(dp_feed_abi_resume(h, state, sizeof state - 1, msg, sizeof msg), DP_CORRUPT);
+    memset(state, 1, sizeof state);
+    CHECK_INT(dp_feed_abi_resume(h, state, sizeof state, msg, sizeof msg), DP_CONFIG);
+    CHECK_INT(dp_feed_abi_reload(h, msg, sizeof msg), DP_EMPTY);
+    dp_feed_abi_close(h);
+    dp_feed_abi_close(again);
+    data_release(&data);
+}
+
+TEST(feed_abi_refuses)
+{
+    static const struct {
+        const char *options, *says;
+    } row[] = {{"seq_len=0", "seq_len"}, {"seqlen=1", "\"seqlen\""}, {"pack", "\"pack\""}, {"\n\nbatch=x\n", "batch"}, {"rank=5\nworld=2", "rank 5"}};
+    struct data data;
+    REQUIRE_OK(data_make(&data, 500, 0, 2, 40, 30, 1, &err));
+    for (size_t k = 0; k < sizeof row / sizeof *row; k++) {
+        struct dp_feed_abi *h = (void *)1;
+        msg[0] = 0;
+        CHECK(dp_feed_abi_open(&h, data.path, NULL, row[k].options, msg, sizeof msg) < 0 && !h);
+        if (!strstr(msg, row[k].says)) DP_TEST_FAIL("%s: %s", row[k].options, msg);
+    }
+    struct dp_feed_abi *h;
+    CHECK_INT(dp_feed_abi_open(&h, NULL, NULL, "", msg, sizeof msg), DP_USAGE);
+    CHECK_INT(dp_feed_abi_open(&h, "a", "b", "", msg, sizeof msg), DP_USAGE);
+    CHECK(dp_feed_abi_open(&h, NULL, data.dir, "", msg, sizeof msg) < 0 && strstr(msg, data.dir));
+    char small[8];
+    CHECK(dp_feed_abi_open(&h, "/nonexistent/manifest.json", NULL, NULL, small, sizeof small) < 0);
+    CHECK_INT(strlen(small), 7);
+    CHECK(dp_feed_abi_open(&h, "/nonexistent/manifest.json", NULL, NULL, NULL, 0) < 0);
+    dp_feed_abi_close(NULL);
+    data_release(&data);
+}
+
+TEST(tokenizer_abi_encodes_and_decodes)
+{
+    struct dp_tokenizer_abi *h;
+    const char *text = "one river,\n two houses and a bridge", *back;
+    const uint64_t end[] = {0, 10, strlen(text)}, falling[] = {5, 4};
+    uint64_t id_end[3];
+    const uint32_t *ids;
+    size_t n;
+    if (dp_tokenizer_abi_open(&h, "tests/data/tokenizer/hf.json", NULL, 0, 0, msg, sizeof msg) < 0) DP_TEST_FAIL("%s", msg);
+    REQUIRE(h);
+    CHECK_INT(dp_tokenizer_abi_encode(h, text, end, 3, &ids, id_end, msg, sizeof msg), DP_OK);
+    CHECK(id_end[0] == 0 && id_end[1] > 0 && id_end[2] > id_end[1]);
+    uint32_t *kept = malloc(id_end[2] * sizeof *kept);
+    memcpy(kept, ids, id_end[2] * sizeof *kept);
+    CHECK_INT(dp_tokenizer_abi_decode(h, kept, id_end[2], &back, &n, msg, sizeof msg), DP_OK);
+    CHECK_SPAN(dp_span(back, n), text);
+    CHECK_INT(dp_tokenizer_abi_decode(h, kept, id_end[1], &back, &n, msg, sizeof msg), DP_OK);
+    CHECK_SPAN(dp_span(back, n), "one river,");
+    CHECK_INT(dp_tokenizer_abi_encode(h, text, falling, 2, &ids, id_end, msg, sizeof msg), DP_USAGE);
+    CHECK_INT(dp_tokenizer_abi_encode(h, "", NULL, 0, &ids, NULL, msg, sizeof msg), DP_OK);
+    kept[0] = dp_tokenizer_abi_size(h);
+    CHECK_INT(dp_tokenizer_abi_decode(h, kept, 1, &back, &n, msg, sizeof msg), DP_CORRUPT);
+    CHECK_INT(n, 0);
+    const char *special;
+    uint32_t id;
+    for (size_t k = 0; dp_tokenizer_abi_special(h, k, &special, &n, &id); k++) CHECK_INT(dp_tokenizer_abi_id(h, special, n), id);
+    CHECK_INT(dp_tokenizer_abi_id(h, "no such token", 13), -1);
+    char hex[33];
+    dp_tokenizer_abi_digest(h, hex);
+    CHECK_INT(strlen(hex), 32);
+    free(kept);
+    dp_tokenizer_abi_close(h);
+    CHECK(dp_tokenizer_abi_open(&h, "/nonexistent", NULL, 0, 0, msg, sizeof msg) < 0 && strstr(msg, "/nonexistent"));
+}
