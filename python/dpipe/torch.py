@@ -120,10 +120,11 @@ class FeedDataset(IterableDataset[Any]):
         return {**self.feed.state_dict(), "step": self._step}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on behind the last batch before state_dict() was asked."""
+        """Go on behind the last batch before state_dict() was asked; where that ended an iteration, the next begins."""
         self.feed.load_state_dict(state_dict)
-        self._step = int(state_dict.get("step", 0))
-        self._resumed = True
+        step = int(state_dict.get("step", 0))
+        whole = self._steps is not None and step >= self._steps
+        self._step, self._resumed = (0, False) if whole else (step, True)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)

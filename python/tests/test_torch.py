@@ -89,6 +89,12 @@ class TorchTest(unittest.TestCase):
         it = iter(late)
         late.load_state_dict(state)
         self.assertEqual([len(list(it)), len(list(late))], [2, 4])
+        # What was saved between two iterations begins the next.
+        whole = FeedDataset(steps=4, **self.o)
+        self.assertEqual(len(list(whole)), 4)
+        after = FeedDataset(steps=4, **self.o)
+        after.load_state_dict(whole.state_dict())
+        self.agree(iter(after), 4, 4)
 
     def test_another_world(self) -> None:
         first = FeedDataset(**self.o)
@@ -137,6 +143,11 @@ class TorchTest(unittest.TestCase):
         second = StatefulDataLoader(FeedDataset(steps=4, **self.o), batch_size=None)
         second.load_state_dict(first.state_dict())
         self.assertEqual([len(list(second)), len(list(second))], [1, 4])
+        whole = StatefulDataLoader(FeedDataset(steps=4, **self.o), batch_size=None)
+        self.assertEqual(len(list(whole)), 4)
+        after = StatefulDataLoader(FeedDataset(steps=4, **self.o), batch_size=None)
+        after.load_state_dict(whole.state_dict())
+        self.agree(iter(after), 4, 4)
 
     def test_dpipe_alone_does_not_import_torch(self) -> None:
         code = "import sys, dpipe; assert 'torch' not in sys.modules"
