@@ -3,7 +3,7 @@
 # usage: tools/install-deps.sh [--print]
 set -eu
 packages="gcc g++ make pkg-config libarchive-dev libzstd-dev libpcre2-dev libsqlite3-dev libssl-dev libyaml-dev libjansson-dev
-xz-utils libdeflate-dev zlib1g-dev libbz2-dev liblzma-dev liblz4-dev libbrotli-dev libxxhash-dev libcld2-dev libevent-dev"
+xz-utils zstd libdeflate-dev zlib1g-dev libbz2-dev liblzma-dev liblz4-dev libbrotli-dev libxxhash-dev libcld2-dev libevent-dev"
 if [ "${1-}" = --print ]; then echo $packages; exit 0; fi
 if ! command -v apt-get >/dev/null 2>&1; then
   cat >&2 <<TEXT
