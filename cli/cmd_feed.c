@@ -167,6 +167,7 @@ static int connect_to(struct dp_cli *c, struct dp_err *e)
         dp_opt_print(c->flag[i].row, &c->options.feed, &wants);
         dp_buf_add_char(&wants, '\n');
     }
+    if (c->global.seed >= 0) dp_buf_printf(&wants, "seed=%lld\n", (long long)c->global.seed); /* a flag of every command, not of the section */
     int rc = dp_buf_check(&wants, "options", e);
     struct dp_feed_client_options co = {
         .path = o->connect, .wants = wants.ptr, .start = (uint64_t)o->start, .reconnect_seconds = o->reconnect, .stop = c->stop};
