@@ -37,7 +37,7 @@ static void make_data(const char *dir, char *manifest, size_t n)
     static uint32_t doc[4096];
     struct dp_shard_meta meta = {.vocab_size = 50257, .eot = 50256};
     struct dp_shard_writer *w;
-    struct dp_manifest *m;
+    struct dp_manifest *m = NULL;
     struct dp_err e;
     uint64_t x = 1;
     char *bin = dp_fs_join(dir, "s.bin"), *dpx = dp_fs_join(dir, "s.dpx");
