@@ -1,7 +1,7 @@
 /* bench/bench_feed_ring.c - the feed through a ring, two processes: permuted rows, B = 8, T = 2048, widened to int32. The consumer reads
  * every id where it lies ("read") or copies every batch to memory of its own ("copy"); beside them the feed in one process.
  *
- * usage: bench_feed_ring MANIFEST [SECONDS [ROUNDS]]    JSON lines; rates are ids per second of time (and per CPU-second of the consumer), medians
+ * usage: bench_feed_ring MANIFEST [SECONDS [ROUNDS [SLOTS]]]    JSON lines; rates are ids per second of time (and per CPU-second of the consumer), medians
  * of rounds that take turns. Without a manifest (-) data is made in $TMPDIR: 100 M ids of 16 bits. */
 #include "base/fs.h"
 #include "shards/manifest.h"
@@ -37,7 +37,7 @@ static void make_data(const char *dir, char *manifest, size_t n)
     static uint32_t doc[4096];
     struct dp_shard_meta meta = {.vocab_size = 50257, .eot = 50256};
     struct dp_shard_writer *w;
-    struct dp_manifest *m;
+    struct dp_manifest *m = NULL;
     struct dp_err e;
     uint64_t x = 1;
     char *bin = dp_fs_join(dir, "s.bin"), *dpx = dp_fs_join(dir, "s.dpx");
@@ -110,9 +110,9 @@ static int by_value(const void *x, const void *y)
     return a < b ? -1 : a > b;
 }
 
-static void run(const char *manifest, const char *path, double time, int rounds)
+static void run(const char *manifest, const char *path, double time, int rounds, uint64_t slots)
 {
-    struct dp_feed_client_options co = {.path = path, .wants = CLIENT_WANTS};
+    struct dp_feed_client_options co = {.path = path, .wants = CLIENT_WANTS, .slots = slots};
     struct dp_feed_client *c[2];
     struct dp_feed_options o;
     struct dp_feed *f;
@@ -156,7 +156,7 @@ int main(int argc, char **argv)
     if (!given) make_data(dir, manifest, sizeof manifest);
     snprintf(path, sizeof path, "%s/s", dir);
     pid_t p = start_server(given ? given : manifest, path);
-    run(given ? given : manifest, path, time, rounds);
+    run(given ? given : manifest, path, time, rounds, argc > 4 ? strtoull(argv[4], NULL, 10) : 0);
     kill(p, SIGKILL);
     waitpid(p, NULL, 0);
     for (int i = 0; i < 4; i++) {

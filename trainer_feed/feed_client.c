@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TICK_MS = 200, ANSWER_SECONDS = 600, RETRY_MS_MIN = 5, RETRY_MS_MAX = 500, SPINS = 1000 /* some 10 us */ };
+enum { TICK_MS = 200, ANSWER_SECONDS = 600, RETRY_MS_MIN = 5, RETRY_MS_MAX = 500, SPINS = 300 /* about a microsecond */ };
 
 struct dp_feed_client {
     char *path, *wants;

@@ -20,7 +20,7 @@ struct dp_feed_client_options {
     const char *wants; /* lines NAME=VALUE of dp_feed_opts (but domains) that are to differ from the server's; NULL: none */
     uint64_t start;    /* the first global sample */
     const struct dp_feed_state *state; /* of an earlier run over the same data: then start is not read. NULL: none */
-    uint64_t slots;                    /* batches that may lie finished; 0: as the server likes, about 1 MiB */
+    uint64_t slots;                    /* batches that may lie finished; 0: as the server likes, about 4 MiB */
     double reconnect_seconds;          /* how long to look for a server that is gone; 0: not at all */
     const atomic_bool *stop;           /* may be NULL: waiting ends with DP_STOPPED within 200 ms */
 };

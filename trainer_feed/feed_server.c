@@ -23,7 +23,7 @@
 
 enum { CLIENTS = 64, CLIENTS_LIMIT = 1024, ASK_SECONDS = 10, BACKLOG = 64, TICK_MS = 200 };
 #define RING_BYTES (UINT64_C(256) << 20)
-#define RING_USUAL (UINT64_C(1) << 20) /* what the server likes: it stays in a core's second cache */
+#define RING_USUAL (UINT64_C(4) << 20) /* beyond second caches: lines that one core still holds are the slow ones to take over (bench_feed_ring) */
 
 struct client {
     struct dp_feed_server *s;
