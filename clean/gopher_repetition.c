@@ -4,6 +4,9 @@
  * n-grams of 5 to 10 words are joined without a separator, so that "ab"+"c" equals "a"+"bc": the hash is a polynomial over bytes modulo
  * 2^61-1, h(xy) = h(x) B^|y| + h(y), and one pass per n extends every n-gram by one word. Time O(10 words).
  *
+ * Not datatrove's: documents of more than `words_max` words go as too long without a look at their n-grams. The quality rules' limit is a tenth of
+ * that, so with them only the reason differs.
+ *
  * Few texts come near a limit. So every n-gram rule is first bounded from above, with a cheaper polynomial (B = 251 modulo 2^64, eight
  * bytes at once) and without a hash table: an n-gram is a difference of sums over the text, one multiplication, and sets three bits of
  * one word. Equal n-grams always meet; unequal ones that do only raise the bound. Where the bound keeps to the limit so does the
@@ -20,6 +23,7 @@
 enum { TOP = 3, DUP = 6, MANY_WORDS = 1 << 18 };
 struct ctx {
     bool enabled;
+    int64_t words_max;
     double dup_line_max, dup_para_max, dup_line_chars_max, dup_para_chars_max;
     double top_max[TOP], dup_max[DUP];
 };
@@ -44,6 +48,7 @@ struct worker {
 #define ROW(opt, field, value, text) {.name = opt, .type = DP_OPT_REAL, .offset = offsetof(struct ctx, field), .preset = value, .min = 0, .max = 1, .help = text}
 static const struct dp_opt opts[] = {
     {.name = "enabled", .type = DP_OPT_BOOL, .offset = offsetof(struct ctx, enabled), .preset = "true", .help = "Apply the Gopher repetition rules."},
+    {.name = "words_max", .type = DP_OPT_INT, .offset = offsetof(struct ctx, words_max), .preset = "1000000", .min = 0, .max = 1e9, .help = "Drop documents with more words uncounted, as too long: n-grams take 100 bytes a word; 0 for no limit."},
     ROW("dup_para_max", dup_para_max, "0.3", "Largest share of repeated paragraphs; 0 for no limit."),
     ROW("dup_para_chars_max", dup_para_chars_max, "0.2", "Largest share of characters in repeated paragraphs; 0 for no limit."),
     ROW("dup_line_max", dup_line_max, "0.3", "Largest share of repeated lines; 0 for no limit."),
@@ -357,6 +362,10 @@ static int judge(const struct ctx *c, struct worker *w, struct dp_batch *b, uint
     RULE(DP_DROP_GOPHER_DUP_LINE, (double)r.dup / (double)r.count, c->dup_line_max);
     RULE(DP_DROP_GOPHER_DUP_LINE_CHARS, (double)r.dup_chars / chars, c->dup_line_chars_max);
     if (!(w->words = dp_row_words(w->row, b, i))) return DP_NOMEM;
+    if (c->words_max && w->words->count > (uint64_t)c->words_max) {
+        dp_batch_drop(b, i, DP_DROP_GOPHER_LONG, (double)w->words->count, (double)c->words_max);
+        return DP_OK;
+    }
     DP_TRY(sum_words(w, text));
     w->gram = 0;
     size_t n;
@@ -408,7 +417,7 @@ static void worker_close(const void *ctx, void *worker)
 const struct dp_stage_type dp_stage_gopher_repetition = {
     .name = "gopher_repetition",
     .summary = "Gopher's repetition rules: lines, paragraphs, n-grams",
-    .version = 2,
+    .version = 3,
     .needs = DP_COL_TEXT,
     .opts = opts,
     .ctx_size = sizeof(struct ctx),

@@ -215,6 +215,21 @@ TEST(zero_switches_a_threshold_off)
 }
 
 /* Linear on one huge chunk of affixes, of words, of lines: this takes seconds per case when something is quadratic. */
+TEST(too_many_words_are_not_counted)
+{
+    struct stage_run st = stage_open(&dp_stage_gopher_repetition, (const char *const[]){"words_max", "9", NULL});
+    struct dp_batch b = {0};
+    batch_one(&b, dp_span_str("one two three four five six seven eight nine ten"));
+    stage_go(&st, &b);
+    CHECK_INT(b.drop[0], DP_DROP_GOPHER_LONG);
+    CHECK(b.value[0] == 10 && b.limit[0] == 9);
+    batch_one(&b, dp_span_str("one two three four five six seven eight nine"));
+    stage_go(&st, &b);
+    CHECK(b.drop[0] != DP_DROP_GOPHER_LONG);
+    stage_close(&st);
+    dp_batch_release(&b);
+}
+
 TEST(hostile_megabytes)
 {
     static const char *const bits[] = {"(", ").", "a", "a ", "\n", "'s", "1km", ".", "http://a.b", "[", "-", "ab\n\n", "):", "''", "[1", "\xE2\x80\xA6", "a, "};
