@@ -27,7 +27,7 @@ clean:
 train-bpe: {vocab_size: 32000, split: gpt2}
 shards: {bytes_per_shard: 16M}
 feed: {val_fraction: 0.01}
-train: {layers: 6, dim: 256, heads: 8, seq_len: 128, batch: 8, steps: ${DEMO_STEPS:-400}, warmup: 30, lr: 0.001, min_lr: 0.0001, eval_every: 50, eval_batches: 4, ckpt_every: 50}
+train: {layers: 6, dim: 256, heads: 8, seq_len: 128, batch: 8, steps: ${DEMO_STEPS:-700}, warmup: 30, lr: 0.001, min_lr: 0.0001, eval_every: 50, eval_batches: 4, ckpt_every: 50}
 YAML
 fi
 start=$(date +%s)
