@@ -59,8 +59,8 @@ def by_fastwarc(path):
 
 
 def clean(rows, empty=False):
-    """URLs are spelt with <> and blanks by some crawlers; empty payloads are no documents."""
-    return [(u.strip('<>').strip().replace(' ', '%20'), n, d) for u, n, d in rows if n or empty]
+    """URLs are spelt with <> and blanks by some crawlers; empty payloads are no documents, nor those over ingest.doc_bytes_max (16M)."""
+    return [(u.strip('<>').strip().replace(' ', '%20'), n, d) for u, n, d in rows if (n or empty) and n <= 16 << 20]
 
 
 def main():
@@ -70,7 +70,7 @@ def main():
         name, (got, dropped) = os.path.basename(path), own(path)
         got, peers, total = clean(got), {}, total + len(got)
         for peer, (rows, err) in (('warcio', by_warcio(path)), ('FastWARC', by_fastwarc(path))):
-            rows = [r for r in clean(rows) if r[0] not in dropped]
+            rows = [r for r in clean(rows) if not r[0] or r[0] not in dropped]
             if err: print(f'{name}: {peer} stops after {len(rows)} documents: {err}')
             if rows or not err: peers[peer] = rows
         # A peer that stopped short speaks for what it read.
