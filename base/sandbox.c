@@ -142,15 +142,21 @@ static void rule_fcntl(struct program *p)
     answer(p, EPERM_ANSWER);
 }
 
+/* A call that is allowed when `test` (BPF_JEQ, BPF_JSET) of its argument against `value` holds, and answered with `otherwise` when not. */
+static void when_arg(struct program *p, long call, int arg, unsigned test, uint32_t value, uint32_t otherwise)
+{
+    add(p, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)call, 0, 4);
+    load_arg(p, arg);
+    add(p, (uint16_t)(BPF_JMP | test | BPF_K), value, 0, 1);
+    answer(p, SECCOMP_RET_ALLOW);
+    answer(p, otherwise);
+}
+
 static void rules(struct program *p, uint32_t pid)
 {
     /* glibc falls back to clone, whose flags can be seen. */
     when_call(p, SYS_clone3, SECCOMP_RET_ERRNO | ENOSYS);
-    add(p, BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 4);
-    load_arg(p, 0);
-    add(p, BPF_JMP | BPF_JSET | BPF_K, CLONE_THREAD, 0, 1);
-    answer(p, SECCOMP_RET_ALLOW);
-    answer(p, SECCOMP_RET_KILL_PROCESS);
+    when_arg(p, SYS_clone, 0, BPF_JSET, CLONE_THREAD, SECCOMP_RET_KILL_PROCESS);
     /* mmap: shared maps only of files and only for reading, see the header. */
     add(p, BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 0, 7);
     load_arg(p, 3);
@@ -161,25 +167,12 @@ static void rules(struct program *p, uint32_t pid)
     answer(p, SECCOMP_RET_ALLOW);
     answer(p, EPERM_ANSWER);
     /* kill, tgkill: itself alone (abort does). */
-    for (int i = 0; i < 2; i++) {
-        add(p, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)(i ? SYS_tgkill : SYS_kill), 0, 4);
-        load_arg(p, 0);
-        add(p, BPF_JMP | BPF_JEQ | BPF_K, pid, 0, 1);
-        answer(p, SECCOMP_RET_ALLOW);
-        answer(p, EPERM_ANSWER);
-    }
+    when_arg(p, SYS_kill, 0, BPF_JEQ, pid, EPERM_ANSWER);
+    when_arg(p, SYS_tgkill, 0, BPF_JEQ, pid, EPERM_ANSWER);
     /* newfstatat: glibc's fstat, recognised by its flag; a path beside the flag could at worst be asked for its size. */
-    add(p, BPF_JMP | BPF_JEQ | BPF_K, SYS_newfstatat, 0, 4);
-    load_arg(p, 3);
-    add(p, BPF_JMP | BPF_JSET | BPF_K, AT_EMPTY_PATH, 0, 1);
-    answer(p, SECCOMP_RET_ALLOW);
-    answer(p, EPERM_ANSWER);
+    when_arg(p, SYS_newfstatat, 3, BPF_JSET, AT_EMPTY_PATH, EPERM_ANSWER);
     /* prctl: names of threads. */
-    add(p, BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 0, 4);
-    load_arg(p, 0);
-    add(p, BPF_JMP | BPF_JEQ | BPF_K, PR_SET_NAME, 0, 1);
-    answer(p, SECCOMP_RET_ALLOW);
-    answer(p, EPERM_ANSWER);
+    when_arg(p, SYS_prctl, 0, BPF_JEQ, PR_SET_NAME, EPERM_ANSWER);
     rule_fcntl(p);
 }
 
