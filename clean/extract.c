@@ -65,7 +65,6 @@ static int html_text(const struct ctx *c, struct worker *w, struct dp_batch *b, 
     int rc = dp_html_parse(&w->html, s, &l);
     if (rc == DP_LIMIT) return dp_batch_drop(b, i, DP_DROP_HTML_LIMIT, l.value, l.limit), DP_OK;
     if (rc < 0) DP_FAIL(e, NOMEM, "extract: the tree of a page of %zu bytes", s.len);
-    dp_buf_clear(&w->text);
     if (dp_main_text(&w->main, &w->html, c->content == 1, &w->text) < 0) DP_FAIL(e, NOMEM, "extract: a tree of %u nodes", w->html.count);
     DP_TRY(dp_buf_check(&w->text, "extract: the text of a page", e));
     *out = dp_buf_span(&w->text);

@@ -231,11 +231,6 @@ static void begin_link(struct build *b, uint32_t attrs)
 
 /* --- text --- */
 
-static bool white(char c)
-{
-    return c == ' ' || c == '\n' || c == '\t' || c == '\r' || c == '\f';
-}
-
 static void begin_body(struct build *b, uint32_t attrs)
 {
     pop_to(b, 1);
@@ -248,7 +243,7 @@ static void characters(struct build *b)
     struct dp_span s = b->t->text;
     if (b->svg || b->select) return;
     size_t i = 0;
-    while (i < s.len && white(s.ptr[i])) i++;
+    while (i < s.len && dp_html_white(s.ptr[i])) i++;
     bool blank = i == s.len;
     if (blank && (!b->body || (b->layout && !b->opened[E_pre] && !b->opened[E_listing] && !b->opened[E_xmp] && !b->opened[E_plaintext]))) return;
     if (!b->body) begin_body(b, 0);

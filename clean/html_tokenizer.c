@@ -7,10 +7,6 @@
 
 #include <strings.h>
 
-static bool white(char c)
-{
-    return c == ' ' || c == '\n' || c == '\t' || c == '\r' || c == '\f';
-}
 static bool letter(char c)
 {
     return (unsigned char)((c | 32) - 'a') < 26;
@@ -26,7 +22,7 @@ static const char *find(const char *p, const char *e, char c)
 
 static const char *skip_white(const char *p, const char *e)
 {
-    while (p < e && white(*p)) p++;
+    while (p < e && dp_html_white(*p)) p++;
     return p;
 }
 
@@ -181,7 +177,7 @@ static enum dp_html_token doctype(struct dp_html_tokens *t)
     t->force_quirks = false;
     t->public_id = t->system_id = dp_span(NULL, 0);
     const char *from = t->p = skip_white(t->p, t->e);
-    while (t->p < t->e && !white(*t->p) && *t->p != '>') t->p++;
+    while (t->p < t->e && !dp_html_white(*t->p) && *t->p != '>') t->p++;
     t->text = dp_span(from, (size_t)(t->p - from));
     t->p = skip_white(t->p, t->e);
     if (t->text.len == 0 || t->p == t->e) t->force_quirks = true;
@@ -260,7 +256,7 @@ static enum dp_html_token data(struct dp_html_tokens *t)
 /* Whether a tag's whole name at p is `name`. */
 static bool named(const char *p, const char *e, const char *name, size_t n)
 {
-    return n && p < e && (size_t)(e - p) > n && strncasecmp(p, name, n) == 0 && (white(p[n]) || p[n] == '/' || p[n] == '>');
+    return n && p < e && (size_t)(e - p) > n && strncasecmp(p, name, n) == 0 && (dp_html_white(p[n]) || p[n] == '/' || p[n] == '>');
 }
 
 /* The end tag that ends raw text, or e. */

@@ -37,6 +37,12 @@ struct dp_html_tokens {
     struct dp_html_attr attr[DP_HTML_ATTRS_MAX];
 };
 
+/* HTML's white space. */
+static inline bool dp_html_white(char c)
+{
+    return c == ' ' || c == '\n' || c == '\t' || c == '\r' || c == '\f';
+}
+
 void dp_html_tokens_init(struct dp_html_tokens *t, struct dp_span page);
 /* The next token; adjacent characters may come as several. */
 enum dp_html_token dp_html_token_next(struct dp_html_tokens *t);

@@ -91,7 +91,6 @@ static int row(const void *ctx, void *worker, struct dp_batch *b, uint32_t i, st
     if (!to) DP_FAIL(e, NOMEM, "normalise: a document of %zu bytes", s.len);
     struct dp_span t = dp_span(to, squeeze(c, s, to));
     if (c->nfc && !dp_nfc_quick(t)) {
-        dp_buf_clear(&w->second);
         if (dp_nfc(&w->nfc, t, &w->second) < 0) DP_FAIL(e, NOMEM, "normalise: NFC of %zu bytes", t.len);
         DP_TRY(dp_buf_check(&w->second, "normalise: the NFC form of a document", e));
         t = dp_buf_span(&w->second);
