@@ -23,6 +23,14 @@ static int connect_service(const char *workspace, struct dp_err *e)
     return fd;
 }
 
+bool dp_service_runs(const char *workspace)
+{
+    struct dp_err ignored;
+    int fd = connect_service(workspace, &ignored);
+    if (fd >= 0) close(fd);
+    return fd >= 0;
+}
+
 static int send_all(int fd, struct dp_span s, struct dp_err *e)
 {
     while (s.len) {

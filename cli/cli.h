@@ -86,5 +86,7 @@ void dp_help_completion(const char *shell, struct dp_buf *out);
  * message. */
 struct dp_json;
 int dp_ask_service(const char *workspace, struct dp_span request, void (*line)(void *ctx, struct dp_span text), void *ctx, struct dp_json **end, struct dp_err *e);
+/* Whether a service listens there. */
+bool dp_service_runs(const char *workspace);
 
 #endif

@@ -80,7 +80,8 @@ static int hold(struct trial *t, const struct dp_watch_slot *s, const struct dp_
     }
     dp_hash128_hex(h, id);
     struct dp_quarantined q = {.unit = u->origin.hex, .path = m->path, .position = s->pos, .url = s->url, .id = id, .stage = stage_name(t, s),
-                               .reason = dp_death_name(d->reason), .what = d->what, .rows = (int64_t)s->first, .bytes = reading ? 0 : (int64_t)s->bytes};
+                               .reason = dp_death_name(d->reason), .what = d->what, .rows = (int64_t)s->first,
+                               .round = dp_quarantine_round(t->iso->road->rounds, u->origin.hex), .bytes = reading ? 0 : (int64_t)s->bytes};
     DP_TRY(dp_quarantine_put(&t->iso->road->ws, &q, 2, reading ? dp_span("", 0) : d->text, e));
     if (reading)
         dp_log(WARN, "quarantine", "%s: reading on behind record %llu killed its worker twice (%s: %s); the rest of the file is left out", m->path,

@@ -53,6 +53,7 @@ static void answer(struct dp_query *q, struct dp_ask *a)
         a->rc = dp_view_samples(q->view, &a->page, &w, &a->err);
         dp_jsonw_end(&w, '}');
         break;
+    case DP_QUERY_CALL: a->rc = a->call(a->arg, a); break;
     case DP_QUERY_TOTALS: a->rc = dp_view_totals(q->view, &a->totals, &a->err); break;
     }
     if (a->rc >= 0) a->rc = dp_buf_check(&a->out, "answer", &a->err);
@@ -117,6 +118,7 @@ static void free_asks(struct dp_ask *a)
     for (struct dp_ask *next; a; a = next) {
         next = a->link;
         dp_buf_release(&a->out);
+        free(a->arg);
         free(a);
     }
 }
@@ -138,16 +140,11 @@ void dp_query_close(struct dp_query *q)
     free(q);
 }
 
-struct dp_ask *dp_query_submit(struct dp_query *q, enum dp_query_kind kind, const struct dp_page *p, bool lines, void (*done)(void *ctx, struct dp_ask *a),
-                               void *ctx)
+static struct dp_ask *submit(struct dp_query *q, const struct dp_ask *given)
 {
     struct dp_ask *a = calloc(1, sizeof *a);
     if (!a) return NULL;
-    a->kind = kind;
-    if (p) a->page = *p;
-    a->lines = lines;
-    a->done = done;
-    a->ctx = ctx;
+    *a = *given;
     dp_buf_init(&a->out, DP_ANSWER_MAX);
     pthread_mutex_lock(&q->mu);
     bool room = q->waiting < DP_QUERY_MAX;
@@ -161,6 +158,22 @@ struct dp_ask *dp_query_submit(struct dp_query *q, enum dp_query_kind kind, cons
     if (room) return a;
     free(a);
     return NULL;
+}
+
+struct dp_ask *dp_query_submit(struct dp_query *q, enum dp_query_kind kind, const struct dp_page *p, bool lines, void (*done)(void *ctx, struct dp_ask *a),
+                               void *ctx)
+{
+    struct dp_ask a = {.kind = kind, .lines = lines, .done = done, .ctx = ctx};
+    if (p) a.page = *p;
+    return submit(q, &a);
+}
+
+struct dp_ask *dp_query_call(struct dp_query *q, int (*call)(void *arg, struct dp_ask *a), void *arg, void (*done)(void *ctx, struct dp_ask *a), void *ctx)
+{
+    struct dp_ask a = {.kind = DP_QUERY_CALL, .call = call, .arg = arg, .done = done, .ctx = ctx};
+    struct dp_ask *put = submit(q, &a);
+    if (!put) free(arg);
+    return put;
 }
 
 void dp_ask_cancel(struct dp_ask *a)

@@ -17,10 +17,17 @@ const char *dp_op_name(enum dp_op op)
 }
 
 /* What each operation may be given: bits of the members below. */
-enum { ID = 1, AFTER = 2, LIMIT = 4, STATE = 8, STAGE = 16, LEVEL = 32 };
+enum { ID = 1, AFTER = 2, LIMIT = 4, STATE = 8, STAGE = 16, LEVEL = 32, NAME = 64, ALL = 128 };
 static unsigned members_of(enum dp_op op)
 {
-    return op == DP_OP_JOBS ? ID | AFTER | LIMIT | STATE | STAGE : op == DP_OP_RETRY ? ID : op == DP_OP_LOGLEVEL ? LEVEL : 0;
+    switch (op) {
+    case DP_OP_JOBS: return ID | AFTER | LIMIT | STATE | STAGE;
+    case DP_OP_RETRY: return ID;
+    case DP_OP_LOGLEVEL: return LEVEL;
+    case DP_OP_QUARANTINE_RETRY:
+    case DP_OP_QUARANTINE_DROP: return NAME | ALL;
+    default: return 0;
+    }
 }
 
 static int word(char *out, size_t cap, const struct dp_json *v, const char *key, struct dp_err *e)
@@ -52,6 +59,12 @@ static int member(struct dp_request *r, const char *key, const struct dp_json *v
     if (may & STATE && strcmp(key, "state") == 0) return word(r->state, sizeof r->state, v, key, e);
     if (may & STAGE && strcmp(key, "stage") == 0) return word(r->stage, sizeof r->stage, v, key, e);
     if (may & LEVEL && strcmp(key, "level") == 0) return word(r->level, sizeof r->level, v, key, e);
+    if (may & NAME && strcmp(key, "name") == 0) return word(r->name, sizeof r->name, v, key, e);
+    if (may & ALL && strcmp(key, "all") == 0) {
+        if (dp_json_kind(v) != DP_JSON_BOOL) DP_FAIL(e, USAGE, "\"all\" is true or false");
+        r->all = dp_json_bool(v, false);
+        return DP_OK;
+    }
     DP_FAIL(e, USAGE, "\"%s\" takes no \"%.40s\"", names[r->op], key);
 }
 
@@ -66,6 +79,7 @@ static int take(struct dp_request *r, const struct dp_json *root, struct dp_err 
     if (r->op == DP_OP_COUNT) DP_FAIL(e, USAGE, "there is no operation \"%.*s\"", (int)(op.len < 40 ? op.len : 40), op.ptr);
     for (void *it = NULL; (it = dp_json_next(root, it, &key, &v));) DP_TRY(member(r, key, v, e));
     if (r->op == DP_OP_LOGLEVEL && !r->level[0]) DP_FAIL(e, USAGE, "\"loglevel\" wants \"level\": error, warning, info or debug");
+    if (members_of(r->op) & NAME && !r->name[0] == !r->all) DP_FAIL(e, USAGE, "\"%s\" wants a \"name\", or \"all\": true", names[r->op]);
     return DP_OK;
 }
 

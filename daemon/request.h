@@ -8,13 +8,15 @@
 #include "base/err.h"
 #include "base/span.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { DP_REQUEST_MAX = 8192, DP_PAGE_MAX = 1000, DP_PAGE_DEFAULT = 100 };
 
 #define DP_OPS(X)                                                                                  \
     X(STATUS, "status") X(PAUSE, "pause") X(RESUME, "resume") X(DRAIN, "drain") X(RELOAD, "reload") X(RESCAN, "rescan") \
-    X(JOBS, "jobs") X(RETRY, "retry") X(LOGLEVEL, "loglevel") X(STOP, "stop")
+    X(JOBS, "jobs") X(RETRY, "retry") X(LOGLEVEL, "loglevel") X(STOP, "stop") \
+    X(QUARANTINE_RETRY, "quarantine.retry") X(QUARANTINE_DROP, "quarantine.drop")
 enum dp_op {
 #define X(id, name) DP_OP_##id,
     DP_OPS(X)
@@ -29,6 +31,8 @@ struct dp_request {
     int64_t after, limit;         /* jobs: a page */
     char state[16], stage[32];    /* jobs: only these; "" all */
     char level[16];               /* loglevel */
+    char name[64];                /* quarantine.*: the beginning of one name */
+    bool all;                     /* quarantine.*: every one; else a name is given */
 };
 /* DP_USAGE with what is wrong, for the one who asked. */
 int dp_request_parse(struct dp_request *r, struct dp_span line, struct dp_err *e);

@@ -1,6 +1,7 @@
 #include "daemon/road.h"
 
 #include "base/log.h"
+#include "daemon/quarantine.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +50,7 @@ static int open_road(struct dp_road *r, const char *dir, struct dp_options *o, i
     if (rc >= 0 && apply) rc = apply(ctx, o, e);
     if (rc >= 0) rc = dp_options_open(o, e);
     if (rc >= 0) rc = dp_pool_open(&r->pool, threads, e);
+    if (rc >= 0 && mode == WRITE) rc = dp_quarantine_migrate(&r->ws, e);
     if (rc < 0) dp_road_close(r);
     return rc;
 }

@@ -86,13 +86,14 @@ struct dp_left {
 };
 
 struct dp_isolate; /* daemon/isolate.h */
+struct dp_rounds;  /* daemon/quarantine.h */
 
 struct dp_road {
     struct dp_workspace ws;
     struct dp_options *options;
     struct dp_pool *pool;
     struct dp_isolate *isolate; /* worker processes, made when they are first needed */
-    char *rounds;               /* daemon/quarantine.h: units to be tried again; NULL: none */
+    struct dp_rounds *rounds;   /* daemon/quarantine.h: units to be tried again; NULL: none */
     int threads;
     uint64_t memory;
     atomic_bool *stop; /* set by a signal; may be NULL */

@@ -248,6 +248,7 @@ static void on_changed(evutil_socket_t fd, short what, void *v)
     struct dp_serve *s = v;
     (void)fd;
     (void)what;
+    if (atomic_exchange(&s->again, false)) dp_work_wake(s->work, true);
     look_at_disk(s);
     if (s->stopping) go_on_stopping(s);
     tell_state(s);

@@ -42,6 +42,7 @@ struct dp_serve {
     double started, stop_at, disk_retry_at, watchdog_at, ticks_at, status_at; /* monotonic; 0: not set */
     uint64_t ticks, disk_free, disk_total;
     int disk_tries;
+    atomic_bool again; /* there is something to plan anew: for the work thread, from the thread for questions */
     bool paused, draining, disk_low, stopping, halted, stuck;
     enum dp_serve_state state; /* as last told */
     int stop_signals;

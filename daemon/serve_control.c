@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "daemon/events.h"
 #include "daemon/notify.h"
+#include "daemon/quarantine.h"
 
 #include <event2/event.h>
 #include <stdlib.h>
@@ -67,6 +68,54 @@ static void answer_retry(struct dp_serve *s, struct dp_conn *c, const struct dp_
     dp_event(DP_LOG_INFO, "retry", "%d failed jobs are tried again, by request", changed);
     snprintf(text, sizeof text, "\"retried\":%d", changed);
     dp_conn_end_with(c, dp_span_str(text));
+}
+
+/* Folders of any size are read, and the catalog written: on the thread for questions. */
+struct quarantine_call {
+    struct dp_serve *serve;
+    bool retry, all;
+    char name[64];
+};
+
+static int run_quarantine(void *arg, struct dp_ask *a)
+{
+    struct quarantine_call *k = arg;
+    struct dp_workspace *ws = &k->serve->road.ws;
+    char name[DP_QUARANTINE_NAME];
+    const char *const names[] = {name};
+    size_t n = 0;
+    if (!k->all) DP_TRY(dp_quarantine_find(ws, k->name, name, &a->err));
+    DP_TRY(k->retry ? dp_quarantine_retry(ws, k->all ? NULL : names, 1, &n, &a->err) : dp_quarantine_drop(ws, k->all ? NULL : names, 1, &n, &a->err));
+    a->next = (int64_t)n;
+    if (n && k->retry) {
+        atomic_store(&k->serve->again, true);
+        event_active(k->serve->changed, 0, 0);
+    }
+    if (n) dp_event(DP_LOG_INFO, "quarantine", "%zu documents of the quarantine %s, by request", n, k->retry ? "are tried again" : "are dropped");
+    return DP_OK;
+}
+
+static void quarantine_done(void *ctx, struct dp_ask *a)
+{
+    char text[48];
+    if (a->rc < 0) {
+        dp_conn_end(ctx, a->rc, a->err.msg);
+        return;
+    }
+    snprintf(text, sizeof text, "\"documents\":%lld", (long long)a->next);
+    dp_conn_end_with(ctx, dp_span_str(text));
+}
+
+static void answer_quarantine(struct dp_serve *s, struct dp_conn *c, const struct dp_request *r)
+{
+    struct quarantine_call *k = calloc(1, sizeof *k);
+    if (k) {
+        *k = (struct quarantine_call){.serve = s, .retry = r->op == DP_OP_QUARANTINE_RETRY, .all = r->all};
+        memcpy(k->name, r->name, sizeof k->name);
+    }
+    struct dp_ask *a = k ? dp_query_call(s->query, run_quarantine, k, quarantine_done, c) : NULL;
+    if (a) dp_conn_pending(c, cancel, a);
+    else dp_conn_end(c, DP_BUSY, "too many questions wait; try again");
 }
 
 static void answer_level(struct dp_conn *c, const char *level)
@@ -161,6 +210,8 @@ void dp_serve_request(void *serve, struct dp_conn *c, const struct dp_request *r
         break;
     case DP_OP_JOBS: answer_jobs(s, c, r); break;
     case DP_OP_RETRY: answer_retry(s, c, r); break;
+    case DP_OP_QUARANTINE_RETRY:
+    case DP_OP_QUARANTINE_DROP: answer_quarantine(s, c, r); break;
     case DP_OP_LOGLEVEL: answer_level(c, r->level); break;
     case DP_OP_STOP:
         dp_conn_end(c, DP_OK, NULL);

@@ -219,7 +219,7 @@ static int run_task(struct dp_road *r, const struct task *t, int lanes, int work
         if (rc >= 0 && !job.sign) rc = check_members(&m.m, e);
     }
     if (rc >= 0) rc = commit_all(c, r, u, &m.m, res, at, e);
-    if (rc >= 0 && strcmp(u->origin.hex, u->ingest.hex) != 0) rc = dp_quarantine_settle(&r->ws, u->origin.hex, e);
+    if (rc >= 0 && strcmp(u->origin.hex, u->ingest.hex) != 0) rc = dp_quarantine_settle(&r->ws, u->origin.hex, r->rounds, e);
     if (rc < 0) {
         if (rc != DP_STOPPED) dp_err_prefix(e, "unit %s", u->what);
         if (c) abort_all(c, e);

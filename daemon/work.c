@@ -4,6 +4,7 @@
 #include "base/progress.h"
 #include "daemon/events.h"
 #include "daemon/isolate.h"
+#include "daemon/quarantine.h"
 #include "daemon/retire.h"
 
 #include <stdio.h>
@@ -266,6 +267,7 @@ static void *work_main(void *v)
     struct dp_work *w = v;
     struct dp_err err = {0};
     int rc = dp_workspace_sweep(&w->c.road->ws, &err);
+    if (rc >= 0) rc = dp_quarantine_migrate(&w->c.road->ws, &err);
     if (rc < 0) dp_event(DP_LOG_ERROR, "sweep", "%s", err.msg);
     pthread_mutex_lock(&w->mu);
     w->s.started = true;

@@ -43,7 +43,7 @@ fault() { # fault KIND STAGE REASON STAGE-NAME
   local f=$work/f.jsonl w; rm -rf "$work"/f1 "$work"/f3; lines "$f" 5 2500 1234 "$1-$2"
   for t in 1 3; do w=$work/f$t; space "$w" "$quick" "$f"; expect 0 "$DPIPE" run -q -w "$w" --until dedup --threads $t; done
   same "$(store "$work/f1")" "$(store "$work/f3")" "$1 in stage $2: store on one lane, not on three"
-  same "$(ls "$w/quarantine" | wc -l)" 1 "$1 in stage $2: documents in quarantine"
+  same "$(find "$w/quarantine" -type f | wc -l)" 1 "$1 in stage $2: documents in quarantine"
   expect 0 "$DPIPE" quarantine list -w "$w" --json; says "$work/out" "\"stage\":\"$4\",\"reason\":\"$3\""
   funnel "$w"
 }
@@ -91,7 +91,7 @@ expect 0 "$DPIPE" run -q -w "$w" --until clean; same "$(store "$w")" "$before" "
 # Too many: the unit fails and says so, and nothing of it is published.
 for i in $(seq 1 12); do printf '{"text":"dpfault-segv-1 number %d %s"}\n' "$i" "$(words "$i" 60)"; done >"$work/many.jsonl"
 w=$work/m; space "$w" "workers: {isolate: process, quarantine_max: 5}" "$work/many.jsonl"; expect 65 "$DPIPE" run -q -w "$w" --until clean; says "$work/err" "quarantine_max"
-same "$(ls "$w/quarantine" | wc -l)" 5 "documents in quarantine of a unit that failed"; same "$(ls "$w/store" "$w/tmp" | grep -c -e docs- -e records-)" 0 "artifacts of a unit that failed"
+same "$(find "$w/quarantine" -type f | wc -l)" 5 "documents in quarantine of a unit that failed"; same "$(ls "$w/store" "$w/tmp" | grep -c -e docs- -e records-)" 0 "artifacts of a unit that failed"
 expect 0 "$DPIPE" run -q -w "$w" --until clean --quarantine-max 20; same "$(count "$w" quarantined)" 12 "documents quarantined when that many may be"
 unset DPIPE_TEST_FAULT
 

@@ -36,7 +36,7 @@ TEST(requests_are_parsed)
     CHECK_INT(r.id, 9);
     for (int i = 0; i < DP_OP_COUNT; i++) {
         char line[64];
-        snprintf(line, sizeof line, "{\"op\":\"%s\"%s}", dp_op_name((enum dp_op)i), i == DP_OP_LOGLEVEL ? ",\"level\":\"debug\"" : "");
+        snprintf(line, sizeof line, "{\"op\":\"%s\"%s}", dp_op_name((enum dp_op)i), i == DP_OP_LOGLEVEL ? ",\"level\":\"debug\"" : i == DP_OP_QUARANTINE_RETRY || i == DP_OP_QUARANTINE_DROP ? ",\"all\":true" : "");
         REQUIRE_OK(parse(line, &r, &err));
         CHECK_INT(r.op, i);
     }
@@ -49,7 +49,9 @@ TEST(bad_requests_say_why)
     } bad[] = {{"", "not a JSON"}, {"[]", "one JSON object"}, {"{}", "wants \"op\""}, {"{\"op\":\"stat\"}", "no operation"}, {"{\"op\":7}", "wants \"op\""},
                {"{\"op\":\"status\",\"x\":1}", "takes no"}, {"{\"op\":\"jobs\",\"limit\":1001}", "0 to 1000"}, {"{\"op\":\"jobs\",\"after\":-1}", "whole number"},
                {"{\"op\":\"jobs\",\"state\":\"a state that is much too long\"}", "at most 15 bytes"}, {"{\"op\":\"jobs\",\"state\":\"a b\"}", "printable"},
-               {"{\"op\":\"loglevel\"}", "wants \"level\""}, {"{\"op\":\"status\",\"op\":\"stop\"}", "not a JSON"}, {"{\"op\":\"jobs\",\"limit\":1.5}", "whole number"}};
+               {"{\"op\":\"loglevel\"}", "wants \"level\""},
+               {"{\"op\":\"quarantine.drop\"}", "wants a \"name\""}, {"{\"op\":\"quarantine.drop\",\"name\":\"00\",\"all\":true}", "wants a \"name\""},
+               {"{\"op\":\"quarantine.retry\",\"all\":1}", "true or false"}, {"{\"op\":\"status\",\"op\":\"stop\"}", "not a JSON"}, {"{\"op\":\"jobs\",\"limit\":1.5}", "whole number"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct dp_err err = {0};
         struct dp_request r;
