@@ -1,6 +1,7 @@
 #include "base/fs.h"
 
 #include "base/hash.h"
+#include "base/progress.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -182,6 +183,7 @@ int dp_fs_sha256(const char *path, char hex[65], struct dp_err *e)
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) DP_GOTO_SYS(e, "%s: read", path);
         if (n == 0) break;
+        DP_TRY_OUT(dp_progress_go_on(e));
         dp_sha256_add(s, buf, (size_t)n);
     }
     dp_sha256_finish(s, hex);

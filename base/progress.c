@@ -137,6 +137,26 @@ void dp_progress_end(void)
     pthread_mutex_unlock(&P.mu);
 }
 
+static const atomic_bool *_Atomic stop_flag;
+
+void dp_progress_stop_by(const atomic_bool *stop)
+{
+    atomic_store(&stop_flag, stop);
+}
+
+bool dp_progress_stopped(void)
+{
+    const atomic_bool *stop = atomic_load_explicit(&stop_flag, memory_order_acquire);
+    dp_progress_tick();
+    return stop && atomic_load_explicit(stop, memory_order_relaxed);
+}
+
+int dp_progress_go_on(struct dp_err *e)
+{
+    if (!dp_progress_stopped()) return DP_OK;
+    DP_FAIL(e, STOPPED, "stopped; what is published stays, run again to go on");
+}
+
 void dp_progress_tick(void)
 {
     atomic_fetch_add_explicit(&P.ticks, 1, memory_order_relaxed);

@@ -5,6 +5,9 @@
 #ifndef DP_BASE_PROGRESS_H
 #define DP_BASE_PROGRESS_H
 
+#include "base/err.h"
+
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -20,6 +23,12 @@ void dp_progress_add(uint64_t done, uint64_t docs);
 void dp_progress_set(uint64_t done, const char *note);
 void dp_progress_end(void);
 
+/* Long work is stopped by this flag from now on; NULL: by none. The flag outlives the work. */
+void dp_progress_stop_by(const atomic_bool *stop);
+/* What every loop asks that may run for long, some times a second whatever the data: a sign of life, and DP_STOPPED once the flag is set. */
+int dp_progress_go_on(struct dp_err *e);
+/* The same for loops that can't fail; whoever called them asks the other. */
+bool dp_progress_stopped(void);
 /* A sign of life from long work that has no step to report: moves dp_progress_ticks and nothing else. */
 void dp_progress_tick(void);
 /* Raised by every call above: as long as it moves, work does. Whoever watches compares it with what it was. */

@@ -2,6 +2,7 @@
 
 #include "base/fs.h"
 #include "base/log.h"
+#include "base/progress.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -84,6 +85,7 @@ static int add_lost(void *ctx, const struct dp_artifact *a)
     struct stat st;
     char *path = dp_workspace_store_path(k->w, a->name);
     if (!path) return DP_NOMEM;
+    dp_progress_tick();
     bool there = stat(path, &st) == 0;
     int sys = there ? 0 : errno;
     free(path);
@@ -104,6 +106,7 @@ static int forget_lost(struct dp_workspace *w, struct dp_err *e)
 {
     struct names gone = {.w = w};
     int rc = dp_catalog_all(w->catalog, add_lost, &gone, e);
+    if (rc >= 0) rc = dp_progress_go_on(e);
     for (size_t i = 0; rc >= 0 && i < gone.n; i++) rc = dp_catalog_lost(w->catalog, gone.v[i], e);
     free_names(&gone);
     return rc;
@@ -117,7 +120,8 @@ static int sweep_store(struct dp_workspace *w, struct dp_err *e)
     for (struct dirent *f; rc >= 0 && (f = readdir(d));) {
         const char *name = f->d_name;
         if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) continue;
-        rc = dp_catalog_has_artifact(w->catalog, name, e);
+        rc = dp_progress_go_on(e);
+        if (rc >= 0) rc = dp_catalog_has_artifact(w->catalog, name, e);
         if (rc != 0) continue;
         dp_log(DEBUG, "workspace", "removing store/%s: the catalog doesn't know it", name);
         dp_workspace_unlink(w, name);

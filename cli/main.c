@@ -329,6 +329,7 @@ int main(int argc, char **argv)
     c.road.ws.lock_fd = -1;
     occupy_streams();
     catch_signals();
+    dp_progress_stop_by(&stopping);
     int rc = dp_opt_defaults(dp_global_opts, &c.global, &err);
     if (rc >= 0) rc = dp_opt_environ(dp_global_opts, &c.global, NULL, &err);
     if (rc >= 0) rc = dp_options_init(&c.options, &err);

@@ -336,23 +336,30 @@ int dp_quarantine_find(const struct dp_workspace *w, const char *begin, char nam
     return rc;
 }
 
-/* Unlink names, which are in order, and make each folder's change durable once. */
+/* Unlink names, which are in order, then make the folders' changes durable: one journal takes them all. */
 static int unlink_all(const struct dp_workspace *w, const struct names *l, struct dp_err *e)
 {
-    int rc = DP_OK;
-    for (size_t i = 0; rc >= 0 && i < l->n; i++) {
-        for (int flat = 0; rc >= 0 && flat < 2; flat++) {
-            char *p = path_of(w, l->v[i], flat);
-            bool last = i + 1 == l->n || memcmp(l->v[i], l->v[i + 1], 2) != 0;
-            if (!p) DP_FAIL(e, NOMEM, "%s", l->v[i]);
-            bool gone = unlink(p) == 0;
-            if (!gone && errno != ENOENT) rc = dp_err_set(e, dp_code_of_errno(errno), errno, __FILE__, __LINE__, "%s: cannot remove", p);
-            *strrchr(p, '/') = 0;
-            if (rc >= 0 && (flat ? gone : last) && access(p, F_OK) == 0) rc = dp_fs_fsync_dir(p, e);
-            free(p);
-        }
+    char *top = path_of(w, NULL, false);
+    bool was_flat = false;
+    int rc = top ? DP_OK : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "quarantine");
+    for (size_t i = 0; rc >= 0 && i < 2 * l->n; i++) {
+        bool flat = i % 2;
+        char *p = path_of(w, l->v[i / 2], flat);
+        if (!p) rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "quarantine");
+        else if (unlink(p) == 0) was_flat = was_flat || flat;
+        else if (errno != ENOENT) rc = dp_err_set(e, dp_code_of_errno(errno), errno, __FILE__, __LINE__, "%s: cannot remove", p);
+        free(p);
         dp_progress_tick();
     }
+    for (size_t i = 0; rc >= 0 && i < l->n; i++) {
+        char *dir = NULL;
+        if (i + 1 < l->n && memcmp(l->v[i], l->v[i + 1], 2) == 0) continue;
+        rc = asprintf(&dir, "%s/%.2s", top, l->v[i]) > 0 ? DP_OK : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "quarantine");
+        if (rc >= 0 && dp_fs_exists(dir)) rc = dp_fs_fsync_dir(dir, e);
+        free(dir);
+    }
+    if (rc >= 0 && was_flat) rc = dp_fs_fsync_dir(top, e);
+    free(top);
     return rc;
 }
 

@@ -46,7 +46,7 @@ static int digest_file(const char *path, char hex[DP_HEX256], struct stat *st, s
             ssize_t n = read(fd, buf, CAP);
             if (n < 0 && errno == EINTR) continue;
             if (n < 0) DP_GOTO_SYS(e, "%s: read", path);
-            dp_progress_tick();
+            DP_TRY_OUT(dp_progress_go_on(e));
             if (n == 0 || bytes > (uint64_t)st->st_size) break; /* of what grows without end, no more than is needed to see it */
             dp_sha256_add(s, buf, (size_t)n);
             bytes += (uint64_t)n;
@@ -460,6 +460,7 @@ static int end_unit(struct planning *p)
 static int plan_source(void *ctx, const struct dp_source *s)
 {
     struct planning *p = ctx;
+    DP_TRY(dp_progress_go_on(p->e));
     bool alone = !s->prefix[0] || s->bytes >= ALONE_BYTES;
     if (alone || p->m.n == GROUP_FILES || p->bytes >= GROUP_BYTES) DP_TRY(end_unit(p));
     if (!p->m.n) {

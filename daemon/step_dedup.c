@@ -3,6 +3,7 @@
 
 #include "base/fs.h"
 #include "base/log.h"
+#include "base/progress.h"
 #include "dedup/dedup.h"
 
 #include <fcntl.h>
@@ -83,6 +84,8 @@ static int run_dedup(struct dp_road *r, struct dp_publish *p, char **sig, char *
     size_t at;
     int rc = spill ? dp_fs_mkdirs(spill, e) : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "dedup");
     for (size_t i = 0; rc >= 0 && i < r->units; i++) {
+        rc = dp_progress_go_on(e);
+        if (rc < 0) break;
         dp_keep_name(&r->dedup, i, name);
         sig[i] = dp_road_path(r, "signature", r->unit[i].sig.hex, "sig", 0, e);
         keep[i] = dp_workspace_tmp_path(&r->ws, name);
@@ -96,7 +99,10 @@ static int run_dedup(struct dp_road *r, struct dp_publish *p, char **sig, char *
         if (o.memory_bytes > r->memory) o.memory_bytes = r->memory;
         rc = dp_dedup_run(&o, r->units, (const char *const *)sig, (const char *const *)keep, report, spill, r->pool, &totals, e);
     }
-    for (size_t i = 0; rc >= 0 && i < r->units; i++) rc = publish_keep(r, i, e);
+    for (size_t i = 0; rc >= 0 && i < r->units; i++) {
+        rc = dp_progress_go_on(e);
+        if (rc >= 0) rc = publish_keep(r, i, e);
+    }
     if (rc >= 0) rc = dp_fs_sha256(report, p->digest[at], e);
     if (rc >= 0) {
         struct dp_stage_counts c;
@@ -120,6 +126,7 @@ bool dp_road_dedup_done(struct dp_road *r)
     struct dp_key key;
     for (size_t i = 0; done && i < r->units; i++) {
         dp_keep_key(&r->dedup, i, &key);
+        dp_progress_tick();
         done = dp_catalog_is_done(r->ws.catalog, "keep", key.hex);
     }
     return done;

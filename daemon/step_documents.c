@@ -278,6 +278,7 @@ static void keep_done(struct dp_road *r, enum dp_step until)
     for (size_t i = 0; i < r->units; i++) {
         struct dp_unit *u = &r->unit[i];
         struct dp_catalog *c = r->ws.catalog;
+        dp_progress_tick();
         bool done = dp_catalog_is_done(c, "ingest", u->ingest.hex) && (until < DP_STEP_CLEAN || dp_catalog_is_done(c, "clean", u->docs.hex)) &&
                     (until < DP_STEP_DEDUP || dp_catalog_is_done(c, "signature", u->sig.hex));
         if (!done) dp_road_unit_release(u);
@@ -331,6 +332,7 @@ int dp_road_documents(struct dp_road *r, enum dp_step until, struct dp_err *e)
     uint64_t bytes = 0;
     if (!p.task) DP_FAIL(e, NOMEM, "list of %zu units", r->units);
     for (size_t i = 0; i < r->units; i++) {
+        if (dp_progress_stopped()) break; /* said below */
         struct dp_unit *u = &r->unit[i];
         struct task t = {.unit = u, .records = !dp_catalog_is_done(r->ws.catalog, "ingest", u->ingest.hex)};
         if (until >= DP_STEP_CLEAN) {
@@ -342,7 +344,8 @@ int dp_road_documents(struct dp_road *r, enum dp_step until, struct dp_err *e)
             continue;
         }
         bool later;
-        int rc = postponed(r, &t, &later, e);
+        int rc = dp_progress_go_on(e);
+        if (rc >= 0) rc = postponed(r, &t, &later, e);
         if (rc < 0) {
             free(p.task);
             return rc;

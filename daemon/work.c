@@ -54,6 +54,7 @@ static void set_policy(struct dp_work *w)
     w->c.road->policy = (struct dp_policy){.go_on = true, .tries = (int)o->tries, .retry = {o->retry_base_s, o->retry_max_s, 0.5}, .hold = &w->hold,
                                            .accept = w->c.watch ? dp_inbox_accept : NULL, .accept_ctx = w->c.watch, .failed = unit_failed};
     w->c.road->stop = &w->halt;
+    dp_progress_stop_by(&w->halt);
     if (w->c.watch) dp_inbox_set(w->c.watch, o->settle_s, (size_t)o->watches_max);
 }
 
@@ -268,7 +269,7 @@ static void *work_main(void *v)
     struct dp_err err = {0};
     int rc = dp_workspace_sweep(&w->c.road->ws, &err);
     if (rc >= 0) rc = dp_quarantine_migrate(&w->c.road->ws, &err);
-    if (rc < 0) dp_event(DP_LOG_ERROR, "sweep", "%s", err.msg);
+    if (rc < 0 && rc != DP_STOPPED) dp_event(DP_LOG_ERROR, "sweep", "%s", err.msg);
     pthread_mutex_lock(&w->mu);
     w->s.started = true;
     while (!w->quit) {
@@ -310,6 +311,7 @@ void dp_work_close(struct dp_work *w)
 {
     if (!w) return;
     if (w->thread_up) pthread_join(w->thread, NULL);
+    dp_progress_stop_by(NULL);
     if (w->next) {
         dp_options_release(w->next);
         free(w->next);

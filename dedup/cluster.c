@@ -11,6 +11,7 @@
  * only some links a round).
  *
  * Walking runs on all lanes in parallel and writes edges only; deciding is one sequential pass over the edges. */
+#include "base/progress.h"
 #include "dedup/dedup_impl.h"
 #include "dedup/heirs.h"
 
@@ -336,6 +337,7 @@ static int similarity_lane(struct dp_dedup_state *s, size_t lane, struct dp_err 
     if (!buf) DP_FAIL(e, NOMEM, "dedup: sketches");
     for (uint64_t from = lane * SIMILARITY_TASK; from < s->docs; from += (uint64_t)DP_LANES * SIMILARITY_TASK)
         for (uint64_t d = from; d < s->docs && d < from + SIMILARITY_TASK; d++) {
+            if (d == from) DP_TRY_OUT(dp_progress_go_on(e));
             if (s->state[d] != DP_ST_NEAR) continue;
             const struct dp_sketch *p = dp_sketch_get(s, (uint32_t)d, buf, e);
             const struct dp_sketch *q = p ? dp_sketch_get(s, s->rep[d], buf + s->sketch_bytes, e) : NULL;
@@ -366,6 +368,7 @@ static int closure(struct dp_dedup_state *s, struct dp_err *e)
         DP_TRY(rc);
     }
     for (uint32_t d = 0; d < s->docs; d++) {
+        if (d % DP_LOOK_DOCS == 0) DP_TRY(dp_progress_go_on(e));
         if (s->state[d] != DP_ST_KEPT) continue;
         uint32_t root = root_of(s->rep, d);
         s->rep[d] = root;

@@ -158,7 +158,7 @@ static int read_input(struct reading *r, const char *path, struct dp_err *e)
                 return s->lane[i].rc;
             }
         r->base += (uint32_t)r->n;
-        dp_progress_tick();
+        DP_TRY(dp_progress_go_on(e));
     }
     if (crc != dp_sigfile_crc(r->f)) DP_FAIL(e, CORRUPT, "%s: the checksum of the records is wrong: make the signatures again", path);
     return DP_OK;
@@ -299,6 +299,7 @@ int dp_dedup_run(const struct dp_dedup_options *o, size_t n, const char *const *
     if (o->exact) DP_TRY_OUT(dp_cluster_exact(&s, e));
     if (o->near) DP_TRY_OUT(dp_cluster_near(&s, e));
     for (uint32_t d = 0; d < s.docs; d++) {
+        if (d % DP_LOOK_DOCS == 0) DP_TRY_OUT(dp_progress_go_on(e));
         if (s.state[d] != DP_ST_EXACT || s.state[s.rep[d]] != DP_ST_NEAR) continue;
         uint32_t r = s.rep[d]; /* the same text as a near duplicate: follows it to what is kept */
         s.state[d] = DP_ST_NEAR;
@@ -306,6 +307,7 @@ int dp_dedup_run(const struct dp_dedup_options *o, size_t n, const char *const *
         s.rep[d] = s.rep[r];
     }
     for (uint32_t d = 0; d < s.docs; d++) {
+        if (d % DP_LOOK_DOCS == 0) DP_TRY_OUT(dp_progress_go_on(e));
         if (s.state[d] == DP_ST_EXACT || s.state[d] == DP_ST_NEAR) DP_ASSERT(s.state[s.rep[d]] == DP_ST_KEPT);
         t->exact_dups += s.state[d] == DP_ST_EXACT;
         t->near_dups += s.state[d] == DP_ST_NEAR;

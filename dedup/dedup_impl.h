@@ -10,7 +10,7 @@
 #include "dedup/extsort.h"
 #include "dedup/minhash.h"
 
-enum { DP_LANES = 16, DP_LANE_SHIFT = 60 };
+enum { DP_LANES = 16, DP_LANE_SHIFT = 60, DP_LOOK_DOCS = 1 << 18 /* documents between looks whether to stop */ };
 
 /* What is decided of a document; one byte each. */
 enum dp_state {

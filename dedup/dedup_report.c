@@ -2,6 +2,7 @@
  * descending, representative, document) gives the report's order without holding any cluster. */
 #include "base/fs.h"
 #include "base/json.h"
+#include "base/progress.h"
 #include "dedup/dedup_impl.h"
 #include "dedup/keepfile.h"
 
@@ -23,6 +24,7 @@ static int write_input(const struct dp_dedup_state *s, size_t i, const char *pat
     DP_TRY(dp_out_open(&out, path, false, e));
     DP_TRY_OUT(dp_keepfile_writer_open(&w, out, s->first[i], e));
     for (uint64_t d = s->first[i]; d < s->first[i + 1]; d++) {
+        if (d % DP_LOOK_DOCS == 0) DP_TRY_OUT(dp_progress_go_on(e));
         bool drop = dropped(s, (uint32_t)d);
         struct dp_keep_record r = {DP_KEEP_KEPT, 1, d};
         if (drop) r = (struct dp_keep_record){s->state[d] == DP_ST_EXACT ? DP_KEEP_EXACT : DP_KEEP_NEAR, s->sim[d], s->rep[d]};
@@ -40,7 +42,8 @@ out:
 int dp_dedup_write_keep(const struct dp_dedup_state *s, const char *const *keep_paths, struct dp_err *e)
 {
     for (size_t i = 0; i < s->n_inputs; i++) {
-        int rc = write_input(s, i, keep_paths[i], e);
+        int rc = dp_progress_go_on(e);
+        if (rc >= 0) rc = write_input(s, i, keep_paths[i], e);
         if (rc >= 0) continue;
         while (i-- > 0) unlink(keep_paths[i]);
         return rc;
@@ -136,8 +139,10 @@ int dp_dedup_write_report(struct dp_dedup_state *s, const char *path, struct dp_
     uint32_t *members = s->prio;
     int rc = DP_OK;
     memset(members, 0, (size_t)s->docs * sizeof *members);
-    for (uint32_t d = 0; d < s->docs; d++)
+    for (uint32_t d = 0; d < s->docs; d++) {
+        if (d % DP_LOOK_DOCS == 0) DP_TRY(dp_progress_go_on(e));
         if (dropped(s, d)) members[s->rep[d]]++;
+    }
     for (uint32_t d = 0; d < s->docs; d++) {
         if (!members[d]) continue;
         t->clusters++;
@@ -146,8 +151,10 @@ int dp_dedup_write_report(struct dp_dedup_state *s, const char *path, struct dp_
     if (!path) return DP_OK;
     DP_TRY(dp_out_open(&out, path, false, e));
     DP_TRY_OUT(dp_extsort_open(&x, s->tmp_dir, "clusters", s->o->memory_bytes / 8, e));
-    for (uint32_t d = 0; d < s->docs; d++)
+    for (uint32_t d = 0; d < s->docs; d++) {
+        if (d % DP_LOOK_DOCS == 0) DP_TRY_OUT(dp_progress_go_on(e));
         if (dropped(s, d)) DP_TRY_OUT(dp_extsort_add(x, (uint64_t)~members[s->rep[d]] << 32 | s->rep[d], d, e));
+    }
     DP_TRY_OUT(dp_extsort_finish(x, e));
     DP_TRY_OUT(write_lines(s, x, out, e));
     DP_TRY_OUT(dp_out_finish(out, NULL, e));

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { RUN_BUF = 1024 /* records: 16 KB */, FIRST_CAP = 512, INSERTION = 24 };
+enum { RUN_BUF = 1024 /* records: 16 KB */, FIRST_CAP = 512, INSERTION = 24, LOOK_EVERY = 1 << 16 };
 
 struct run {
     uint64_t at, end; /* records in the file: the next to load, and past the last */
@@ -61,7 +61,7 @@ static void radix(struct dp_rec *a, struct dp_rec *aux, size_t n, unsigned level
             }
             return;
         }
-        if (level == 16) return;
+        if (level == 16 || (n >= LOOK_EVERY && dp_progress_stopped())) return; /* stopped: sort_buf says so */
         memset(at, 0, sizeof at);
         for (size_t i = 0; i < n; i++) at[digit(&a[i], level) + 1]++;
         if (at[digit(&a[0], level) + 1] != n) break;
@@ -122,7 +122,7 @@ static int sort_buf(struct dp_extsort *s, struct dp_err *e)
     if (!aux) DP_FAIL(e, NOMEM, "sorter of %s: %zu records", s->what, s->fill);
     dp_rec_sort(s->buf, aux, s->fill);
     free(aux);
-    return DP_OK;
+    return dp_progress_go_on(e);
 }
 
 static int spill_buf(struct dp_extsort *s, struct dp_err *e)
@@ -166,8 +166,7 @@ static int load(struct dp_extsort *s, struct cursor *c, struct dp_err *e)
     DP_TRY(dp_fs_pread_all(s->fd, c->buf, want, c->left.at * sizeof *c->buf, &got, s->what, e));
     if (got != want) DP_FAIL(e, IO, "temporary file of %s in %s lost its end", s->what, s->dir);
     c->left.at += n;
-    dp_progress_tick();
-    return DP_OK;
+    return dp_progress_go_on(e);
 }
 
 static inline const struct dp_rec *top_of(const struct dp_extsort *s, size_t heap_at)
@@ -289,7 +288,7 @@ int dp_extsort_next(struct dp_extsort *s, struct dp_rec *r, struct dp_err *e)
 {
     if (s->n_runs) return merge_next(s, r, e);
     if (s->read_at == s->fill) return DP_EOF;
-    if ((s->read_at & 0xffff) == 0) dp_progress_tick();
+    if ((s->read_at & (LOOK_EVERY - 1)) == 0) DP_TRY(dp_progress_go_on(e));
     *r = s->buf[s->read_at++];
     return DP_OK;
 }

@@ -28,6 +28,7 @@ uint64_t dp_extsort_count(const struct dp_extsort *s);
 void dp_extsort_close(struct dp_extsort *s);
 
 /* The sort of one block, in RAM: MSD radix with `aux` of the same size. O(16 n) whatever the keys. */
+/* Returns early, unsorted, when work is to stop (dp_progress_stopped). */
 void dp_rec_sort(struct dp_rec *a, struct dp_rec *aux, size_t n);
 
 #endif

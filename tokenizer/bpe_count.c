@@ -11,6 +11,7 @@
  * still taken whole, and words of the count below are taken in order of their bytes while they fit. So it is a pure function of the counts. */
 #include "tokenizer/bpe_train.h"
 
+#include "base/progress.h"
 #include "tokenizer/word_hash.h"
 #include "tokenizer/word_runs.h"
 
@@ -22,7 +23,7 @@ struct slot {
     uint32_t len, tag;
 };
 
-enum { CHUNK = 1 << 20, ENDS = 512 };
+enum { CHUNK = 1 << 20, ENDS = 512, LOOK_EVERY = 1 << 16, PARTS = 1 << 16 };
 struct chunk {
     struct chunk *next;
     char bytes[];
@@ -47,6 +48,7 @@ struct dp_bpe_counter {
     bool finished;
     struct key *order; /* slots by bytes, when words are left out and none is on disk */
     size_t at;         /* in slots or order: the next to give */
+    size_t given;
     uint64_t unique, learnable, taken, text_bytes; /* learnable: of two bytes and more */
     uint64_t tie, tie_bytes; /* words with a count of `tie` are taken while tie_bytes lasts, those above always */
     uint64_t tie_left;
@@ -161,16 +163,32 @@ static int by_bytes(const void *a, const void *b)
     return dp_word_order(dp_span(x->slot->word, x->slot->len), dp_span(y->slot->word, y->slot->len));
 }
 
+/* The words in order: parted by their first two bytes, so that a sort between two looks whether to stop is a short one. */
 static int sort_slots(const struct dp_bpe_counter *c, struct key **out, struct dp_err *e)
 {
     struct key *k = malloc((c->used + 1) * sizeof *k);
-    size_t n = 0;
+    size_t *end = calloc(PARTS + 1, sizeof *end);
+    int rc = DP_OK;
     *out = k;
-    if (!k) DP_FAIL(e, NOMEM, "sorting %zu pretokens", c->used);
+    if (!k || !end) {
+        free(end);
+        DP_FAIL(e, NOMEM, "sorting %zu pretokens", c->used);
+    }
     for (size_t i = 0; i <= c->mask; i++)
-        if (c->slots[i].count) k[n++] = (struct key){dp_word_head(dp_span(c->slots[i].word, c->slots[i].len)), &c->slots[i]};
-    qsort(k, n, sizeof *k, by_bytes);
-    return DP_OK;
+        if (c->slots[i].count) end[(dp_word_head(dp_span(c->slots[i].word, c->slots[i].len)) >> 48) + 1]++;
+    for (size_t i = 0; i < PARTS; i++) end[i + 1] += end[i];
+    for (size_t i = 0; i <= c->mask; i++) {
+        uint64_t head = c->slots[i].count ? dp_word_head(dp_span(c->slots[i].word, c->slots[i].len)) : 0;
+        if (c->slots[i].count) k[end[head >> 48]++] = (struct key){head, &c->slots[i]}; /* end[p] moves from the begin of part p to its end */
+    }
+    for (size_t p = 0, from = 0, looked = 0; rc >= 0 && p < PARTS; from = end[p++]) {
+        if (end[p] - from > 1) qsort(k + from, end[p] - from, sizeof *k, by_bytes);
+        if (end[p] - looked < LOOK_EVERY) continue;
+        looked = end[p];
+        rc = dp_progress_go_on(e);
+    }
+    free(end);
+    return rc;
 }
 
 /* Write the table as a run and empty it. */
@@ -303,6 +321,7 @@ int dp_bpe_counter_merge(struct dp_bpe_counter *into, struct dp_bpe_counter *fro
     } else
         for (size_t i = 0; i <= from->mask; i++) {
             const struct slot *s = &from->slots[i];
+            if (i % LOOK_EVERY == 0) DP_TRY(dp_progress_go_on(e));
             if (s->count) DP_TRY(dp_bpe_counter_add_word(into, dp_span(s->word, s->len), s->count, e));
         }
     dp_bpe_counter_drop_words(from);
@@ -324,6 +343,7 @@ static int next_word(struct dp_bpe_counter *c, struct dp_span *word, uint64_t *n
     }
     if (!s) return DP_EOF;
     c->at++;
+    if (c->given++ % LOOK_EVERY == 0) DP_TRY(dp_progress_go_on(e));
     *word = dp_span(s->word, s->len);
     *n = s->count;
     return DP_OK;

@@ -21,6 +21,7 @@
 #include "tokenizer/tokenizer_int.h"
 
 #include "base/arena.h"
+#include "base/progress.h"
 
 #include <stdlib.h>
 
@@ -83,6 +84,7 @@ enum {
     AHEAD = 12, /* occurrences to prefetch: they are all over the cells */
     BLOCK_CELLS = 512,
     STRETCH_HEAD = 2, /* of a list in the pool: pair, length */
+    LOOK_EVERY = 1 << 16, /* steps of a loop between looks whether to stop: some milliseconds */
 };
 #define WALL UINT32_MAX         /* between words */
 #define INSIDE (UINT32_MAX - 1) /* neither first nor last cell of a token */
@@ -226,11 +228,12 @@ static int vanishes(struct trainer *t, uint32_t left, uint32_t right, uint64_t n
  * over the cells, so it is for when the lists of merged pairs don't give enough. */
 static void compact(struct trainer *t, bool check)
 {
-    size_t to = 0;
+    size_t to = 0, looked = 0;
     for (size_t from = 0; from < t->pool_len;) {
         uint32_t pair = t->pool[from], n = t->pool[from + 1], kept = 0;
         struct pair *p = &t->pairs[pair];
         const uint32_t *list = t->pool + from + STRETCH_HEAD;
+        if (from - looked >= LOOK_EVERY) dp_progress_tick(), looked = from;
         bool owned = p->list == from + STRETCH_HEAD && p->list_len;
         from += STRETCH_HEAD + n;
         if (!owned) continue;
@@ -343,6 +346,7 @@ static int merge_pair(struct trainer *t, uint32_t pair, struct dp_merge m, struc
             __builtin_prefetch(&t->cells[later], 1);
             __builtin_prefetch(&t->word_off[later]);
         }
+        if (i % LOOK_EVERY == 0) DP_TRY(dp_progress_go_on(e));
         if (t->cells[cell] != m.left || t->cells[cell + t->len[m.left]] != m.right) continue;
         DP_TRY(merge_at(t, cell, m, e));
     }
@@ -389,6 +393,7 @@ static int lay_out(struct trainer *t, struct dp_bpe_counter *c, const uint32_t b
     t->word_off[0] = 0;
     t->block_word[0] = 0;
     while ((rc = dp_bpe_counter_next(c, &w, &n, e)) == DP_OK) {
+        if (word % LOOK_EVERY == 0) DP_TRY(dp_progress_go_on(e));
         t->freq[word] = n;
         for (size_t i = 0; i <= w.len; i++, at++) { /* the wall behind it counts as its last cell */
             if (at % BLOCK_CELLS == 0) t->block_word[at / BLOCK_CELLS] = word;
@@ -412,6 +417,7 @@ static int list_pairs(struct trainer *t, struct dp_err *e)
     t->pool_cap = t->cell_count;
     for (uint32_t i = 1; i + 1 < t->cell_count; i++) {
         uint32_t a = t->cells[i], b = t->cells[i + 1];
+        if (i % LOOK_EVERY == 0) DP_TRY_OUT(dp_progress_go_on(e));
         word += a == WALL;
         if (a == WALL || b == WALL) continue;
         uint32_t *at = &index[a - first][b - first], p = *at - 1;
@@ -435,6 +441,7 @@ static int list_pairs(struct trainer *t, struct dp_err *e)
     }
     for (uint32_t i = 1; i + 1 < t->cell_count; i++) {
         uint32_t a = t->cells[i], b = t->cells[i + 1];
+        if (i % LOOK_EVERY == 0) DP_TRY_OUT(dp_progress_go_on(e));
         if (a == WALL || b == WALL) continue;
         struct pair *p = &t->pairs[index[a - first][b - first] - 1];
         t->pool[p->list + p->list_len++] = i;
@@ -520,7 +527,8 @@ static int learn(struct trainer *t, uint32_t target, int64_t min_count, void (*p
     struct dp_buf text;
     dp_buf_init(&text, UINT32_MAX);
     int rc = DP_OK;
-    while (t->size < target && t->heap_len) {
+    for (size_t steps = 0; t->size < target && t->heap_len; steps++) {
+        if (steps % LOOK_EVERY == 0) DP_TRY_OUT(dp_progress_go_on(e));
         struct heap_entry top = t->heap[0];
         int64_t now = t->pairs[top.pair].count;
         if (top.count != now) { /* it fell since */

@@ -2,6 +2,7 @@
 
 #include "base/buf.h"
 #include "base/fs.h"
+#include "base/progress.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -148,7 +149,7 @@ static int ensure(struct cursor *c, size_t n, struct dp_err *e)
     if (got != want) DP_FAIL(e, IO, "%s lost its end", what);
     c->fill += got;
     c->left.at += got;
-    return DP_OK;
+    return dp_progress_go_on(e);
 }
 
 static int get_varint(struct cursor *c, uint64_t *v, struct dp_err *e)
