@@ -49,6 +49,7 @@ struct dp_worker {
     uint64_t bytes, docs; /* progress told */
     int logged;
     bool killed; /* by us */
+    bool busy;   /* it has a unit and hasn't told its end */
     uint64_t peak_bytes; /* resident, of the process that ended last */
     struct dp_death death;
     struct dp_watch_slot suspect[DP_WATCH_SLOTS];
@@ -361,7 +362,8 @@ static int answer_member(struct dp_worker *w, const struct dp_unit_job *job, str
     if (rc >= 0) rc = dp_channel_send(w->fd, DP_MSG_MEMBER, b.ptr, b.len, &fd, fd >= 0, SEND_MS, e);
     if (fd >= 0) close(fd);
     dp_buf_release(&b);
-    return rc == DP_EOF || rc == DP_BUSY ? DP_OK : rc; /* its end is seen when receiving */
+    if (rc == DP_EOF) return found_dead(w);
+    return rc == DP_BUSY ? DP_OK : rc; /* the limits know what to do with one that doesn't hear */
 }
 
 static int take_result(struct dp_worker *w, const struct dp_unit_job *job, struct dp_unit_result *res)
@@ -373,6 +375,7 @@ static int take_result(struct dp_worker *w, const struct dp_unit_job *job, struc
             return put_down(w, DP_DEATH_LIED, "its digest is none");
     }
     w->units++;
+    w->busy = false;
     return DP_OK;
 }
 
@@ -384,6 +387,7 @@ static int take_failure(struct dp_worker *w, struct dp_err *e)
     /* Its heap is in an unknown state, and others of its allocations may have failed quietly. */
     if (f.code == DP_NOMEM) return put_down(w, DP_DEATH_MEMORY, f.msg);
     if (f.code >= 0 || strcmp(dp_code_name(f.code), dp_code_name(INT_MIN)) == 0) return put_down(w, DP_DEATH_LIED, "its error is none");
+    w->busy = false;
     return dp_err_set(e, (enum dp_code)f.code, 0, __FILE__, __LINE__, "%s", f.msg);
 }
 
@@ -492,9 +496,12 @@ int dp_worker_run(struct dp_worker *w, const struct dp_unit_job *job, struct dp_
     memset(w->seen, 0, sizeof w->seen);
     w->member_bytes = w->bytes = w->docs = 0;
     w->stop_ms = w->logged = 0;
+    w->busy = true;
     int rc = send_unit(w, job, e);
     if (rc == DP_EOF || rc == DP_BUSY) rc = found_dead(w);
     else if (rc >= 0) rc = converse(w, job, res, e);
+    /* Our own trouble in the middle of it (no memory for a message): whoever comes next must not be answered with the rest of this unit. */
+    if (rc < 0 && w->busy) stop_process(w);
     /* What a lost attempt told is taken back. */
     if (rc != DP_OK && job->progress) job->progress(job->ctx, 0 - w->bytes, 0 - w->docs);
     return rc;

@@ -90,6 +90,14 @@ static int no_member(void *ctx, size_t i, const char **name, const char **prefix
     (void)ctx, (void)i, (void)name, (void)prefix, (void)digest;
     DP_FAIL(e, BUSY, "the source changed");
 }
+static int endless_name(void *ctx, size_t i, const char **name, const char **prefix, const char **digest, struct dp_err *e)
+{
+    static char endless[DP_CHANNEL_BYTES_MAX + 1];
+    memset(endless, 'n', sizeof endless - 1);
+    int fd = open_member(ctx, i, name, prefix, digest, e);
+    *name = endless;
+    return fd;
+}
 static void on_progress(void *ctx, uint64_t bytes, uint64_t docs)
 {
     (void)ctx, (void)bytes;
@@ -253,6 +261,15 @@ TEST(errors_and_stops_come_back)
     kill(pid, SIGKILL);
     usleep(50000);
     CHECK_INT(dp_worker_run(w, &job, &got, &err), DP_OK); /* by another */
+    /* The broker's own trouble in the middle of a unit: the next unit gets none of what the worker still says about this one. */
+    uint64_t documents = got.counts[0].docs_in;
+    job.open_member = endless_name;
+    CHECK_INT(dp_worker_run(w, &job, &got, &err), DP_LIMIT);
+    job.open_member = open_member;
+    close_outputs(job.out);
+    outputs(job.out);
+    CHECK_INT(dp_worker_run(w, &job, &got, &err), DP_OK);
+    CHECK_INT(got.counts[0].docs_in, documents);
     close_outputs(job.out);
     dp_worker_close(w);
     REQUIRE_OK(dp_worker_open(&w, &options, "/nowhere/dpipe", &err));
