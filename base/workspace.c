@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -222,6 +223,7 @@ out:
 
 int dp_workspace_sweep(struct dp_workspace *w, struct dp_err *e)
 {
+    w->leftover = false;
     empty_folder(w->tmp, 0);
     DP_TRY(forget_lost(w, e));
     return sweep_store(w, e);
@@ -268,7 +270,11 @@ int dp_workspace_publish(struct dp_workspace *w, const char *const *names, size_
 
 void dp_workspace_unlink(void *workspace, const char *name)
 {
-    char *p = dp_workspace_store_path(workspace, name);
-    if (p) unlink(p);
+    struct dp_workspace *w = workspace;
+    char *p = dp_workspace_store_path(w, name);
+    if (!p || (unlink(p) != 0 && errno != ENOENT)) {
+        dp_log(WARN, "workspace", "store/%s isn't needed any more, but can't be removed: %s", name, strerror(errno));
+        w->leftover = true;
+    }
     free(p);
 }

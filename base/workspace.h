@@ -14,6 +14,7 @@ struct dp_workspace {
     char *dir, *recipe, *store, *tmp;
     struct dp_catalog *catalog;
     int lock_fd; /* -1 for readers */
+    bool leftover; /* a file that should be gone couldn't be removed: sweep again */
     char owner[80];
 };
 
@@ -37,7 +38,8 @@ char *dp_workspace_store_path(const struct dp_workspace *w, const char *name);
 char *dp_workspace_tmp_path(const struct dp_workspace *w, const char *name);
 /* Rename finished, fsynced files from tmp/ into store/ under the same names, then fsync store/ once. */
 int dp_workspace_publish(struct dp_workspace *w, const char *const *names, size_t n, struct dp_err *e);
-/* Unlink store/NAME of an artifact that the catalog has forgotten (rule 3 of base/catalog.h); ctx is the workspace. */
+/* Unlink store/NAME of an artifact that the catalog has forgotten (rule 3 of base/catalog.h); ctx is the workspace. What can't be removed is no
+ * error, since nobody looks for it any more, but takes space: `leftover` says that a sweep is due. */
 void dp_workspace_unlink(void *workspace, const char *name);
 
 #endif

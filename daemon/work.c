@@ -169,7 +169,7 @@ static void finish_pass(struct dp_work *w, int rc, const struct dp_err *e, bool 
     w->s.left = r->left;
     w->step_retry_at = 0;
     w->s.disk_full = rc == DP_NOSPACE;
-    w->unclean = (rc < 0 && rc != DP_STOPPED) || r->left.failed;
+    w->unclean = (rc < 0 && rc != DP_STOPPED) || r->left.failed || r->ws.leftover;
     if (looked && rc != DP_NOSPACE) w->rescan_at = now() + options(w)->rescan_s;
     w->changes = r->left.changed ? w->changes + 1 : 0;
     if (r->left.changed) { /* look again soon; less soon when it goes on changing, or is gone */
