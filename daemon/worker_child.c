@@ -245,6 +245,9 @@ int dp_worker_main(int fd)
     struct stat st;
     if (fstat(fd, &st) != 0 || !S_ISSOCK(st.st_mode)) return DP_USAGE; /* somebody typed the command */
     prctl(PR_SET_NAME, "dpipe-worker");
+    /* The channel's end tells a worker that its broker is gone; one that was stopped (SIGSTOP) would hear it never. The thread that started us
+     * lives as long as the worker does: a thread of the road's pool, or the one that owns it. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     signal(SIGINT, SIG_IGN); /* the broker says when to stop */
     signal(SIGTERM, SIG_IGN);
     signal(SIGHUP, SIG_IGN);

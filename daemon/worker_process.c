@@ -308,6 +308,19 @@ static int found_dead(struct dp_worker *w)
 
 /* --- a unit --- */
 
+/* Somebody stopped it (SIGSTOP, a debugger): that it takes long is no document's fault. */
+static bool is_stopped(const struct dp_worker *w)
+{
+    char path[48], text[512];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)w->pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    if (fd >= 0) close(fd);
+    text[n > 0 ? n : 0] = 0;
+    const char *s = strrchr(text, ')'); /* behind the name, which may hold anything */
+    return s && s[1] == ' ' && (s[2] == 'T' || s[2] == 't');
+}
+
 /* DP_EMPTY when a slot has been at the same thing for too long. */
 static int check_limits(struct dp_worker *w, const struct dp_unit_job *job)
 {
@@ -336,7 +349,7 @@ static int check_limits(struct dp_worker *w, const struct dp_unit_job *job)
         /* The clock counts all threads: with several lanes each is allowed its share. Alone, in a second run, it is exact. */
         if (cpu - k->cpu_ms > allowed * job->lanes) return put_down(w, DP_DEATH_CPU, what);
         snprintf(what, sizeof what, "more than %lld s of wall-clock time", (long long)(allowed / 100));
-        if (now - k->wall_ms > allowed * 10) return put_down(w, DP_DEATH_WALL, what);
+        if (now - k->wall_ms > allowed * 10) return is_stopped(w) ? put_down(w, DP_DEATH_KILLED, "it was stopped") : put_down(w, DP_DEATH_WALL, what);
     }
     return DP_OK;
 }
