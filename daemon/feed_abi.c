@@ -1,6 +1,8 @@
 #include "daemon/feed_abi.h"
 
 #include "daemon/feed_sources.h"
+#include "trainer_feed/feed_client.h"
+#include "trainer_feed/feed_pair.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,9 +15,15 @@ struct dp_feed_abi {
     struct dp_road road;
     bool options_made, road_open;
     struct dp_feed_sources *sources;
-    struct dp_feed *feed;
-    const char *text; /* the caller's options, while it is opened */
-    int32_t *row;     /* [batch][T + 1], made when dp_feed_abi_next_pair is first called */
+    struct dp_feed *feed;          /* NULL with a client */
+    struct dp_feed_client *client; /* NULL with a feed */
+    struct dp_feed_client_options how; /* the client's; path and wants are ours */
+    atomic_bool stop;
+    size_t batch, seq_len;
+    const char *text;     /* the caller's options, while it is opened */
+    dp_feed_pair_fn pair;
+    int32_t *rows;        /* [batch][T + 1], made for the first pairs of a feed */
+    struct dp_err failed; /* dp_feed_abi_message */
 };
 
 int dp_abi_version(void)
@@ -83,12 +91,81 @@ int dp_feed_abi_open(struct dp_feed_abi **out, const char *manifest, const char 
     *out = NULL;
     if (!h) return tell(DP_NOMEM, &e, msg, msg_cap);
     h->text = options;
+    h->pair = dp_feed_pair();
     int rc = open_feed(h, manifest, workspace, &e);
     h->text = NULL;
+    h->batch = (size_t)h->options.feed.batch;
+    h->seq_len = (size_t)h->options.feed.seq_len;
     if (rc < 0) dp_feed_abi_close(h);
     else *out = h;
     return tell(rc, &e, msg, msg_cap);
 }
+
+/* --- a server's --- */
+
+static int state_of(struct dp_feed_state *s, const void *state, size_t bytes, struct dp_err *e)
+{
+    if (bytes != sizeof *s) DP_FAIL(e, CORRUPT, "feed: a state of %zu bytes, not %zu", bytes, sizeof *s);
+    memcpy(s, state, sizeof *s);
+    return DP_OK;
+}
+
+/* A new connection in place of what there was, which stays when it fails. */
+static int reopen(struct dp_feed_abi *h, uint64_t start, const struct dp_feed_state *state, struct dp_err *e)
+{
+    struct dp_feed_client *c;
+    struct dp_feed_client_options o = h->how;
+    struct dp_feed_client_info info;
+    o.start = start;
+    o.state = state;
+    DP_TRY(dp_feed_client_open(&c, &o, e));
+    dp_feed_client_info(c, &info);
+    dp_feed_client_close(h->client);
+    h->client = c;
+    h->batch = (size_t)info.batch;
+    h->seq_len = (size_t)info.seq_len;
+    return DP_OK;
+}
+
+int dp_feed_abi_connect(struct dp_feed_abi **out, const char *address, const char *options, uint64_t start, const void *state, size_t bytes,
+                        double reconnect_seconds, uint64_t slots, char *msg, size_t msg_cap)
+{
+    struct dp_err e = {0};
+    struct dp_feed_state s;
+    *out = NULL;
+    struct dp_feed_abi *h = calloc(1, sizeof *h);
+    if (!h) return tell(DP_NOMEM, &e, msg, msg_cap);
+    h->pair = dp_feed_pair();
+    char *path = strdup(address), *wants = strdup(options ? options : "");
+    h->how = (struct dp_feed_client_options){.path = path, .wants = wants, .slots = slots, .reconnect_seconds = reconnect_seconds, .stop = &h->stop};
+    int rc = path && wants ? DP_OK : dp_err_set(&e, DP_NOMEM, 0, __FILE__, __LINE__, "feed");
+    if (rc >= 0 && bytes) rc = state_of(&s, state, bytes, &e);
+    if (rc >= 0) rc = reopen(h, start, bytes ? &s : NULL, &e);
+    if (rc < 0) dp_feed_abi_close(h);
+    else *out = h;
+    return tell(rc, &e, msg, msg_cap);
+}
+
+static int server_lacks(const char *what, char *msg, size_t msg_cap)
+{
+    struct dp_err e;
+    return tell(dp_err_set(&e, DP_USAGE, 0, __FILE__, __LINE__, "feed: a server gives ids alone, not %s; open the manifest for that", what), &e, msg, msg_cap);
+}
+
+int64_t dp_feed_abi_ready(const struct dp_feed_abi *h)
+{
+    struct dp_feed_client_info info;
+    if (!h->client) return 1;
+    dp_feed_client_info(h->client, &info);
+    return (int64_t)info.ready;
+}
+
+void dp_feed_abi_stop(struct dp_feed_abi *h, int stop)
+{
+    atomic_store(&h->stop, stop != 0);
+}
+
+/* --- all --- */
 
 void dp_feed_abi_close(struct dp_feed_abi *h)
 {
@@ -97,37 +174,63 @@ void dp_feed_abi_close(struct dp_feed_abi *h)
     dp_feed_sources_close(h->sources);
     if (h->road_open) dp_road_close(&h->road);
     if (h->options_made) dp_options_release(&h->options);
-    free(h->row);
+    dp_feed_client_close(h->client);
+    free((char *)(uintptr_t)h->how.path);
+    free((char *)(uintptr_t)h->how.wants);
+    free(h->rows);
     free(h);
+}
+
+static void client_numbers(const struct dp_feed_abi *h, int64_t all[DP_FEED_ABI_NUMBERS])
+{
+    struct dp_feed_client_info i;
+    struct dp_feed_state s;
+    dp_feed_client_info(h->client, &i);
+    dp_feed_client_state(h->client, &s);
+    all[DP_FEED_ABI_SEQ_LEN] = i.seq_len;
+    all[DP_FEED_ABI_BATCH] = i.batch;
+    all[DP_FEED_ABI_RANK] = i.rank;
+    all[DP_FEED_ABI_WORLD] = i.world;
+    all[DP_FEED_ABI_SAMPLES] = (int64_t)i.samples;
+    all[DP_FEED_ABI_TOKENS] = (int64_t)i.tokens;
+    all[DP_FEED_ABI_DOCUMENTS] = (int64_t)i.documents;
+    all[DP_FEED_ABI_VOCAB_SIZE] = i.vocab_size;
+    all[DP_FEED_ABI_EOT] = i.eot;
+    all[DP_FEED_ABI_PAD] = i.pad;
+    all[DP_FEED_ABI_DOMAINS] = s.domains;
+    all[DP_FEED_ABI_SAMPLE] = (int64_t)s.sample;
+}
+
+static void feed_numbers(const struct dp_feed_abi *h, int64_t all[DP_FEED_ABI_NUMBERS])
+{
+    const struct dp_feed *f = h->feed;
+    struct dp_feed_state s;
+    dp_feed_state(f, &s);
+    all[DP_FEED_ABI_SEQ_LEN] = h->options.feed.seq_len;
+    all[DP_FEED_ABI_BATCH] = h->options.feed.batch;
+    all[DP_FEED_ABI_RANK] = h->options.feed.rank;
+    all[DP_FEED_ABI_WORLD] = h->options.feed.world;
+    all[DP_FEED_ABI_SAMPLES] = (int64_t)dp_feed_samples(f);
+    all[DP_FEED_ABI_TOKENS] = (int64_t)dp_feed_tokens(f);
+    all[DP_FEED_ABI_DOCUMENTS] = (int64_t)dp_feed_documents(f);
+    all[DP_FEED_ABI_VOCAB_SIZE] = dp_feed_vocab_size(f);
+    all[DP_FEED_ABI_EOT] = dp_feed_eot(f);
+    all[DP_FEED_ABI_PAD] = dp_feed_pad(f);
+    all[DP_FEED_ABI_DOMAINS] = (int64_t)dp_feed_domains(f);
+    all[DP_FEED_ABI_SAMPLE] = (int64_t)s.sample;
 }
 
 size_t dp_feed_abi_numbers(const struct dp_feed_abi *h, int64_t *number, size_t n)
 {
-    const struct dp_feed_options *o = &h->options.feed;
-    const struct dp_feed *f = h->feed;
-    struct dp_feed_state s;
-    dp_feed_state(f, &s);
-    const int64_t all[DP_FEED_ABI_NUMBERS] = {
-        [DP_FEED_ABI_SEQ_LEN] = o->seq_len,
-        [DP_FEED_ABI_BATCH] = o->batch,
-        [DP_FEED_ABI_RANK] = o->rank,
-        [DP_FEED_ABI_WORLD] = o->world,
-        [DP_FEED_ABI_SAMPLES] = (int64_t)dp_feed_samples(f),
-        [DP_FEED_ABI_TOKENS] = (int64_t)dp_feed_tokens(f),
-        [DP_FEED_ABI_DOCUMENTS] = (int64_t)dp_feed_documents(f),
-        [DP_FEED_ABI_VOCAB_SIZE] = dp_feed_vocab_size(f),
-        [DP_FEED_ABI_EOT] = dp_feed_eot(f),
-        [DP_FEED_ABI_PAD] = dp_feed_pad(f),
-        [DP_FEED_ABI_DOMAINS] = (int64_t)dp_feed_domains(f),
-        [DP_FEED_ABI_SAMPLE] = (int64_t)s.sample,
-    };
+    int64_t all[DP_FEED_ABI_NUMBERS];
+    (h->client ? client_numbers : feed_numbers)(h, all);
     memcpy(number, all, (n < DP_FEED_ABI_NUMBERS ? n : DP_FEED_ABI_NUMBERS) * sizeof *number);
     return DP_FEED_ABI_NUMBERS;
 }
 
 const char *dp_feed_abi_domain(const struct dp_feed_abi *h, size_t d, int64_t *number, size_t n)
 {
-    if (d >= dp_feed_domains(h->feed)) return NULL;
+    if (h->client || d >= dp_feed_domains(h->feed)) return NULL;
     struct dp_feed_domain_info i;
     dp_feed_domain_info(h->feed, d, &i);
     const uint64_t all[] = {i.rows, i.tokens, i.documents, i.padding, i.cut, i.draws, i.shards, i.shards_absent, i.frames_bad};
@@ -135,41 +238,85 @@ const char *dp_feed_abi_domain(const struct dp_feed_abi *h, size_t d, int64_t *n
     return i.name;
 }
 
+/* --- batches --- */
+
+static int client_rows(struct dp_feed_abi *h, const int32_t **rows, struct dp_err *e)
+{
+    struct dp_feed_batch b;
+    int rc = dp_feed_client_next(h->client, &b, e);
+    *rows = rc == DP_OK ? b.ids : NULL;
+    return rc;
+}
+
+static int rows_into(struct dp_feed_abi *h, int32_t *ids, const struct dp_feed_meta *m, struct dp_err *e)
+{
+    const int32_t *rows;
+    if (!h->client) return m ? dp_feed_next_meta(h->feed, ids, m, e) : dp_feed_next(h->feed, ids, e);
+    DP_TRY(client_rows(h, &rows, e));
+    memcpy(ids, rows, h->batch * (h->seq_len + 1) * sizeof *rows);
+    return DP_OK;
+}
+
+/* By way of rows: a batch of them lies in the second-level cache, where going by single rows would save a tenth. */
+static int pairs_into(struct dp_feed_abi *h, int64_t *inputs, int64_t *targets, const struct dp_feed_meta *m, struct dp_err *e)
+{
+    size_t T = h->seq_len, B = h->batch;
+    const int32_t *rows;
+    if (h->client) {
+        DP_TRY(client_rows(h, &rows, e));
+    } else {
+        if (!h->rows && !(h->rows = malloc(B * (T + 1) * sizeof *h->rows))) DP_FAIL(e, NOMEM, "feed: a batch of %zu rows of %zu ids", B, T + 1);
+        DP_TRY(rows_into(h, h->rows, m, e));
+        rows = h->rows;
+    }
+    for (size_t b = 0; b < B; b++) h->pair(inputs + b * T, targets + b * T, rows + b * (T + 1), T);
+    return DP_OK;
+}
+
+static bool wanted(const struct dp_feed_meta *m)
+{
+    return m->cu_seqlens || m->segments || m->positions || m->loss_mask || m->domain || m->sample;
+}
+
 int dp_feed_abi_next(struct dp_feed_abi *h, int32_t *ids, int32_t *cu_seqlens, int32_t *segments, int32_t *positions, uint8_t *loss_mask,
                      uint32_t *domain, uint64_t *sample, char *msg, size_t msg_cap)
 {
     struct dp_err e = {0};
     const struct dp_feed_meta m = {cu_seqlens, segments, positions, loss_mask, domain, sample};
-    bool meta = cu_seqlens || segments || positions || loss_mask || domain || sample;
-    return tell(meta ? dp_feed_next_meta(h->feed, ids, &m, &e) : dp_feed_next(h->feed, ids, &e), &e, msg, msg_cap);
-}
-
-/* Ids are below 2^21, so that widening is by zeros, for which every x86-64 has an instruction. */
-static void widen(int64_t *restrict to, const int32_t *restrict from, size_t n)
-{
-    for (size_t i = 0; i < n; i++) to[i] = (int64_t)(uint32_t)from[i];
+    if (h->client && (wanted(&m) || !ids)) return server_lacks("what masks are made of", msg, msg_cap);
+    return tell(rows_into(h, ids, wanted(&m) ? &m : NULL, &e), &e, msg, msg_cap);
 }
 
 int dp_feed_abi_next_pair(struct dp_feed_abi *h, int64_t *inputs, int64_t *targets, int32_t *cu_seqlens, int32_t *segments, int32_t *positions,
                           uint8_t *loss_mask, uint32_t *domain, uint64_t *sample, char *msg, size_t msg_cap)
 {
-    size_t T = (size_t)h->options.feed.seq_len, B = (size_t)h->options.feed.batch;
-    if (!h->row && !(h->row = malloc(B * (T + 1) * sizeof *h->row))) {
-        struct dp_err e = {0};
-        return tell(dp_err_set(&e, DP_NOMEM, 0, __FILE__, __LINE__, "feed: a batch of %zu rows of %zu ids", B, T + 1), &e, msg, msg_cap);
-    }
-    DP_TRY(dp_feed_abi_next(h, h->row, cu_seqlens, segments, positions, loss_mask, domain, sample, msg, msg_cap));
-    for (size_t b = 0; b < B; b++) {
-        const int32_t *row = h->row + b * (T + 1);
-        widen(inputs + b * T, row, T);
-        widen(targets + b * T, row + 1, T);
-    }
-    return DP_OK;
+    struct dp_err e = {0};
+    const struct dp_feed_meta m = {cu_seqlens, segments, positions, loss_mask, domain, sample};
+    if (h->client && wanted(&m)) return server_lacks("what masks are made of", msg, msg_cap);
+    return tell(pairs_into(h, inputs, targets, wanted(&m) ? &m : NULL, &e), &e, msg, msg_cap);
+}
+
+int dp_feed_abi_rows(struct dp_feed_abi *h, int32_t *ids)
+{
+    h->failed.msg[0] = 0;
+    return rows_into(h, ids, NULL, &h->failed);
+}
+
+int dp_feed_abi_pairs(struct dp_feed_abi *h, int64_t *pairs)
+{
+    h->failed.msg[0] = 0;
+    return pairs_into(h, pairs, pairs + h->batch * h->seq_len, NULL, &h->failed);
+}
+
+const char *dp_feed_abi_message(const struct dp_feed_abi *h)
+{
+    return h->failed.msg;
 }
 
 int dp_feed_abi_get(const struct dp_feed_abi *h, uint64_t sample, int32_t *ids, char *msg, size_t msg_cap)
 {
     struct dp_err e = {0};
+    if (h->client) return server_lacks("single rows", msg, msg_cap);
     return tell(dp_feed_get(h->feed, sample, ids, &e), &e, msg, msg_cap);
 }
 
@@ -177,6 +324,11 @@ int dp_feed_abi_seek(struct dp_feed_abi *h, uint64_t sample, char *msg, size_t m
 {
     struct dp_err e = {0};
     struct dp_feed_state s;
+    if (h->client) {
+        dp_feed_client_state(h->client, &s);
+        s.sample = sample;
+        return tell(reopen(h, sample, &s, &e), &e, msg, msg_cap);
+    }
     dp_feed_state(h->feed, &s);
     s.sample = sample;
     return tell(dp_feed_resume(h->feed, &s, &e), &e, msg, msg_cap);
@@ -186,7 +338,8 @@ void dp_feed_abi_state(const struct dp_feed_abi *h, void *state)
 {
     struct dp_feed_state s;
     memset(&s, 0, sizeof s);
-    dp_feed_state(h->feed, &s);
+    if (h->client) dp_feed_client_state(h->client, &s);
+    else dp_feed_state(h->feed, &s);
     memcpy(state, &s, sizeof s);
 }
 
@@ -194,15 +347,15 @@ int dp_feed_abi_resume(struct dp_feed_abi *h, const void *state, size_t bytes, c
 {
     struct dp_err e = {0};
     struct dp_feed_state s;
-    if (bytes != sizeof s)
-        return tell(dp_err_set(&e, DP_CORRUPT, 0, __FILE__, __LINE__, "feed: a state of %zu bytes, not %zu", bytes, sizeof s), &e, msg, msg_cap);
-    memcpy(&s, state, sizeof s);
-    return tell(dp_feed_resume(h->feed, &s, &e), &e, msg, msg_cap);
+    int rc = state_of(&s, state, bytes, &e);
+    if (rc >= 0) rc = h->client ? reopen(h, s.sample, &s, &e) : dp_feed_resume(h->feed, &s, &e);
+    return tell(rc, &e, msg, msg_cap);
 }
 
 int dp_feed_abi_reload(struct dp_feed_abi *h, char *msg, size_t msg_cap)
 {
     struct dp_err e = {0};
+    if (h->client) return server_lacks("more shards", msg, msg_cap);
     return tell(dp_feed_reload(h->feed, &e), &e, msg, msg_cap);
 }
 
@@ -211,6 +364,7 @@ int dp_feed_abi_locate(const struct dp_feed_abi *h, uint64_t sample, uint64_t ro
 {
     struct dp_err e = {0};
     struct dp_feed_origin o;
+    if (h->client) return server_lacks("origins", msg, msg_cap);
     int rc = dp_feed_locate(h->feed, sample, row_token, &o, &e);
     if (rc != DP_OK) return tell(rc, &e, msg, msg_cap);
     *shard = o.shard;

@@ -18,6 +18,11 @@ struct dp_feed_abi;
 /* One of `manifest` and `workspace`, the other NULL; both NULL when options give domains by files and folders. A workspace gives the
  * manifest that its recipe has now, the recipe's feed section under the options, and the meaning of source:GLOB. */
 int dp_feed_abi_open(struct dp_feed_abi **out, const char *manifest, const char *workspace, const char *options, char *msg, size_t msg_cap);
+/* The same rows from a server: `address` is what dp_feed_client_open takes (trainer_feed/feed_client.h), `options` are those that are to differ from
+ * the server's own; state NULL or bytes 0: from sample `start` on. reconnect_seconds: how long to look for a server that is gone; slots: batches that may
+ * lie finished, 0: as the server likes. A server gives ids alone: functions for anything else say DP_USAGE. */
+int dp_feed_abi_connect(struct dp_feed_abi **out, const char *address, const char *options, uint64_t start, const void *state, size_t bytes,
+                        double reconnect_seconds, uint64_t slots, char *msg, size_t msg_cap);
 void dp_feed_abi_close(struct dp_feed_abi *h); /* NULL is fine */
 
 /* What an open feed is, in this order; returns how many there are, and fills up to n of them. */
@@ -46,6 +51,15 @@ int dp_feed_abi_next(struct dp_feed_abi *h, int32_t *ids, int32_t *cu_seqlens, i
 /* The same, with ids as a trainer's embedding and loss take them: int64 [batch][T] of each. */
 int dp_feed_abi_next_pair(struct dp_feed_abi *h, int64_t *inputs, int64_t *targets, int32_t *cu_seqlens, int32_t *segments, int32_t *positions,
                           uint8_t *loss_mask, uint32_t *domain, uint64_t *sample, char *msg, size_t msg_cap);
+/* The ids alone, in few arguments, which is what a call costs in Python: int32 [batch][T + 1]; int64 [2][batch][T], inputs and targets. The message of
+ * a failure is dp_feed_abi_message's, until the next call of these two. */
+int dp_feed_abi_rows(struct dp_feed_abi *h, int32_t *ids);
+int dp_feed_abi_pairs(struct dp_feed_abi *h, int64_t *pairs);
+const char *dp_feed_abi_message(const struct dp_feed_abi *h);
+/* Batches that can be had without waiting for a server; 1 where there is none. */
+int64_t dp_feed_abi_ready(const struct dp_feed_abi *h);
+/* From any thread: a call that waits for a server ends with DP_STOPPED within 200 ms, as do later ones until it is called with 0. */
+void dp_feed_abi_stop(struct dp_feed_abi *h, int stop);
 /* ids[0 .. T] of one global sample; the cursor stays. */
 int dp_feed_abi_get(const struct dp_feed_abi *h, uint64_t sample, int32_t *ids, char *msg, size_t msg_cap);
 /* Move the cursor to a global sample. */

@@ -2,6 +2,10 @@
 #include "daemon/feed_abi.h"
 #include "tests/unit/test_shard_data.h"
 #include "tokenizer/tokenizer_abi.h"
+#include "trainer_feed/feed_server.h"
+
+#include <pthread.h>
+#include <time.h>
 
 enum { B = 3, T = 16 };
 static const char options[] = "seq_len=16\nbatch=3\nval_fraction=0\npack=bestfit\n";
@@ -110,6 +114,120 @@ TEST(feed_abi_refuses)
     CHECK_INT(strlen(small), 7);
     CHECK(dp_feed_abi_open(&h, "/nonexistent/manifest.json", NULL, NULL, NULL, 0) < 0);
     dp_feed_abi_close(NULL);
+    data_release(&data);
+}
+
+static void *serve(void *arg)
+{
+    struct dp_err e;
+    return (void *)(intptr_t)dp_feed_server_run(arg, &e);
+}
+
+static void *stop_soon(void *arg)
+{
+    struct timespec t = {0, 50000000};
+    nanosleep(&t, NULL);
+    dp_feed_abi_stop(arg, 1);
+    return NULL;
+}
+
+static void compare_with_server(struct dp_feed_abi *h, struct dp_feed_abi *local)
+{
+    int32_t got[B][T + 1], want[B][T + 1];
+    int64_t pairs[2][B][T], want_pairs[2][B][T];
+    for (int step = 0; step < 30; step++) {
+        if (step % 2) {
+            CHECK_INT(dp_feed_abi_rows(h, got[0]), DP_OK);
+            CHECK_INT(dp_feed_abi_rows(local, want[0]), DP_OK);
+            REQUIRE(memcmp(got, want, sizeof got) == 0);
+        } else {
+            CHECK_INT(dp_feed_abi_pairs(h, pairs[0][0]), DP_OK);
+            CHECK_INT(dp_feed_abi_pairs(local, want_pairs[0][0]), DP_OK);
+            REQUIRE(memcmp(pairs, want_pairs, sizeof pairs) == 0);
+        }
+    }
+}
+
+TEST(feed_abi_connects)
+{
+    struct data data;
+    char path[600], state[DP_FEED_ABI_STATE_BYTES];
+    struct dp_feed_server *s;
+    struct dp_feed_abi *h, *local, *again, *none;
+    pthread_t thread;
+    int64_t number[DP_FEED_ABI_NUMBERS], want[DP_FEED_ABI_NUMBERS];
+    int32_t rows[B][T + 1];
+    REQUIRE_OK(data_make(&data, 500, 0, 2, 40, 30, 1, &err));
+    snprintf(path, sizeof path, "%s/s", data.dir);
+    struct dp_feed_server_options o = {.path = path, .manifest = data.path};
+    dp_feed_options_init(&o.feed);
+    REQUIRE_OK(dp_feed_server_open(&s, &o, &err));
+    REQUIRE(pthread_create(&thread, NULL, serve, s) == 0);
+    REQUIRE(local = open_abi(&data));
+    CHECK_INT(dp_feed_abi_ready(local), 1);
+    if (dp_feed_abi_connect(&h, path, options, 0, NULL, 0, 0, 0, msg, sizeof msg) < 0) DP_TEST_FAIL("%s", msg);
+    dp_feed_abi_numbers(h, number, DP_FEED_ABI_NUMBERS);
+    dp_feed_abi_numbers(local, want, DP_FEED_ABI_NUMBERS);
+    CHECK(memcmp(number, want, sizeof number) == 0);
+    compare_with_server(h, local);
+    dp_feed_abi_state(h, state);
+    if (dp_feed_abi_connect(&again, path, options, 0, state, sizeof state, 0, 0, msg, sizeof msg) < 0) DP_TEST_FAIL("%s", msg);
+    for (int k = 0; k < 3; k++) CHECK_INT(dp_feed_abi_rows(h, rows[0]), DP_OK);
+    CHECK_INT(dp_feed_abi_resume(h, state, sizeof state, msg, sizeof msg), DP_OK);
+    compare_with_server(h, local);
+    CHECK_INT(dp_feed_abi_seek(local, 30 * B, msg, sizeof msg), DP_OK);
+    compare_with_server(again, local);
+    CHECK_INT(dp_feed_abi_seek(again, 7, msg, sizeof msg), DP_OK);
+    CHECK_INT(dp_feed_abi_seek(local, 7, msg, sizeof msg), DP_OK);
+    compare_with_server(again, local);
+    /* What a server doesn't give. */
+    CHECK_INT(dp_feed_abi_get(h, 0, rows[0], msg, sizeof msg), DP_USAGE);
+    CHECK_INT(dp_feed_abi_reload(h, msg, sizeof msg), DP_USAGE);
+    CHECK_INT(dp_feed_abi_locate(h, 0, 0, NULL, NULL, number, NULL, NULL, msg, sizeof msg), DP_USAGE);
+    CHECK_INT(dp_feed_abi_next(h, rows[0], rows[0], NULL, NULL, NULL, NULL, NULL, msg, sizeof msg), DP_USAGE);
+    CHECK(strstr(msg, "open the manifest") && dp_feed_abi_domain(h, 0, number, 1) == NULL);
+    CHECK_INT(dp_feed_abi_resume(h, state, 5, msg, sizeof msg), DP_CORRUPT);
+    CHECK_INT(dp_feed_abi_connect(&none, path, "seqlen=1", 0, NULL, 0, 0, 0, msg, sizeof msg), DP_USAGE);
+    /* A server that is gone: what was made is handed out, then it is said; or waited for, until told to stop. */
+    dp_feed_server_stop(s);
+    pthread_join(thread, NULL);
+    dp_feed_server_close(s);
+    int rc = DP_OK;
+    for (int k = 0; rc == DP_OK && k < 1 << 20; k++) rc = dp_feed_abi_rows(h, rows[0]);
+    CHECK_INT(rc, DP_NOTFOUND);
+    CHECK(strstr(dp_feed_abi_message(h), "gone") != NULL);
+    CHECK_INT(dp_feed_abi_ready(h), 0);
+    CHECK_INT(dp_feed_abi_connect(&none, path, NULL, 0, NULL, 0, 0, 0, msg, sizeof msg), DP_NOTFOUND);
+    dp_feed_abi_close(h);
+    dp_feed_abi_close(again);
+    dp_feed_abi_close(local);
+    data_release(&data);
+}
+
+TEST(feed_abi_stops_waiting)
+{
+    struct data data;
+    char path[600];
+    struct dp_feed_server *s;
+    struct dp_feed_abi *h;
+    pthread_t thread, stopper;
+    int32_t rows[B][T + 1];
+    REQUIRE_OK(data_make(&data, 500, 0, 2, 40, 30, 1, &err));
+    snprintf(path, sizeof path, "%s/s", data.dir);
+    struct dp_feed_server_options o = {.path = path, .manifest = data.path};
+    dp_feed_options_init(&o.feed);
+    REQUIRE_OK(dp_feed_server_open(&s, &o, &err));
+    REQUIRE(pthread_create(&thread, NULL, serve, s) == 0);
+    if (dp_feed_abi_connect(&h, path, options, 0, NULL, 0, 60, 0, msg, sizeof msg) < 0) DP_TEST_FAIL("%s", msg);
+    dp_feed_server_stop(s);
+    pthread_join(thread, NULL);
+    dp_feed_server_close(s);
+    REQUIRE(pthread_create(&stopper, NULL, stop_soon, h) == 0);
+    int rc = DP_OK;
+    for (int k = 0; rc == DP_OK && k < 1 << 20; k++) rc = dp_feed_abi_rows(h, rows[0]);
+    CHECK_INT(rc, DP_STOPPED);
+    pthread_join(stopper, NULL);
+    dp_feed_abi_close(h);
     data_release(&data);
 }
 
