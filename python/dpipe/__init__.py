@@ -9,10 +9,11 @@
 """
 from ._lib import ConfigError, CorruptError, Error, NotFound, library
 from ._feed import Batch, Domain, Feed, Origin
+from ._ranks import rank_and_world
 from ._tokenizer import Tokenizer
 
 __version__ = "0.1.0"
-__all__ = ["Batch", "ConfigError", "CorruptError", "Domain", "Error", "Feed", "NotFound", "Origin", "Tokenizer", "library_version"]
+__all__ = ["Batch", "ConfigError", "CorruptError", "Domain", "Error", "Feed", "NotFound", "Origin", "Tokenizer", "library_version", "rank_and_world"]
 
 
 def library_version() -> str:

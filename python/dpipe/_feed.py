@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Iterator, Mapping, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Generator, Iterator, Mapping, NoReturn, Optional, TypeVar, Union, overload
 
 import numpy as np
 
 from . import _lib
+from ._ahead import Ahead
 
 if TYPE_CHECKING:  # 16 ms otherwise
     from numpy.typing import NDArray
 
 PathLike = Union[str, "os.PathLike[str]"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,10 @@ class Feed:
     loss_mask boundaries|padding|nothing, on_bad stop|skip, check False, mixture {"web": 0.7, "code": 0.3} or the text
     "web=0.7,code=0.3; 100000:web=0.2,code=0.8". start is the first global sample.
 
+    connect: a server's address instead, the socket of `dpipe feed --serve` or of the daemon; options are then those that are to differ from the
+    server's, and there are no domains, masks, single rows and origins. reconnect is how many seconds to look for a server that is gone (the feed
+    goes on at the exact sample), slots how many batches may lie finished.
+
     Shards are mapped, not read; a feed of its own costs some hundred KiB. One thread at a time. A fork's child should open its own.
     """
 
@@ -122,6 +129,7 @@ class Feed:
         manifest: Optional[PathLike] = None,
         *,
         workspace: Optional[PathLike] = None,
+        connect: Optional[PathLike] = None,
         seq_len: Optional[int] = None,
         batch: Optional[int] = None,
         seed: Optional[int] = None,
@@ -138,21 +146,37 @@ class Feed:
         on_bad: Optional[str] = None,
         check: Optional[bool] = None,
         start: int = 0,
+        reconnect: float = 60.0,
+        slots: int = 0,
     ) -> None:
-        self._handle = ctypes.c_void_p()
+        self._h = 0
+        self._ahead: Optional[Ahead[Any]] = None
+        self._ahead_from = 0
         self._message = _lib.message()
         self._m = ctypes.addressof(self._message)
         self._lib = lib = _lib.library()
+        self._connected = connect is not None
+        handle = ctypes.c_void_p()
         options = option_text(
             dict(seq_len=seq_len, batch=batch, seed=seed, rank=rank, world=world, split=split, val_fraction=val_fraction,
                  test_fraction=test_fraction, shuffle=shuffle, pack=pack, loss_mask=loss_mask, domains=domains, mixture=mixture, on_bad=on_bad,
                  check=check)
         )
-        self._check(lib.dp_feed_abi_open(ctypes.byref(self._handle), _encoded(manifest), _encoded(workspace), options, self._m, _lib.MESSAGE_BYTES))
+        if connect is not None:
+            if manifest is not None or workspace is not None or domains is not None:
+                raise _lib.ConfigError("feed: a server's address and a manifest, workspace or domains are given: give one", -7)
+            self._check(lib.dp_feed_abi_connect(ctypes.byref(handle), os.fsencode(connect), options, _natural(start), None, 0, reconnect, slots, self._m,
+                                                _lib.MESSAGE_BYTES))
+        else:
+            self._check(lib.dp_feed_abi_open(ctypes.byref(handle), _encoded(manifest), _encoded(workspace), options, self._m, _lib.MESSAGE_BYTES))
+        self._h = handle.value or 0
         n = self._numbers()
         self.seq_len, self.batch, self.rank, self.world = n[:4]
         self.vocab_size, self.eot, self.pad = n[7], n[8] if n[8] >= 0 else None, n[9]
-        if start:
+        self._shape = (self.batch, self.seq_len + 1)
+        self._rows: Callable[[int, int], int] = lib.dp_feed_abi_rows
+        self._pairs: Callable[[int, int], int] = lib.dp_feed_abi_pairs
+        if start and connect is None:
             self.seek(start)
 
     seq_len: int
@@ -165,17 +189,59 @@ class Feed:
 
     def _check(self, code: int) -> None:
         if code < 0:
-            _lib.fail(code, self._message)
+            _lib.fail(code, self._message.value)
 
-    def _open(self) -> ctypes.c_void_p:
-        if not self._handle:
+    def _failed(self, code: int) -> NoReturn:
+        """What dp_feed_abi_rows and dp_feed_abi_pairs could not do."""
+        _lib.fail(code, self._lib.dp_feed_abi_message(self._h))
+
+    def _open(self) -> int:
+        """The handle; nothing else uses it meanwhile."""
+        if not self._h:
             raise ValueError("the feed is closed")
-        return self._handle
+        if self._ahead is not None:
+            self._rewind()
+        return self._h
 
     def _numbers(self) -> list[int]:
         a = (ctypes.c_int64 * 12)()
-        self._lib.dp_feed_abi_numbers(self._open(), a, 12)
+        if not self._h:
+            raise ValueError("the feed is closed")
+        self._lib.dp_feed_abi_numbers(self._h, a, 12)
         return list(a)
+
+    def _wait(self, call: Callable[[int, int], int], at: int) -> int:
+        """A call that may have to wait for a server, so that Ctrl-C ends it: where no batch lies finished, from another thread."""
+        ready = self._lib.dp_feed_abi_ready
+        for _ in range(50):
+            if ready(self._h) > 0:
+                return call(self._h, at)
+        if threading.current_thread() is not threading.main_thread():
+            return call(self._h, at)
+        done = threading.Event()
+        code: list[int] = []
+
+        def run() -> None:
+            try:
+                code.append(call(self._h, at))
+            finally:
+                done.set()
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            done.wait()
+        except BaseException:
+            self._lib.dp_feed_abi_stop(self._h, 1)
+            thread.join()
+            self._lib.dp_feed_abi_stop(self._h, 0)
+            raise
+        return code[0]
+
+    def _fill(self, call: Callable[[int, int], int], at: int) -> None:
+        code = self._wait(call, at) if self._connected else call(self._h, at)
+        if code < 0:
+            self._failed(code)
 
     @property
     def samples(self) -> int:
@@ -195,11 +261,13 @@ class Feed:
     @property
     def sample(self) -> int:
         """The first global sample of the next step."""
+        if self._ahead is not None:
+            return self._ahead_from + self._ahead.given * self.batch * self.world
         return self._numbers()[11]
 
     @property
     def domains(self) -> list[Domain]:
-        """In order of their names; one with the name "" where no domains were given."""
+        """In order of their names; one with the name "" where no domains were given; none of a server's."""
         out: list[Domain] = []
         a = (ctypes.c_int64 * len(_ROW))()
         while True:
@@ -210,14 +278,13 @@ class Feed:
 
     def next(self, out: Optional[NDArray[np.int32]] = None) -> NDArray[np.int32]:
         """This rank's rows of the next step, int32 [batch, seq_len + 1]; into `out` when it is given, which saves the allocation."""
-        shape = (self.batch, self.seq_len + 1)
         if out is None:
-            out = np.empty(shape, np.int32)
-        elif out.shape != shape or out.dtype != np.int32 or not out.flags.c_contiguous or not out.flags.writeable:
-            raise ValueError(f"out must be a writeable C-contiguous int32 array of shape {shape}")
-        code = self._lib.dp_feed_abi_next(self._open(), out.ctypes.data, None, None, None, None, None, None, self._m, _lib.MESSAGE_BYTES)
-        if code < 0:
-            _lib.fail(code, self._message)
+            out = np.empty(self._shape, np.int32)
+        elif out.shape != self._shape or out.dtype != np.int32 or not out.flags.c_contiguous or not out.flags.writeable:
+            raise ValueError(f"out must be a writeable C-contiguous int32 array of shape {self._shape}")
+        if self._ahead is not None or not self._h:
+            self._open()
+        self._fill(self._rows, _address(out))
         return out
 
     def next_batch(self) -> Batch:
@@ -236,19 +303,67 @@ class Feed:
     def next_pair(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The next step as (inputs, targets), each a contiguous int64 [batch, seq_len]."""
         pair = np.empty((2, self.batch, self.seq_len), np.int64)
-        at = pair.ctypes.data
-        self.fill_pair(at, at + pair.nbytes // 2)
+        self.fill_pairs(_address(pair))
         return pair[0], pair[1]
+
+    def fill_rows(self, rows: int) -> None:
+        """The next step into memory at this address: int32 [batch, seq_len + 1]. For frameworks, as the two below: the caller keeps the
+        memory alive, writeable and large enough."""
+        self._open()
+        self._fill(self._rows, rows)
+
+    def fill_pairs(self, pairs: int) -> None:
+        """The next step into memory at this address: int64 [2, batch, seq_len], inputs and targets."""
+        self._open()
+        self._fill(self._pairs, pairs)
 
     def fill_pair(self, inputs: int, targets: int, cu_seqlens: Optional[int] = None, segments: Optional[int] = None,
                   positions: Optional[int] = None, loss_mask: Optional[int] = None, domain: Optional[int] = None,
                   sample: Optional[int] = None) -> None:
-        """The next step into memory at these addresses: int64 [batch, seq_len] twice, the rest typed as Batch says. For frameworks; the
-        caller keeps the memory alive and large enough."""
-        code = self._lib.dp_feed_abi_next_pair(
-            self._open(), inputs, targets, cu_seqlens, segments, positions, loss_mask, domain, sample, self._m, _lib.MESSAGE_BYTES)
-        if code < 0:
-            _lib.fail(code, self._message)
+        """The same with inputs and targets apart, int64 [batch, seq_len], and the rest typed as Batch says."""
+        self._check(self._lib.dp_feed_abi_next_pair(self._open(), inputs, targets, cu_seqlens, segments, positions, loss_mask, domain, sample, self._m,
+                                                    _lib.MESSAGE_BYTES))
+
+    @overload
+    def ahead(self, depth: int = 2, make: None = None) -> Generator[NDArray[np.int32], None, None]: ...
+
+    @overload
+    def ahead(self, depth: int, make: Callable[["Feed"], T]) -> Generator[T, None, None]: ...
+
+    def ahead(self, depth: int = 2, make: Optional[Callable[["Feed"], Any]] = None) -> Generator[Any, None, None]:
+        """Steps made in a thread while earlier ones are used, up to `depth` of them: for cold or compressed shards and servers, where a step takes
+        longer than the microseconds that handing it over costs. make: what a step is, Feed.next unless given (Feed.next_pair, Feed.next_batch, or a
+        function of your own). sample, state_dict() and all else go by what was taken from the iterator, and it goes on behind what they change."""
+        if depth < 1:
+            raise ValueError(f"a depth of {depth} is below 1")
+        step: Callable[[Feed], Any] = make or Feed.next
+        mine: Ahead[Any] = self._begin_ahead(step, depth)
+        try:
+            while True:
+                if self._ahead is not mine:
+                    mine = self._begin_ahead(step, depth)
+                yield mine.get()
+        finally:
+            if self._ahead is mine and self._h:
+                self._rewind()
+
+    def _begin_ahead(self, step: Callable[["Feed"], Any], depth: int) -> "Ahead[Any]":
+        self._open()
+        self._ahead_from = self.sample
+        maker = _Maker(self)
+        h, stop = self._h, self._lib.dp_feed_abi_stop
+        self._ahead = Ahead(lambda: step(maker), depth, lambda on: stop(h, on))
+        return self._ahead
+
+    def _rewind(self) -> None:
+        """End the thread that makes steps ahead, and go back to the first that was not taken."""
+        if self._ahead is None:
+            return
+        at = self.sample
+        self._ahead.stop()
+        self._ahead = None
+        if self._numbers()[11] != at:
+            self._check(self._lib.dp_feed_abi_seek(self._h, at, self._m, _lib.MESSAGE_BYTES))
 
     def row(self, sample: int) -> NDArray[np.int32]:
         """int32 [seq_len + 1] of one global sample; the cursor stays."""
@@ -284,8 +399,10 @@ class Feed:
     def state_dict(self) -> dict[str, Any]:
         """Where the run is and what it reads: JSON-able, under 400 bytes, equal on all ranks."""
         state = ctypes.create_string_buffer(_lib.STATE_BYTES)
-        self._lib.dp_feed_abi_state(self._open(), state)
-        return {"version": 1, "sample": self.sample, "feed": state.raw.hex()}
+        sample = self.sample
+        self._lib.dp_feed_abi_state(self._h, state)
+        # Its first number is the sample, which is another one while steps are made ahead.
+        return {"version": 1, "sample": sample, "feed": (sample.to_bytes(8, "little") + state.raw[8:]).hex()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where state_dict() was asked. Batch, rank and world may differ; ConfigError names anything else that does. After a
@@ -300,9 +417,12 @@ class Feed:
 
     def close(self) -> None:
         """Unmap the shards. Closing twice is fine."""
-        handle, self._handle = self._handle, ctypes.c_void_p()
-        if handle:
-            self._lib.dp_feed_abi_close(handle)
+        if self._h and self._ahead is not None:
+            self._ahead.stop()
+            self._ahead = None
+        h, self._h = self._h, 0
+        if h:
+            self._lib.dp_feed_abi_close(h)
 
     def __iter__(self) -> Iterator[NDArray[np.int32]]:
         while True:
@@ -315,13 +435,32 @@ class Feed:
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_handle", None) and getattr(self, "_lib", None):
+        if getattr(self, "_h", 0) and getattr(self, "_lib", None):
             self.close()
 
     def __repr__(self) -> str:
-        if not self._handle:
+        if not self._h:
             return "<dpipe.Feed closed>"
         return f"<dpipe.Feed {self.batch} x {self.seq_len} of {self.tokens} ids, rank {self.rank} of {self.world}, at sample {self.sample}>"
+
+
+class _Maker(Feed):
+    """The same feed for the thread that makes steps ahead: its cursor is the library's. It owns nothing."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._message = _lib.message()
+        self._m = ctypes.addressof(self._message)
+        for name in ("_h", "_lib", "_connected", "_shape", "_rows", "_pairs", "seq_len", "batch", "rank", "world", "vocab_size", "eot", "pad"):
+            setattr(self, name, getattr(feed, name))
+        self._ahead, self._ahead_from = None, 0
+
+    def __del__(self) -> None:
+        pass
+
+
+def _address(array: Any) -> int:
+    # array.ctypes.data takes seven times as long.
+    return ctypes.addressof(ctypes.c_char.from_buffer(array))
 
 
 def _encoded(path: Optional[PathLike]) -> Optional[bytes]:

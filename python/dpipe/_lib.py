@@ -8,8 +8,8 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from ctypes import POINTER, c_char, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
-from typing import Any, Optional
+from ctypes import POINTER, c_char, c_char_p, c_double, c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from typing import Any, NoReturn, Optional
 
 ABI = 1
 MESSAGE_BYTES = 512
@@ -44,11 +44,17 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "dp_abi_version": (c_int, []),
     "dp_abi_release": (_text, []),
     "dp_feed_abi_open": (c_int, [_out(c_void_p), _text, _text, _text, *_message]),
+    "dp_feed_abi_connect": (c_int, [_out(c_void_p), _text, _text, c_uint64, _text, _size, c_double, c_uint64, *_message]),
     "dp_feed_abi_close": (None, [c_void_p]),
     "dp_feed_abi_numbers": (_size, [c_void_p, _out(c_int64), _size]),
     "dp_feed_abi_domain": (_text, [c_void_p, _size, _out(c_int64), _size]),
     "dp_feed_abi_next": (c_int, [c_void_p] * 8 + _message),
     "dp_feed_abi_next_pair": (c_int, [c_void_p] * 9 + _message),
+    "dp_feed_abi_rows": (c_int, [c_void_p, c_void_p]),
+    "dp_feed_abi_pairs": (c_int, [c_void_p, c_void_p]),
+    "dp_feed_abi_message": (_text, [c_void_p]),
+    "dp_feed_abi_ready": (c_int64, [c_void_p]),
+    "dp_feed_abi_stop": (None, [c_void_p, c_int]),
     "dp_feed_abi_get": (c_int, [c_void_p, c_uint64, c_void_p, *_message]),
     "dp_feed_abi_seek": (c_int, [c_void_p, c_uint64, *_message]),
     "dp_feed_abi_state": (None, [c_void_p, c_void_p]),
@@ -115,9 +121,9 @@ def message() -> "ctypes.Array[c_char]":
     return ctypes.create_string_buffer(MESSAGE_BYTES)
 
 
-def fail(code: int, text: "ctypes.Array[c_char]") -> None:
+def fail(code: int, text: bytes) -> NoReturn:
     """Raise what a negative code and its message mean."""
-    what = text.value.decode("utf-8", "replace")
+    what = text.decode("utf-8", "replace")
     kind = _KINDS.get(code, Error)
     if kind is MemoryError:
         raise MemoryError(what)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from typing import TYPE_CHECKING, Iterable, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Iterable, Optional, Sequence, Union
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class Tokenizer:
 
     def _check(self, code: int) -> None:
         if code < 0:
-            _lib.fail(code, self._message)
+            _lib.fail(code, self._message.value)
 
     def encode(self, text: Text) -> NDArray[np.uint32]:
         """The ids of a text; bytes that are no UTF-8 are encoded too."""
@@ -60,7 +60,7 @@ class Tokenizer:
                 ctypes.memmove(ids.ctypes.data, at.value or 0, total * 4)
         return np.split(ids, id_end[:-1].astype(np.int64)) if n else []
 
-    def decode_bytes(self, ids: Union[Sequence[int], "NDArray[np.integer]"]) -> bytes:
+    def decode_bytes(self, ids: Union[Sequence[int], "NDArray[np.integer[Any]]"]) -> bytes:
         """The bytes of ids; CorruptError for an id that no token has."""
         a = np.asarray(ids)
         if a.size and (a.dtype.kind not in "iu" or int(a.min()) < 0 or int(a.max()) >= 1 << 32):
@@ -72,7 +72,7 @@ class Tokenizer:
                                                           _lib.MESSAGE_BYTES))
             return ctypes.string_at(at.value, size.value) if size.value and at.value else b""
 
-    def decode(self, ids: Union[Sequence[int], "NDArray[np.integer]"], errors: str = "replace") -> str:
+    def decode(self, ids: Union[Sequence[int], "NDArray[np.integer[Any]]"], errors: str = "replace") -> str:
         """The text of ids; what isn't UTF-8 (half a character at a row's end) as `errors` says."""
         return self.decode_bytes(ids).decode("utf-8", errors)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import threading
 import unittest
 from typing import Any
 
@@ -142,6 +143,43 @@ class Api(unittest.TestCase):
                     break
             self.assertEqual(f.sample, (n + 1) * 8)
             self.assertFalse(f.reload())
+
+    def test_ahead(self) -> None:
+        o: dict[str, Any] = dict(manifest=self.d.manifest, seq_len=32, batch=2)
+        with dpipe.Feed(**o) as f, dpipe.Feed(**o) as g:
+            ahead = f.ahead(3)
+            for k in range(20):
+                self.assertEqual((next(ahead).tolist(), f.sample), (g.next().tolist(), 2 * k + 2))
+            self.assertEqual(f.state_dict(), g.state_dict())
+            self.assertEqual(f.next().tolist(), g.next().tolist())  # between them
+            self.assertEqual(next(ahead).tolist(), g.next().tolist())
+            for x in f, g:
+                x.seek(7)
+            self.assertEqual(next(ahead).tolist(), g.next().tolist())
+            self.assertFalse(f.reload())
+            self.assertEqual((next(ahead).tolist(), f.sample), (g.next().tolist(), g.sample))
+            ahead.close()
+            self.assertEqual((f.next().tolist(), threading.active_count()), (g.next().tolist(), 1))
+            batches = f.ahead(2, dpipe.Feed.next_batch)
+            self.assertEqual([next(batches).positions.tolist() for _ in range(5)], [g.next_batch().positions.tolist() for _ in range(5)])
+            two = f.ahead(2, lambda feed: (feed.next(), feed.sample))
+            self.assertEqual(next(two)[0].tolist(), g.next().tolist())
+            with self.assertRaises(ValueError):
+                next(f.ahead(0, dpipe.Feed.next))
+        with self.assertRaisesRegex(ValueError, "closed"):
+            next(two)
+
+        def fails(feed: dpipe.Feed) -> int:
+            if feed.sample >= 6:
+                raise KeyError("mine")
+            return len(feed.next())
+
+        with dpipe.Feed(**o) as f:
+            bad = f.ahead(2, fails)
+            self.assertEqual([next(bad) for _ in range(3)], [2, 2, 2])
+            with self.assertRaisesRegex(KeyError, "mine"):
+                next(bad)
+            self.assertEqual(f.sample, 6)
 
     def test_refusals(self) -> None:
         def raises(kind: type[Exception], text: str, **o: Any) -> None:
