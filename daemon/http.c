@@ -7,7 +7,7 @@
 #include "daemon/control.h"
 #include "daemon/events.h"
 #include "daemon/http_head.h"
-#include "daemon/tls.h"
+#include "daemon/tls_accept.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -40,17 +40,6 @@ struct dp_http {
     struct dp_http_request *first;
     int count;
 };
-
-bool dp_secret_equal(const char *a, const char *b)
-{
-    /* Digests have one length, and where they differ says nothing about where the secrets do. */
-    char x[DP_HEX256], y[DP_HEX256];
-    struct dp_err ignored;
-    volatile unsigned char diff = 0;
-    if (dp_sha256_span(dp_span_str(a), x, &ignored) < 0 || dp_sha256_span(dp_span_str(b), y, &ignored) < 0) return false;
-    for (size_t i = 0; i < DP_HEX256; i++) diff = (unsigned char)(diff | (x[i] ^ y[i]));
-    return diff == 0;
-}
 
 /* --- connections --- */
 
@@ -307,7 +296,8 @@ int dp_http_open(struct dp_http **out, const struct dp_http_config *config, stru
     h->c = *config;
     h->token = config->token ? strdup(config->token) : NULL;
     h->group = config->group && *config->group ? strdup(config->group) : NULL;
-    int rc = config->tcp && config->cert ? dp_tls_open(&h->tls, config->cert, config->key, e) : DP_OK;
+    const struct dp_tls_config tls = {.server = true, .cert = config->cert, .key = config->key};
+    int rc = config->tcp && config->cert ? dp_tls_open(&h->tls, &tls, e) : DP_OK;
     h->listener = evconnlistener_new(config->base, on_accept, h, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, config->fd);
     h->accept_again = evtimer_new(config->base, accept_again, h);
     if (!h->listener) close(config->fd);

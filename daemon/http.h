@@ -10,6 +10,7 @@
 #define DP_DAEMON_HTTP_H
 
 #include "base/buf.h"
+#include "base/tcp.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -46,13 +47,5 @@ void dp_http_pending(struct dp_http_request *r, void (*gone)(void *what), void *
 void dp_http_reply(struct dp_http_request *r, int status, const char *type, struct dp_span body);
 /* {"error":...} */
 void dp_http_error(struct dp_http_request *r, int status, const char *message);
-
-/* HOST:PORT, [HOST]:PORT, :PORT (loopback). A listening TCP socket; *loopback says whether only this machine reaches it. */
-int dp_tcp_listen(const char *addr, bool *loopback, struct dp_err *e);
-bool dp_tcp_is_loopback(int fd);
-/* Equal in a time that depends on the lengths alone. */
-bool dp_secret_equal(const char *a, const char *b);
-/* A secret's first line, malloc'ed: 16 to 1,024 bytes. DP_CONFIG otherwise. */
-int dp_secret_read(char **out, const char *path, struct dp_err *e);
 
 #endif

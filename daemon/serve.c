@@ -375,7 +375,7 @@ static int open_http_tcp(struct dp_serve *s, const struct dp_serve_options *o, s
     passed = fd >= 0;
     loopback = passed && dp_tcp_is_loopback(fd);
     if (token) DP_TRY_OUT(dp_secret_read(&s->token, token, e));
-    if (!passed && o->http && *o->http) DP_TRY_OUT(fd = dp_tcp_listen(o->http, &loopback, e));
+    if (!passed && o->http && *o->http) DP_TRY_OUT(fd = dp_tcp_listen(o->http, "serve.http", &loopback, e));
     if (fd < 0) goto out;
     if (!loopback && !s->token)
         DP_GOTO(e, CONFIG, "serve.http: %s is reached from other machines: set serve.http_token_file (or the credential http-token) first", passed ? "the passed socket" : o->http);
