@@ -123,8 +123,9 @@ struct serving {
     const char *manifest;
 };
 
-static int serve_open(void *ctx, struct dp_feed **f, void **own, const struct dp_feed_options *o, struct dp_err *e)
+static int serve_open(void *ctx, struct dp_feed **f, void **own, const struct dp_feed_options *o, const struct dp_feed_state *state, struct dp_err *e)
 {
+    (void)state;
     const struct serving *s = ctx;
     struct dp_feed_sources *sources = NULL;
     int rc = dp_feed_sources_open(&sources, f, s->c->road_open ? &s->c->road : NULL, s->manifest, o, e);
@@ -142,7 +143,7 @@ static int serve(struct dp_cli *c, const char *manifest, struct dp_err *e)
     const struct own *o = c->own;
     struct serving ctx = {c, manifest};
     struct dp_feed_server_options so = {
-        .path = o->serve, .manifest = manifest, .feed = c->options.feed, .stop = c->stop, .open = serve_open, .close = serve_close, .ctx = &ctx};
+        .addr = o->serve, .manifest = manifest, .feed = c->options.feed, .stop = c->stop, .open = serve_open, .close = serve_close, .ctx = &ctx};
     struct dp_feed_server *s;
     DP_TRY(dp_feed_server_open(&s, &so, e));
     if (!c->global.quiet) dp_log(INFO, "feed", "serving %s on %s", *manifest ? manifest : c->options.feed.domains, o->serve);
@@ -170,7 +171,7 @@ static int connect_to(struct dp_cli *c, struct dp_err *e)
     if (c->global.seed >= 0) dp_buf_printf(&wants, "seed=%lld\n", (long long)c->global.seed); /* a flag of every command, not of the section */
     int rc = dp_buf_check(&wants, "options", e);
     struct dp_feed_client_options co = {
-        .path = o->connect, .wants = wants.ptr, .start = (uint64_t)o->start, .reconnect_seconds = o->reconnect, .stop = c->stop};
+        .addr = o->connect, .wants = wants.ptr, .start = (uint64_t)o->start, .reconnect_seconds = o->reconnect, .stop = c->stop};
     if (rc >= 0) rc = dp_feed_client_open(&f, &co, e);
     if (rc >= 0) rc = dump_open(o, &out, e);
     struct dp_feed_client_info info = {0};

@@ -149,6 +149,16 @@ struct dp_feed_meta {
     uint32_t *domain;    /* [rows]: as dp_feed_domain_info counts */
     uint64_t *sample;    /* [rows]: global sample number */
 };
+/* Its members, as a set: what a served consumer asks for (trainer_feed/feed_client.h). */
+enum {
+    DP_FEED_META_CU_SEQLENS = 1,
+    DP_FEED_META_SEGMENTS = 2,
+    DP_FEED_META_POSITIONS = 4,
+    DP_FEED_META_LOSS_MASK = 8,
+    DP_FEED_META_DOMAIN = 16,
+    DP_FEED_META_SAMPLE = 32,
+    DP_FEED_META_ALL = 63,
+};
 /* As dp_feed_get and dp_feed_next, with the rows' meta; ids may be NULL. */
 int dp_feed_get_meta(const struct dp_feed *f, uint64_t global_sample, int32_t *ids, const struct dp_feed_meta *m, struct dp_err *e);
 int dp_feed_next_meta(struct dp_feed *f, int32_t *ids, const struct dp_feed_meta *m, struct dp_err *e);

@@ -64,13 +64,14 @@ int dp_feed_row_find(const struct dp_feed *f, uint64_t sample, struct dp_feed_ep
 /* To the first piece, and to the next; false behind the last. */
 void dp_feed_row_begin(const struct dp_feed *f, struct dp_feed_row *r);
 bool dp_feed_row_next(const struct dp_feed *f, struct dp_feed_row *r);
-/* All of it, from dp_feed_row_begin. With skip, *r may become another row. */
-int dp_feed_row_copy(const struct dp_feed *f, struct dp_feed_row *r, int32_t *ids, struct dp_err *e);
+/* All of it, from dp_feed_row_begin, as int32 (width 4) or uint16 (width 2). With skip, *r may become another row. */
+int dp_feed_row_copy(const struct dp_feed *f, struct dp_feed_row *r, void *ids, size_t width, struct dp_err *e);
 /* That *r is readable, or another row is found that is: what dp_feed_row_copy does, without the copy. */
 int dp_feed_row_settle(const struct dp_feed *f, struct dp_feed_row *r, struct dp_err *e);
 
-/* dp_feed_next_meta; ids or m may be NULL. */
-int dp_feed_rows(struct dp_feed *f, int32_t *ids, const struct dp_feed_meta *m, struct dp_err *e);
+/* dp_feed_next_meta; ids or m may be NULL. Width 4: ids are int32; width 2: uint16, as shards of dtype u16 have them, so that who sends them
+ * elsewhere moves half the bytes. */
+int dp_feed_rows(struct dp_feed *f, void *ids, size_t width, const struct dp_feed_meta *m, struct dp_err *e);
 
 /* feed_meta.c: of a row that was copied or settled, which is global sample `sample` and the b-th of the batch. */
 void dp_feed_row_meta(const struct dp_feed *f, uint64_t sample, struct dp_feed_row *r, const struct dp_feed_meta *out, uint64_t b);

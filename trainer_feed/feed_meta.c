@@ -96,12 +96,12 @@ int dp_feed_get_meta(const struct dp_feed *f, uint64_t global_sample, int32_t *i
     struct dp_feed_row r;
     DP_TRY(dp_feed_row_find(f, global_sample, NULL, &r, e));
     dp_feed_row_begin(f, &r);
-    DP_TRY(ids ? dp_feed_row_copy(f, &r, ids, e) : dp_feed_row_settle(f, &r, e));
+    DP_TRY(ids ? dp_feed_row_copy(f, &r, ids, sizeof *ids, e) : dp_feed_row_settle(f, &r, e));
     dp_feed_row_meta(f, global_sample, &r, m, 0);
     return DP_OK;
 }
 
 int dp_feed_next_meta(struct dp_feed *f, int32_t *ids, const struct dp_feed_meta *m, struct dp_err *e)
 {
-    return dp_feed_rows(f, ids, m, e);
+    return dp_feed_rows(f, ids, sizeof *ids, m, e);
 }

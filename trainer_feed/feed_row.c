@@ -87,9 +87,23 @@ static int bad_id(const struct dp_feed *f, const struct dp_feed_docs *docs, size
             docs->m->shards[s].name, i / DP_SHARD_FRAME_IDS, i, dp_shard_id(docs->shard[s], i), f->meta.vocab_size);
 }
 
-/* n contiguous global ids, over shard boundaries. */
-static int copy_ids(const struct dp_feed *f, const struct dp_feed_docs *docs, uint64_t token, uint64_t n, int32_t *ids, struct dp_err *e)
+/* Out of compressed frames, by way of int32; checked there. */
+static int copy_packed(const struct dp_shard *s, uint64_t first, uint64_t n, char *ids, size_t width, struct dp_err *e)
 {
+    int32_t some[512];
+    if (width == sizeof(int32_t)) return dp_shard_copy_ids(s, first, n, (int32_t *)(void *)ids, e);
+    for (uint64_t k; n; first += k, n -= k, ids += k * width) {
+        k = n < 512 ? n : 512;
+        DP_TRY(dp_shard_copy_ids(s, first, k, some, e));
+        for (uint64_t i = 0; i < k; i++) ((uint16_t *)(void *)ids)[i] = (uint16_t)some[i];
+    }
+    return DP_OK;
+}
+
+/* n contiguous global ids, over shard boundaries, as int32 or (width 2) uint16. */
+static int copy_ids(const struct dp_feed *f, const struct dp_feed_docs *docs, uint64_t token, uint64_t n, void *to, size_t width, struct dp_err *e)
+{
+    char *ids = to;
     bool u32 = f->meta.dtype == DP_SHARD_U32;
     for (size_t s = dp_feed_docs_shard(docs, token); n; s++) {
         uint64_t first = token - docs->token_start[s], k = docs->token_start[s + 1] - token;
@@ -98,27 +112,29 @@ static int copy_ids(const struct dp_feed *f, const struct dp_feed_docs *docs, ui
         if (docs->check) DP_TRY(dp_feed_docs_touch(docs, s, first, k, e));
         const void *body = dp_shard_ids(docs->shard[s]);
         if (body) {
-            uint32_t high = u32 ? f->widen.u32(ids, (const uint32_t *)body + first, (size_t)k)
-                                : f->widen.u16(ids, (const uint16_t *)body + first, (size_t)k);
+            int32_t *wide = (int32_t *)(void *)ids;
+            uint32_t high = width == 2 ? f->widen.copy16((uint16_t *)(void *)ids, (const uint16_t *)body + first, (size_t)k)
+                            : u32      ? f->widen.u32(wide, (const uint32_t *)body + first, (size_t)k)
+                                       : f->widen.u16(wide, (const uint16_t *)body + first, (size_t)k);
             if (high >= f->meta.vocab_size) return bad_id(f, docs, s, first, k, e);
-        } else { /* compressed: checked there */
-            DP_TRY(dp_shard_copy_ids(docs->shard[s], first, k, ids, e));
+        } else {
+            DP_TRY(copy_packed(docs->shard[s], first, k, ids, width, e));
         }
-        ids += k;
+        ids += k * width;
         token += k;
         n -= k;
     }
     return DP_OK;
 }
 
-static int copy_once(const struct dp_feed *f, struct dp_feed_row *r, int32_t *ids, struct dp_err *e)
+static int copy_once(const struct dp_feed *f, struct dp_feed_row *r, void *to, size_t width, struct dp_err *e)
 {
-    int32_t *end = ids + f->o.seq_len + 1;
+    char *ids = to, *end = ids + ((size_t)f->o.seq_len + 1) * width;
     do {
-        DP_TRY(copy_ids(f, &r->layout->docs, r->piece.token, r->piece.n, ids, e));
-        ids += r->piece.n;
+        DP_TRY(copy_ids(f, &r->layout->docs, r->piece.token, r->piece.n, ids, width, e));
+        ids += r->piece.n * width;
     } while (dp_feed_row_next(f, r));
-    while (ids < end) *ids++ = f->pad;
+    for (; ids < end; ids += width) memcpy(ids, &f->pad, width); /* little-endian */
     return DP_OK;
 }
 
@@ -128,7 +144,7 @@ static int test_ids(const struct dp_feed *f, const struct dp_feed_docs *docs, ui
     int32_t some[512];
     for (uint64_t k; n; token += k, n -= k) {
         k = n < 512 ? n : 512;
-        DP_TRY(copy_ids(f, docs, token, k, some, e));
+        DP_TRY(copy_ids(f, docs, token, k, some, sizeof *some, e));
     }
     return DP_OK;
 }
@@ -141,22 +157,22 @@ static int test_once(const struct dp_feed *f, struct dp_feed_row *r, struct dp_e
     return DP_OK;
 }
 
-static int replace(const struct dp_feed *f, struct dp_feed_row *r, int32_t *ids, struct dp_err *e)
+static int replace(const struct dp_feed *f, struct dp_feed_row *r, void *ids, size_t width, struct dp_err *e)
 {
     for (uint64_t k = 1; k <= TRIES; k++) {
         r->row = substitute(f, r, k);
         dp_feed_row_begin(f, r);
-        int rc = ids ? copy_once(f, r, ids, e) : test_once(f, r, e);
+        int rc = ids ? copy_once(f, r, ids, width, e) : test_once(f, r, e);
         if (rc != DP_CORRUPT) return rc;
     }
     dp_err_prefix(e, "feed: of %d rows in place of a bad one none is whole; the last", TRIES);
     return DP_CORRUPT;
 }
 
-int dp_feed_row_copy(const struct dp_feed *f, struct dp_feed_row *r, int32_t *ids, struct dp_err *e)
+int dp_feed_row_copy(const struct dp_feed *f, struct dp_feed_row *r, void *ids, size_t width, struct dp_err *e)
 {
-    int rc = copy_once(f, r, ids, e);
-    return rc == DP_CORRUPT && f->o.on_bad == DP_FEED_SKIP ? replace(f, r, ids, e) : rc;
+    int rc = copy_once(f, r, ids, width, e);
+    return rc == DP_CORRUPT && f->o.on_bad == DP_FEED_SKIP ? replace(f, r, ids, width, e) : rc;
 }
 
 int dp_feed_row_settle(const struct dp_feed *f, struct dp_feed_row *r, struct dp_err *e)
@@ -165,7 +181,7 @@ int dp_feed_row_settle(const struct dp_feed *f, struct dp_feed_row *r, struct dp
     struct dp_feed_row copy = *r;
     dp_feed_row_begin(f, &copy);
     int rc = test_once(f, &copy, e);
-    return rc == DP_CORRUPT ? replace(f, r, NULL, e) : rc;
+    return rc == DP_CORRUPT ? replace(f, r, NULL, 0, e) : rc;
 }
 
 /* --- the calls --- */
@@ -196,7 +212,7 @@ int dp_feed_get(const struct dp_feed *f, uint64_t global_sample, int32_t *ids, s
     struct dp_feed_row r;
     DP_TRY(dp_feed_row_find(f, global_sample, NULL, &r, e));
     dp_feed_row_begin(f, &r);
-    return dp_feed_row_copy(f, &r, ids, e);
+    return dp_feed_row_copy(f, &r, ids, sizeof *ids, e);
 }
 
 /* The k-th row from the batch's first on, as far as this rank goes: behind the batch's last comes the first of its next batch. */
@@ -206,7 +222,7 @@ static int find_ahead(struct dp_feed *f, uint64_t k, struct dp_feed_row *r, stru
     return dp_feed_row_find(f, first + k / batch * step + k % batch, f->epoch, r, e);
 }
 
-int dp_feed_rows(struct dp_feed *f, int32_t *ids, const struct dp_feed_meta *m, struct dp_err *e)
+int dp_feed_rows(struct dp_feed *f, void *ids, size_t width, const struct dp_feed_meta *m, struct dp_err *e)
 {
     uint64_t batch = (uint64_t)f->o.batch, step = batch * (uint64_t)f->o.world;
     struct dp_feed_row r, next, later; /* being copied; its ids being fetched; its document ends being fetched */
@@ -220,7 +236,7 @@ int dp_feed_rows(struct dp_feed *f, int32_t *ids, const struct dp_feed_meta *m, 
         dp_feed_row_begin(f, &next);
         if (ids) {
             prefetch(f, &next);
-            DP_TRY(dp_feed_row_copy(f, &r, ids + b * ((uint64_t)f->o.seq_len + 1), e));
+            DP_TRY(dp_feed_row_copy(f, &r, (char *)ids + b * ((uint64_t)f->o.seq_len + 1) * width, width, e));
         } else {
             DP_TRY(dp_feed_row_settle(f, &r, e));
         }
@@ -232,7 +248,7 @@ int dp_feed_rows(struct dp_feed *f, int32_t *ids, const struct dp_feed_meta *m, 
 
 int dp_feed_next(struct dp_feed *f, int32_t *ids, struct dp_err *e)
 {
-    return dp_feed_rows(f, ids, NULL, e);
+    return dp_feed_rows(f, ids, sizeof *ids, NULL, e);
 }
 
 int dp_feed_locate(const struct dp_feed *f, uint64_t global_sample, uint64_t row_token, struct dp_feed_origin *out, struct dp_err *e)

@@ -24,11 +24,21 @@ uint32_t dp_feed_widen32_scalar(int32_t *to, const uint32_t *from, size_t n)
     return high;
 }
 
+uint32_t dp_feed_copy16_scalar(uint16_t *to, const uint16_t *from, size_t n)
+{
+    uint32_t high = 0;
+    for (size_t i = 0; i < n; i++) {
+        to[i] = from[i];
+        high = from[i] > high ? from[i] : high;
+    }
+    return high;
+}
+
 void dp_feed_widen_init(struct dp_feed_widen *w)
 {
-    *w = (struct dp_feed_widen){dp_feed_widen16_scalar, dp_feed_widen32_scalar};
+    *w = (struct dp_feed_widen){dp_feed_widen16_scalar, dp_feed_widen32_scalar, dp_feed_copy16_scalar};
 #if defined(__x86_64__)
     if (dp_cpu() >= DP_CPU_AVX2)
-        *w = (struct dp_feed_widen){dp_feed_widen16_avx2, dp_feed_widen32_avx2};
+        *w = (struct dp_feed_widen){dp_feed_widen16_avx2, dp_feed_widen32_avx2, dp_feed_copy16_avx2};
 #endif
 }

@@ -13,18 +13,23 @@
  * numbers. */
 typedef uint32_t (*dp_feed_widen16_fn)(int32_t *to, const uint16_t *from, size_t n);
 typedef uint32_t (*dp_feed_widen32_fn)(int32_t *to, const uint32_t *from, size_t n);
+/* The same without widening. */
+typedef uint32_t (*dp_feed_copy16_fn)(uint16_t *to, const uint16_t *from, size_t n);
 struct dp_feed_widen {
     dp_feed_widen16_fn u16;
     dp_feed_widen32_fn u32;
+    dp_feed_copy16_fn copy16;
 };
 /* The kernels of the level in force. */
 void dp_feed_widen_init(struct dp_feed_widen *w);
 
 uint32_t dp_feed_widen16_scalar(int32_t *to, const uint16_t *from, size_t n);
 uint32_t dp_feed_widen32_scalar(int32_t *to, const uint32_t *from, size_t n);
+uint32_t dp_feed_copy16_scalar(uint16_t *to, const uint16_t *from, size_t n);
 #if defined(__x86_64__)
 uint32_t dp_feed_widen16_avx2(int32_t *to, const uint16_t *from, size_t n);
 uint32_t dp_feed_widen32_avx2(int32_t *to, const uint32_t *from, size_t n);
+uint32_t dp_feed_copy16_avx2(uint16_t *to, const uint16_t *from, size_t n);
 #endif
 
 #endif

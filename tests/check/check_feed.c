@@ -48,9 +48,28 @@ static void check_all(dp_feed_widen16_fn w16, dp_feed_widen32_fn w32)
             }
 }
 
+/* copy16 against the scalar one, between sentinels, every length and alignment, to the guard page. */
+static void check_copy(dp_feed_copy16_fn copy)
+{
+    static uint16_t to[LEN + 2], same[LEN + 2];
+    char *end = guarded();
+    uint64_t state = 6;
+    for (int kind = 0; kind < 3; kind++)
+        for (size_t n = 0; n < LEN; n++)
+            for (size_t gap = 0; gap < 17; gap++) {
+                uint16_t *a = (uint16_t *)(void *)end - n - gap;
+                for (size_t i = 0; i < n + gap; i++) a[i] = kind == 0 ? (uint16_t)dp_splitmix64(&state) : kind == 1 ? 0 : i == n / 3 ? 65534 : 2;
+                memset(to, 0x5a, sizeof to);
+                memset(same, 0x5a, sizeof same);
+                uint32_t x = copy(to + 1, a, n), y = dp_feed_copy16_scalar(same + 1, a, n);
+                REQUIRE(x == y && memcmp(to, same, sizeof to) == 0 && memcmp(to + 1, a, n * 2) == 0);
+            }
+}
+
 TEST(widen_scalar)
 {
     check_all(dp_feed_widen16_scalar, dp_feed_widen32_scalar);
+    check_copy(dp_feed_copy16_scalar);
     uint16_t a[] = {7, 65535, 0};
     uint32_t b[] = {7, 0x80000001, 0};
     CHECK_INT(dp_feed_widen16_scalar(got, a, 3), 65535);
@@ -63,6 +82,7 @@ TEST(widen_avx2)
 #if defined(__x86_64__)
     if (dp_cpu_detected() < DP_CPU_AVX2) SKIP("this processor has no AVX2");
     check_all(dp_feed_widen16_avx2, dp_feed_widen32_avx2);
+    check_copy(dp_feed_copy16_avx2);
 #else
     SKIP("x86-64 only");
 #endif

@@ -49,7 +49,7 @@ static void *run_here(void *arg)
 static int here_open(struct here *h, const struct data *d, int clients_max, uint64_t ring_bytes_max)
 {
     snprintf(h->path, sizeof h->path, "%s/s", d->dir);
-    struct dp_feed_server_options o = {.path = h->path, .manifest = d->path, .clients_max = clients_max, .ring_bytes_max = ring_bytes_max};
+    struct dp_feed_server_options o = {.addr = h->path, .manifest = d->path, .clients_max = clients_max, .ring_bytes_max = ring_bytes_max};
     dp_feed_options_init(&o.feed);
     o.feed.val_fraction = 0.1;
     DP_TRY(dp_feed_server_open(&h->s, &o, &err));
@@ -97,7 +97,7 @@ static int client(struct dp_feed_client **c, const char *path, int rank, int wor
 {
     char text[200];
     wants(text, sizeof text, rank, world, pack);
-    struct dp_feed_client_options o = {.path = path, .wants = text, .start = start, .slots = 4, .reconnect_seconds = reconnect};
+    struct dp_feed_client_options o = {.addr = path, .wants = text, .start = start, .slots = 4, .reconnect_seconds = reconnect};
     return dp_feed_client_open(c, &o, &err);
 }
 
@@ -116,7 +116,7 @@ static void *read_batches(void *arg)
     char text[200];
     int32_t want[IDS];
     wants(text, sizeof text, r->rank, 4, r->pack);
-    struct dp_feed_client_options o = {.path = r->path, .wants = text, .start = 24, .slots = (uint64_t)r->rank};
+    struct dp_feed_client_options o = {.addr = r->path, .wants = text, .start = 24, .slots = (uint64_t)r->rank};
     r->bad = dp_feed_client_open(&c, &o, &e) < 0;
     for (int k = 0; !r->bad && k < 300; k++) {
         r->bad = dp_feed_client_next(c, &b, &e) < 0 || dp_feed_next(f, want, &e) < 0 || memcmp(b.ids, want, sizeof want) != 0 ||
@@ -183,7 +183,7 @@ TEST(a_client_that_does_not_read_stops_only_itself)
     struct dp_feed_state s;
     dp_feed_client_state(slow, &s);
     dp_feed_client_close(slow);
-    struct dp_feed_client_options o = {.path = h.path, .wants = "seq_len=16\nbatch=3\nseed=7", .state = &s, .start = 999};
+    struct dp_feed_client_options o = {.addr = h.path, .wants = "seq_len=16\nbatch=3\nseed=7", .state = &s, .start = 999};
     REQUIRE_OK(dp_feed_client_open(&slow, &o, &err));
     REQUIRE_OK(dp_feed_client_next(slow, &b, &err));
     REQUIRE_OK(dp_feed_next(f, want, &err));
@@ -205,7 +205,7 @@ static pid_t serve_there(const struct data *d, const char *path)
 {
     pid_t p = fork();
     if (p) return p;
-    struct dp_feed_server_options o = {.path = path, .manifest = d->path};
+    struct dp_feed_server_options o = {.addr = path, .manifest = d->path};
     struct dp_feed_server *s;
     dp_log_init(DP_LOG_ERROR, DP_LOG_TEXT);
     dp_feed_options_init(&o.feed);
@@ -359,7 +359,11 @@ TEST(malformed_requests_are_refused_and_say_why)
         const char *text, *says;
         int code;
     } t[] = {
+        {"seq_len=16", "version 1", DP_USAGE}, /* as clients of that version ask */
         {"seq_len=0", "seq_len", DP_USAGE},
+        {"wire=2", "twice", DP_USAGE},
+        {"seq_len=16\nmeta=cu_seqlens,masks", "masks", DP_USAGE},
+        {"seq_len=16\ncompress=20", "compress", DP_USAGE},
         {"seq_len=16\nbatch=9999999", "batch", DP_USAGE},
         {"seq_len=16777216\nbatch=1024", "limit of a ring", DP_LIMIT},
         {"seq_len=16\nslots=1024\nbatch=4096", "limit of a ring", DP_LIMIT},
@@ -386,7 +390,9 @@ TEST(malformed_requests_are_refused_and_say_why)
     dp_log_init(DP_LOG_ERROR, DP_LOG_TEXT);
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
         int fd = dial(h.path);
-        REQUIRE_OK(dp_channel_send(fd, DP_FEED_ASK, t[i].text, strlen(t[i].text), NULL, 0, 1000, &err));
+        char text[200];
+        snprintf(text, sizeof text, "%s%s", i ? "wire=2\n" : "", t[i].text);
+        REQUIRE_OK(dp_channel_send(fd, DP_FEED_ASK, text, strlen(text), NULL, 0, 1000, &err));
         REQUIRE(dp_channel_receive(fd, &m, 5000, &err) == DP_OK);
         CHECK_INT(m.kind, DP_FEED_REFUSE);
         int code = dp_feed_refuse_parse(dp_span(m.bytes, m.len), &err);
@@ -428,7 +434,7 @@ TEST(a_lying_client_is_let_go)
     for (int lie = 0; lie < 5; lie++) {
         int fd = dial(h.path);
         uint64_t one = 1;
-        REQUIRE_OK(dp_channel_send(fd, DP_FEED_ASK, "seq_len=16\nslots=2", 18, NULL, 0, 1000, &err));
+        REQUIRE_OK(dp_channel_send(fd, DP_FEED_ASK, "wire=2\nseq_len=16\nslots=2", 25, NULL, 0, 1000, &err));
         REQUIRE(dp_channel_receive(fd, &m, 5000, &err) == DP_OK && m.kind == DP_FEED_ACCEPT && m.fds == 3);
         CHECK(ftruncate(m.fd[0], 4096) != 0 && ftruncate(m.fd[0], 1 << 24) != 0); /* sealed */
         struct dp_feed_ring *r = mmap(NULL, DP_FEED_RING_HEAD, PROT_READ | PROT_WRITE, MAP_SHARED, m.fd[0], 0);
@@ -472,16 +478,16 @@ TEST(sockets_of_others_are_left_alone)
     struct dp_feed_server *s;
     REQUIRE_OK(data_make(&d, 300, 0, 1, 60, 100, 77, &err));
     REQUIRE_OK(here_open(&h, &d, 0, 0));
-    struct dp_feed_server_options o = {.path = h.path, .manifest = d.path};
+    struct dp_feed_server_options o = {.addr = h.path, .manifest = d.path};
     dp_feed_options_init(&o.feed);
     CHECK_INT(dp_feed_server_open(&s, &o, &err), DP_BUSY);
-    o.path = d.path;
+    o.addr = d.path;
     CHECK_INT(dp_feed_server_open(&s, &o, &err), DP_CONFIG);
     CHECK(access(d.path, F_OK) == 0);
     char long_path[200];
     memset(long_path, 'x', sizeof long_path - 1);
     long_path[sizeof long_path - 1] = 0;
-    o.path = long_path;
+    o.addr = long_path;
     CHECK_INT(dp_feed_server_open(&s, &o, &err), DP_CONFIG);
     struct stat st;
     CHECK(stat(h.path, &st) == 0 && (st.st_mode & 0777) == 0600);
@@ -509,7 +515,7 @@ TEST(a_bad_frame_is_told_after_the_good_batches)
     int32_t row[501];
     REQUIRE_OK(here_open(&h, &d, 0, 0));
     dp_log_init(DP_LOG_ERROR, DP_LOG_TEXT);
-    struct dp_feed_client_options co = {.path = h.path, .wants = "seq_len=500\nbatch=1\nval_fraction=0\nshuffle=false\n", .reconnect_seconds = 5};
+    struct dp_feed_client_options co = {.addr = h.path, .wants = "seq_len=500\nbatch=1\nval_fraction=0\nshuffle=false\n", .reconnect_seconds = 5};
     REQUIRE_OK(dp_feed_client_open(&c, &co, &err));
     int rc = DP_OK, n = 0;
     for (; rc >= 0 && n < 1000; n++) {
