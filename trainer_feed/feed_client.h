@@ -34,6 +34,9 @@ struct dp_feed_client_options {
     const char *cert, *key; /* PEM files: ours; NULL: none */
     const char *host;      /* whom the server's certificate must name; NULL: the host of addr */
 };
+/* "cu_seqlens,positions", "all" or nothing, as a set of DP_FEED_META_.... */
+int dp_feed_meta_parse(struct dp_span text, unsigned *out, struct dp_err *e);
+
 struct dp_feed_client_info {
     int64_t seq_len, batch, rank, world, eot;
     uint32_t vocab_size;

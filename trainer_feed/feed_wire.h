@@ -12,7 +12,7 @@
 #define DP_TRAINER_FEED_FEED_WIRE_H
 
 #include "base/buf.h"
-#include "trainer_feed/feed.h"
+#include "trainer_feed/feed_client.h"
 
 #include <stdatomic.h>
 
@@ -54,8 +54,7 @@ struct dp_feed_shape {
 void dp_feed_shape_init(struct dp_feed_shape *s, int64_t seq_len, int64_t batch, uint64_t vocab_size, unsigned meta);
 /* The arrays of a batch in memory; NULL those that aren't there. */
 void dp_feed_shape_meta(const struct dp_feed_shape *s, const void *slot, struct dp_feed_meta *out);
-/* "cu_seqlens,positions", "all" or nothing, as a set of DP_FEED_META_...; and back. */
-int dp_feed_meta_parse(struct dp_span text, unsigned *out, struct dp_err *e);
+/* What dp_feed_meta_parse (trainer_feed/feed_client.h) reads. */
 void dp_feed_meta_print(unsigned meta, struct dp_buf *out);
 
 struct dp_feed_ask {
