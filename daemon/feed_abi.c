@@ -1,7 +1,7 @@
 #include "daemon/feed_abi.h"
 
+#include "daemon/feed_connect.h"
 #include "daemon/feed_sources.h"
-#include "trainer_feed/feed_client.h"
 #include "trainer_feed/feed_pair.h"
 
 #include <stdio.h>
@@ -17,7 +17,8 @@ struct dp_feed_abi {
     struct dp_feed_sources *sources;
     struct dp_feed *feed;          /* NULL with a client */
     struct dp_feed_client *client; /* NULL with a feed */
-    struct dp_feed_client_options how; /* the client's; path and wants are ours */
+    struct dp_feed_connect how;    /* the client's */
+    unsigned comes;                /* DP_FEED_META_... that a server sends */
     atomic_bool stop;
     size_t batch, seq_len;
     const char *text;     /* the caller's options, while it is opened */
@@ -114,7 +115,7 @@ static int state_of(struct dp_feed_state *s, const void *state, size_t bytes, st
 static int reopen(struct dp_feed_abi *h, uint64_t start, const struct dp_feed_state *state, struct dp_err *e)
 {
     struct dp_feed_client *c;
-    struct dp_feed_client_options o = h->how;
+    struct dp_feed_client_options o = h->how.o;
     struct dp_feed_client_info info;
     o.start = start;
     o.state = state;
@@ -124,11 +125,12 @@ static int reopen(struct dp_feed_abi *h, uint64_t start, const struct dp_feed_st
     h->client = c;
     h->batch = (size_t)info.batch;
     h->seq_len = (size_t)info.seq_len;
+    h->comes = info.meta;
     return DP_OK;
 }
 
-int dp_feed_abi_connect(struct dp_feed_abi **out, const char *address, const char *options, uint64_t start, const void *state, size_t bytes,
-                        double reconnect_seconds, uint64_t slots, char *msg, size_t msg_cap)
+int dp_feed_abi_connect(struct dp_feed_abi **out, const char *address, const char *options, uint64_t start, const void *state, size_t bytes, char *msg,
+                        size_t msg_cap)
 {
     struct dp_err e = {0};
     struct dp_feed_state s;
@@ -136,9 +138,8 @@ int dp_feed_abi_connect(struct dp_feed_abi **out, const char *address, const cha
     struct dp_feed_abi *h = calloc(1, sizeof *h);
     if (!h) return tell(DP_NOMEM, &e, msg, msg_cap);
     h->pair = dp_feed_pair();
-    char *path = strdup(address), *wants = strdup(options ? options : "");
-    h->how = (struct dp_feed_client_options){.path = path, .wants = wants, .slots = slots, .reconnect_seconds = reconnect_seconds, .stop = &h->stop};
-    int rc = path && wants ? DP_OK : dp_err_set(&e, DP_NOMEM, 0, __FILE__, __LINE__, "feed");
+    int rc = dp_feed_connect_parse(&h->how, address, options, &e);
+    h->how.o.stop = &h->stop;
     if (rc >= 0 && bytes) rc = state_of(&s, state, bytes, &e);
     if (rc >= 0) rc = reopen(h, start, bytes ? &s : NULL, &e);
     if (rc < 0) dp_feed_abi_close(h);
@@ -149,7 +150,7 @@ int dp_feed_abi_connect(struct dp_feed_abi **out, const char *address, const cha
 static int server_lacks(const char *what, char *msg, size_t msg_cap)
 {
     struct dp_err e;
-    return tell(dp_err_set(&e, DP_USAGE, 0, __FILE__, __LINE__, "feed: a server gives ids alone, not %s; open the manifest for that", what), &e, msg, msg_cap);
+    return tell(dp_err_set(&e, DP_USAGE, 0, __FILE__, __LINE__, "feed: a server has no %s; open the manifest for that", what), &e, msg, msg_cap);
 }
 
 int64_t dp_feed_abi_ready(const struct dp_feed_abi *h)
@@ -175,8 +176,7 @@ void dp_feed_abi_close(struct dp_feed_abi *h)
     if (h->road_open) dp_road_close(&h->road);
     if (h->options_made) dp_options_release(&h->options);
     dp_feed_client_close(h->client);
-    free((char *)(uintptr_t)h->how.path);
-    free((char *)(uintptr_t)h->how.wants);
+    dp_feed_connect_release(&h->how);
     free(h->rows);
     free(h);
 }
@@ -240,20 +240,47 @@ const char *dp_feed_abi_domain(const struct dp_feed_abi *h, size_t d, int64_t *n
 
 /* --- batches --- */
 
-static int client_rows(struct dp_feed_abi *h, const int32_t **rows, struct dp_err *e)
+static int copy_meta(const struct dp_feed_abi *h, const struct dp_feed_meta *to, const struct dp_feed_meta *from, struct dp_err *e)
+{
+    const size_t B = h->batch, T = h->seq_len;
+    const struct {
+        void *to;
+        const void *from;
+        size_t bytes;
+    } array[] = {
+        {to->cu_seqlens, from->cu_seqlens, B * (T + 1) * sizeof *to->cu_seqlens}, {to->segments, from->segments, B * sizeof *to->segments},
+        {to->positions, from->positions, B * T * sizeof *to->positions},          {to->loss_mask, from->loss_mask, B * T},
+        {to->domain, from->domain, B * sizeof *to->domain},                       {to->sample, from->sample, B * sizeof *to->sample},
+    };
+    for (size_t i = 0; i < sizeof array / sizeof *array; i++) {
+        if (!array[i].to) continue;
+        if (!array[i].from) DP_FAIL(e, USAGE, "feed: the server sends only the arrays that are asked for: connect with meta=all");
+        memcpy(array[i].to, array[i].from, array[i].bytes);
+    }
+    return DP_OK;
+}
+
+static bool wanted(const struct dp_feed_meta *m)
+{
+    return m->cu_seqlens || m->segments || m->positions || m->loss_mask || m->domain || m->sample;
+}
+
+/* A server's batch, with the arrays that m wants (NULL: none). Asking for what doesn't come is found before a batch is taken. */
+static int client_rows(struct dp_feed_abi *h, const int32_t **rows, const struct dp_feed_meta *m, struct dp_err *e)
 {
     struct dp_feed_batch b;
-    int rc = dp_feed_client_next(h->client, &b, e);
-    *rows = rc == DP_OK ? b.ids : NULL;
-    return rc;
+    if (m && wanted(m) && !h->comes) DP_FAIL(e, USAGE, "feed: the server sends only the arrays that are asked for: connect with meta=all");
+    DP_TRY(dp_feed_client_next(h->client, &b, e));
+    *rows = b.ids;
+    return m ? copy_meta(h, m, &b.meta, e) : DP_OK;
 }
 
 static int rows_into(struct dp_feed_abi *h, int32_t *ids, const struct dp_feed_meta *m, struct dp_err *e)
 {
     const int32_t *rows;
     if (!h->client) return m ? dp_feed_next_meta(h->feed, ids, m, e) : dp_feed_next(h->feed, ids, e);
-    DP_TRY(client_rows(h, &rows, e));
-    memcpy(ids, rows, h->batch * (h->seq_len + 1) * sizeof *rows);
+    DP_TRY(client_rows(h, &rows, m, e));
+    if (ids) memcpy(ids, rows, h->batch * (h->seq_len + 1) * sizeof *rows);
     return DP_OK;
 }
 
@@ -263,7 +290,7 @@ static int pairs_into(struct dp_feed_abi *h, int64_t *inputs, int64_t *targets, 
     size_t T = h->seq_len, B = h->batch;
     const int32_t *rows;
     if (h->client) {
-        DP_TRY(client_rows(h, &rows, e));
+        DP_TRY(client_rows(h, &rows, m, e));
     } else {
         if (!h->rows && !(h->rows = malloc(B * (T + 1) * sizeof *h->rows))) DP_FAIL(e, NOMEM, "feed: a batch of %zu rows of %zu ids", B, T + 1);
         DP_TRY(rows_into(h, h->rows, m, e));
@@ -273,17 +300,11 @@ static int pairs_into(struct dp_feed_abi *h, int64_t *inputs, int64_t *targets, 
     return DP_OK;
 }
 
-static bool wanted(const struct dp_feed_meta *m)
-{
-    return m->cu_seqlens || m->segments || m->positions || m->loss_mask || m->domain || m->sample;
-}
-
 int dp_feed_abi_next(struct dp_feed_abi *h, int32_t *ids, int32_t *cu_seqlens, int32_t *segments, int32_t *positions, uint8_t *loss_mask,
                      uint32_t *domain, uint64_t *sample, char *msg, size_t msg_cap)
 {
     struct dp_err e = {0};
     const struct dp_feed_meta m = {cu_seqlens, segments, positions, loss_mask, domain, sample};
-    if (h->client && (wanted(&m) || !ids)) return server_lacks("what masks are made of", msg, msg_cap);
     return tell(rows_into(h, ids, wanted(&m) ? &m : NULL, &e), &e, msg, msg_cap);
 }
 
@@ -292,7 +313,6 @@ int dp_feed_abi_next_pair(struct dp_feed_abi *h, int64_t *inputs, int64_t *targe
 {
     struct dp_err e = {0};
     const struct dp_feed_meta m = {cu_seqlens, segments, positions, loss_mask, domain, sample};
-    if (h->client && wanted(&m)) return server_lacks("what masks are made of", msg, msg_cap);
     return tell(pairs_into(h, inputs, targets, wanted(&m) ? &m : NULL, &e), &e, msg, msg_cap);
 }
 

@@ -18,11 +18,11 @@ struct dp_feed_abi;
 /* One of `manifest` and `workspace`, the other NULL; both NULL when options give domains by files and folders. A workspace gives the
  * manifest that its recipe has now, the recipe's feed section under the options, and the meaning of source:GLOB. */
 int dp_feed_abi_open(struct dp_feed_abi **out, const char *manifest, const char *workspace, const char *options, char *msg, size_t msg_cap);
-/* The same rows from a server: `address` is what dp_feed_client_open takes (trainer_feed/feed_client.h), `options` are those that are to differ from
- * the server's own; state NULL or bytes 0: from sample `start` on. reconnect_seconds: how long to look for a server that is gone; slots: batches that may
- * lie finished, 0: as the server likes. A server gives ids alone: functions for anything else say DP_USAGE. */
-int dp_feed_abi_connect(struct dp_feed_abi **out, const char *address, const char *options, uint64_t start, const void *state, size_t bytes,
-                        double reconnect_seconds, uint64_t slots, char *msg, size_t msg_cap);
+/* The same rows from a server: `address` is what dp_feed_client_open takes, `options` are lines of daemon/feed_connect.h: what is to differ from the
+ * server's own, what else is to come (meta), how to be let in; state NULL or bytes 0: from sample `start` on. A server has no single rows, domains'
+ * numbers and origins: functions for these say DP_USAGE. */
+int dp_feed_abi_connect(struct dp_feed_abi **out, const char *address, const char *options, uint64_t start, const void *state, size_t bytes, char *msg,
+                        size_t msg_cap);
 void dp_feed_abi_close(struct dp_feed_abi *h); /* NULL is fine */
 
 /* What an open feed is, in this order; returns how many there are, and fills up to n of them. */

@@ -118,8 +118,9 @@ class Feed:
     "web=0.7,code=0.3; 100000:web=0.2,code=0.8". start is the first global sample.
 
     connect: a server's address instead, the socket of `dpipe feed --serve` or of the daemon; options are then those that are to differ from the
-    server's, and there are no domains, masks, single rows and origins. reconnect is how many seconds to look for a server that is gone (the feed
-    goes on at the exact sample), slots how many batches may lie finished.
+    server's, and there are no domains, single rows and origins. reconnect is how many seconds to look for a server that is gone (the feed
+    goes on at the exact sample), slots how many batches may lie finished, meta="all" (or "cu_seqlens,positions") asks for what masks are made of.
+    Over TCP ("host:port"): compress is zstd's level; token or token_file, tls, tls_ca, tls_cert, tls_key, tls_host are as in `dpipe feed --connect`.
 
     Shards are mapped, not read; a feed of its own costs some hundred KiB. One thread at a time. A fork's child should open its own.
     """
@@ -148,6 +149,15 @@ class Feed:
         start: int = 0,
         reconnect: float = 60.0,
         slots: int = 0,
+        meta: Optional[str] = None,
+        compress: int = 0,
+        token: Optional[str] = None,
+        token_file: Optional[PathLike] = None,
+        tls: bool = False,
+        tls_ca: Optional[PathLike] = None,
+        tls_cert: Optional[PathLike] = None,
+        tls_key: Optional[PathLike] = None,
+        tls_host: Optional[str] = None,
     ) -> None:
         self._h = 0
         self._ahead: Optional[Ahead[Any]] = None
@@ -165,7 +175,10 @@ class Feed:
         if connect is not None:
             if manifest is not None or workspace is not None or domains is not None:
                 raise _lib.ConfigError("feed: a server's address and a manifest, workspace or domains are given: give one", -7)
-            self._check(lib.dp_feed_abi_connect(ctypes.byref(handle), os.fsencode(connect), options, _natural(start), None, 0, reconnect, slots, self._m,
+            files = {k: None if v is None else os.fspath(v) for k, v in dict(token_file=token_file, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key).items()}
+            how = option_text(dict(reconnect=f"{reconnect}s", slots=slots, meta=meta, compress=compress or None, token=token, tls=tls or None,
+                                   tls_host=tls_host, **files))
+            self._check(lib.dp_feed_abi_connect(ctypes.byref(handle), os.fsencode(connect), options + b"\n" + how, _natural(start), None, 0, self._m,
                                                 _lib.MESSAGE_BYTES))
         else:
             self._check(lib.dp_feed_abi_open(ctypes.byref(handle), _encoded(manifest), _encoded(workspace), options, self._m, _lib.MESSAGE_BYTES))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from ctypes import POINTER, c_char, c_char_p, c_double, c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, c_char, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import Any, NoReturn, Optional
 
 ABI = 1
@@ -44,7 +44,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "dp_abi_version": (c_int, []),
     "dp_abi_release": (_text, []),
     "dp_feed_abi_open": (c_int, [_out(c_void_p), _text, _text, _text, *_message]),
-    "dp_feed_abi_connect": (c_int, [_out(c_void_p), _text, _text, c_uint64, _text, _size, c_double, c_uint64, *_message]),
+    "dp_feed_abi_connect": (c_int, [_out(c_void_p), _text, _text, c_uint64, _text, _size, *_message]),
     "dp_feed_abi_close": (None, [c_void_p]),
     "dp_feed_abi_numbers": (_size, [c_void_p, _out(c_int64), _size]),
     "dp_feed_abi_domain": (_text, [c_void_p, _size, _out(c_int64), _size]),

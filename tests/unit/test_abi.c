@@ -148,30 +148,53 @@ static void compare_with_server(struct dp_feed_abi *h, struct dp_feed_abi *local
     }
 }
 
+/* The next batch of both, with everything. */
+static void compare_masks(struct dp_feed_abi *a, struct dp_feed_abi *b)
+{
+    struct all {
+        int64_t x[B][T], y[B][T];
+        int32_t ids[B][T + 1], cu[B][T + 1], segments[B], positions[B][T];
+        uint32_t domain[B];
+        uint64_t sample[B];
+        uint8_t mask[B][T];
+    } one[2];
+    struct dp_feed_abi *h[2] = {a, b};
+    memset(one, 0, sizeof one);
+    for (int k = 0; k < 2; k++) {
+        struct all *o = &one[k];
+        CHECK_INT(dp_feed_abi_next(h[k], o->ids[0], o->cu[0], o->segments, o->positions[0], o->mask[0], o->domain, o->sample, msg, sizeof msg), DP_OK);
+        CHECK_INT(dp_feed_abi_next_pair(h[k], o->x[0], o->y[0], o->cu[0], o->segments, o->positions[0], o->mask[0], o->domain, o->sample, msg, sizeof msg),
+                  DP_OK);
+    }
+    CHECK(memcmp(&one[0], &one[1], sizeof one[0]) == 0 && one[0].sample[0] == B);
+}
+
 TEST(feed_abi_connects)
 {
     struct data data;
-    char path[600], state[DP_FEED_ABI_STATE_BYTES];
+    char path[600], now[600], all[600], state[DP_FEED_ABI_STATE_BYTES];
     struct dp_feed_server *s;
-    struct dp_feed_abi *h, *local, *again, *none;
+    struct dp_feed_abi *h, *local, *again, *none, *masked;
     pthread_t thread;
     int64_t number[DP_FEED_ABI_NUMBERS], want[DP_FEED_ABI_NUMBERS];
     int32_t rows[B][T + 1];
     REQUIRE_OK(data_make(&data, 500, 0, 2, 40, 30, 1, &err));
     snprintf(path, sizeof path, "%s/s", data.dir);
-    struct dp_feed_server_options o = {.path = path, .manifest = data.path};
+    snprintf(now, sizeof now, "%s\nreconnect=0s\n", options);
+    snprintf(all, sizeof all, "%smeta=all\n", now);
+    struct dp_feed_server_options o = {.addr = path, .manifest = data.path};
     dp_feed_options_init(&o.feed);
     REQUIRE_OK(dp_feed_server_open(&s, &o, &err));
     REQUIRE(pthread_create(&thread, NULL, serve, s) == 0);
     REQUIRE(local = open_abi(&data));
     CHECK_INT(dp_feed_abi_ready(local), 1);
-    if (dp_feed_abi_connect(&h, path, options, 0, NULL, 0, 0, 0, msg, sizeof msg) < 0) DP_TEST_FAIL("%s", msg);
+    if (dp_feed_abi_connect(&h, path, now, 0, NULL, 0, msg, sizeof msg) < 0) DP_TEST_FAIL("%s", msg);
     dp_feed_abi_numbers(h, number, DP_FEED_ABI_NUMBERS);
     dp_feed_abi_numbers(local, want, DP_FEED_ABI_NUMBERS);
     CHECK(memcmp(number, want, sizeof number) == 0);
     compare_with_server(h, local);
     dp_feed_abi_state(h, state);
-    if (dp_feed_abi_connect(&again, path, options, 0, state, sizeof state, 0, 0, msg, sizeof msg) < 0) DP_TEST_FAIL("%s", msg);
+    if (dp_feed_abi_connect(&again, path, now, 0, state, sizeof state, msg, sizeof msg) < 0) DP_TEST_FAIL("%s", msg);
     for (int k = 0; k < 3; k++) CHECK_INT(dp_feed_abi_rows(h, rows[0]), DP_OK);
     CHECK_INT(dp_feed_abi_resume(h, state, sizeof state, msg, sizeof msg), DP_OK);
     compare_with_server(h, local);
@@ -185,9 +208,14 @@ TEST(feed_abi_connects)
     CHECK_INT(dp_feed_abi_reload(h, msg, sizeof msg), DP_USAGE);
     CHECK_INT(dp_feed_abi_locate(h, 0, 0, NULL, NULL, number, NULL, NULL, msg, sizeof msg), DP_USAGE);
     CHECK_INT(dp_feed_abi_next(h, rows[0], rows[0], NULL, NULL, NULL, NULL, NULL, msg, sizeof msg), DP_USAGE);
-    CHECK(strstr(msg, "open the manifest") && dp_feed_abi_domain(h, 0, number, 1) == NULL);
+    CHECK(strstr(msg, "meta=all") && dp_feed_abi_domain(h, 0, number, 1) == NULL);
+    /* Masks come from a server that was asked for them. */
+    if (dp_feed_abi_connect(&masked, path, all, 0, NULL, 0, msg, sizeof msg) < 0) DP_TEST_FAIL("%s", msg);
+    CHECK_INT(dp_feed_abi_seek(local, 0, msg, sizeof msg), DP_OK);
+    compare_masks(masked, local);
+    dp_feed_abi_close(masked);
     CHECK_INT(dp_feed_abi_resume(h, state, 5, msg, sizeof msg), DP_CORRUPT);
-    CHECK_INT(dp_feed_abi_connect(&none, path, "seqlen=1", 0, NULL, 0, 0, 0, msg, sizeof msg), DP_USAGE);
+    CHECK_INT(dp_feed_abi_connect(&none, path, "seqlen=1", 0, NULL, 0, msg, sizeof msg), DP_USAGE);
     /* A server that is gone: what was made is handed out, then it is said; or waited for, until told to stop. */
     dp_feed_server_stop(s);
     pthread_join(thread, NULL);
@@ -197,7 +225,7 @@ TEST(feed_abi_connects)
     CHECK_INT(rc, DP_NOTFOUND);
     CHECK(strstr(dp_feed_abi_message(h), "gone") != NULL);
     CHECK_INT(dp_feed_abi_ready(h), 0);
-    CHECK_INT(dp_feed_abi_connect(&none, path, NULL, 0, NULL, 0, 0, 0, msg, sizeof msg), DP_NOTFOUND);
+    CHECK_INT(dp_feed_abi_connect(&none, path, "reconnect=0s\n", 0, NULL, 0, msg, sizeof msg), DP_NOTFOUND);
     dp_feed_abi_close(h);
     dp_feed_abi_close(again);
     dp_feed_abi_close(local);
@@ -214,11 +242,11 @@ TEST(feed_abi_stops_waiting)
     int32_t rows[B][T + 1];
     REQUIRE_OK(data_make(&data, 500, 0, 2, 40, 30, 1, &err));
     snprintf(path, sizeof path, "%s/s", data.dir);
-    struct dp_feed_server_options o = {.path = path, .manifest = data.path};
+    struct dp_feed_server_options o = {.addr = path, .manifest = data.path};
     dp_feed_options_init(&o.feed);
     REQUIRE_OK(dp_feed_server_open(&s, &o, &err));
     REQUIRE(pthread_create(&thread, NULL, serve, s) == 0);
-    if (dp_feed_abi_connect(&h, path, options, 0, NULL, 0, 60, 0, msg, sizeof msg) < 0) DP_TEST_FAIL("%s", msg);
+    if (dp_feed_abi_connect(&h, path, options, 0, NULL, 0, msg, sizeof msg) < 0) DP_TEST_FAIL("%s", msg);
     dp_feed_server_stop(s);
     pthread_join(thread, NULL);
     dp_feed_server_close(s);
