@@ -18,6 +18,16 @@ struct dp_re_scratch {
     pcre2_jit_stack *stack;
 };
 
+bool dp_re_jit(void)
+{
+    int code;
+    PCRE2_SIZE at;
+    pcre2_code *c = pcre2_compile((PCRE2_SPTR) "a", PCRE2_ZERO_TERMINATED, 0, &code, &at, NULL);
+    bool jit = c && pcre2_jit_compile(c, PCRE2_JIT_COMPLETE) == 0;
+    pcre2_code_free(c);
+    return jit;
+}
+
 int dp_re_open(struct dp_re **out, const char *pattern, bool ignore_case, const char *what, struct dp_err *e)
 {
     int code;

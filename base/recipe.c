@@ -27,8 +27,47 @@ struct load {
     const struct dp_section *sections;
     size_t n;
     struct dp_strings *sources;
+    const struct dp_recipe_look *look;
     struct dp_err *e;
 };
+
+void dp_recipe_places_release(struct dp_recipe_places *p)
+{
+    free(p->v);
+    *p = (struct dp_recipe_places){0};
+}
+
+size_t dp_recipe_line(const struct dp_recipe_places *p, const char *name)
+{
+    for (size_t i = 0; i < p->n; i++)
+        if (strcmp(p->v[i].name, name) == 0) return p->v[i].line;
+    return 0;
+}
+
+/* What can't be kept isn't found later; the message has no line then. */
+static void note_place(const struct load *l, const char *section, const char *key, const yaml_node_t *at)
+{
+    struct dp_recipe_places *p = l->look ? l->look->places : NULL;
+    if (!p) return;
+    if (p->n == p->cap) {
+        size_t cap = p->cap ? p->cap * 2 : 64;
+        struct dp_recipe_place *v = realloc(p->v, cap * sizeof *v);
+        if (!v) return;
+        p->v = v;
+        p->cap = cap;
+    }
+    struct dp_recipe_place *k = &p->v[p->n++];
+    snprintf(k->name, sizeof k->name, "%s.%s", section, key);
+    k->line = at->start_mark.line + 1;
+}
+
+/* Whoever wants to hear of every problem is told of this one, and it goes on. */
+static int told(const struct load *l, int rc)
+{
+    if (rc >= 0 || rc == DP_NOMEM || !l->look || !l->look->problem) return rc;
+    l->look->problem(l->look->ctx, l->e);
+    return DP_OK;
+}
 
 static const char *scalar(const yaml_node_t *n)
 {
@@ -85,7 +124,13 @@ static int load_sources(struct load *l, const yaml_node_t *v)
     for (yaml_node_item_t *i = v->data.sequence.items.start; i < v->data.sequence.items.top; i++) {
         const yaml_node_t *item = yaml_document_get_node(l->doc, *i);
         const char *path = scalar(item);
-        if (!path || !*path) return bad(l, item, "a source is a path", NULL);
+        char number[24];
+        if (!path || !*path) {
+            DP_TRY(told(l, bad(l, item, "a source is a path", NULL)));
+            continue;
+        }
+        snprintf(number, sizeof number, "%zu", l->sources->n);
+        note_place(l, "sources", number, item);
         DP_TRY(dp_strings_add(l->sources, path, l->e));
     }
     return DP_OK;
@@ -117,33 +162,42 @@ static int set_option(struct load *l, const char *name, const struct dp_section 
     return rc == DP_USAGE ? DP_CONFIG : rc;
 }
 
+static int load_section(struct load *l, const char *name, const yaml_node_t *v, int depth);
+
+/* p of the mapping v: an option, the sources, or a section below. */
+static int load_pair(struct load *l, const char *name, const yaml_node_t *v, const yaml_node_pair_t *p, int depth)
+{
+    const struct dp_section *s = section(l, name);
+    const yaml_node_t *k = yaml_document_get_node(l->doc, p->key), *val = yaml_document_get_node(l->doc, p->value);
+    const char *key = scalar(k);
+    if (!key) return bad(l, k, "a key is a word", NULL);
+    const struct dp_opt *row = s ? dp_opt_find(s->rows, dp_span_str(key)) : NULL;
+    char sub[128];
+    snprintf(sub, sizeof sub, "%s%s%s", name, *name ? "." : "", key);
+    bool known = false;
+    for (size_t i = 0; i < l->n; i++) {
+        size_t len = strlen(sub);
+        known = known || (strncmp(l->sections[i].name, sub, len) == 0 && (l->sections[i].name[len] == 0 || l->sections[i].name[len] == '.'));
+    }
+    for (yaml_node_pair_t *q = v->data.mapping.pairs.start; q < p; q++) {
+        const char *before = scalar(yaml_document_get_node(l->doc, q->key));
+        if (before && (strcmp(before, key) == 0 || (row && dp_opt_find(s->rows, dp_span_str(before)) == row)))
+            return bad(l, k, "the same key twice:", key);
+    }
+    if (row) {
+        note_place(l, name, row->name, val);
+        return set_option(l, name, s, row, val);
+    }
+    if (!*name && strcmp(key, "sources") == 0) return load_sources(l, val);
+    if (known && depth < 4) return load_section(l, sub, val, depth + 1);
+    return unknown(l, k, name, key);
+}
+
 static int load_section(struct load *l, const char *name, const yaml_node_t *v, int depth)
 {
     if (is_null(v)) return DP_OK; /* every key commented out */
     if (v->type != YAML_MAPPING_NODE) return bad(l, v, *name ? "keys and values are wanted under" : "a recipe has keys and values", *name ? name : NULL);
-    const struct dp_section *s = section(l, name);
-    for (yaml_node_pair_t *p = v->data.mapping.pairs.start; p < v->data.mapping.pairs.top; p++) {
-        const yaml_node_t *k = yaml_document_get_node(l->doc, p->key), *val = yaml_document_get_node(l->doc, p->value);
-        const char *key = scalar(k);
-        if (!key) return bad(l, k, "a key is a word", NULL);
-        const struct dp_opt *row = s ? dp_opt_find(s->rows, dp_span_str(key)) : NULL;
-        char sub[128];
-        snprintf(sub, sizeof sub, "%s%s%s", name, *name ? "." : "", key);
-        bool known = false;
-        for (size_t i = 0; i < l->n; i++) {
-            size_t len = strlen(sub);
-            known = known || (strncmp(l->sections[i].name, sub, len) == 0 && (l->sections[i].name[len] == 0 || l->sections[i].name[len] == '.'));
-        }
-        for (yaml_node_pair_t *q = v->data.mapping.pairs.start; q < p; q++) {
-            const char *before = scalar(yaml_document_get_node(l->doc, q->key));
-            if (before && (strcmp(before, key) == 0 || (row && dp_opt_find(s->rows, dp_span_str(before)) == row)))
-                return bad(l, k, "the same key twice:", key);
-        }
-        if (row) DP_TRY(set_option(l, name, s, row, val));
-        else if (!*name && strcmp(key, "sources") == 0) DP_TRY(load_sources(l, val));
-        else if (known && depth < 4) DP_TRY(load_section(l, sub, val, depth + 1));
-        else return unknown(l, k, name, key);
-    }
+    for (yaml_node_pair_t *p = v->data.mapping.pairs.start; p < v->data.mapping.pairs.top; p++) DP_TRY(told(l, load_pair(l, name, v, p, depth)));
     return DP_OK;
 }
 
@@ -168,6 +222,12 @@ static int not_yaml(const char *path, const yaml_parser_t *p, struct dp_err *e)
 
 int dp_recipe_load(const char *path, const struct dp_section *sections, size_t n, struct dp_strings *sources, struct dp_err *e)
 {
+    return dp_recipe_look_into(path, sections, n, sources, NULL, e);
+}
+
+int dp_recipe_look_into(const char *path, const struct dp_section *sections, size_t n, struct dp_strings *sources, const struct dp_recipe_look *look,
+                        struct dp_err *e)
+{
     yaml_parser_t parser;
     yaml_document_t doc;
     int rc = DP_OK;
@@ -180,25 +240,25 @@ int dp_recipe_load(const char *path, const struct dp_section *sections, size_t n
         DP_FAIL(e, NOMEM, "%s: YAML parser", path);
     }
     yaml_parser_set_input_file(&parser, f);
+    struct load l = {path, &doc, sections, n, sources, look, e};
     if (!yaml_parser_load(&parser, &doc)) {
-        rc = not_yaml(path, &parser, e);
+        rc = told(&l, not_yaml(path, &parser, e));
     } else {
-        struct load l = {path, &doc, sections, n, sources, e};
         yaml_node_t *root = yaml_document_get_root_node(&doc);
-        if (root) rc = load_section(&l, "", root, 0);
+        if (root) rc = told(&l, load_section(&l, "", root, 0));
         yaml_document_delete(&doc);
         if (rc >= 0 && root && !yaml_parser_load(&parser, &doc)) {
-            rc = not_yaml(path, &parser, e);
+            rc = told(&l, not_yaml(path, &parser, e));
         } else if (rc >= 0 && root) { /* a second one would be ignored */
             l.doc = &doc;
             root = yaml_document_get_root_node(&doc);
-            if (root) rc = bad(&l, root, "a recipe is one YAML document; this is a second one", NULL);
+            if (root) rc = told(&l, bad(&l, root, "a recipe is one YAML document; this is a second one", NULL));
             yaml_document_delete(&doc);
         }
     }
     yaml_parser_delete(&parser);
     fclose(f);
-    if (rc >= 0) rc = dp_recipe_environ(sections, n, e);
+    if (rc >= 0) rc = told(&l, dp_recipe_environ(sections, n, e));
     return rc;
 }
 

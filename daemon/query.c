@@ -118,7 +118,8 @@ static void free_asks(struct dp_ask *a)
     for (struct dp_ask *next; a; a = next) {
         next = a->link;
         dp_buf_release(&a->out);
-        free(a->arg);
+        if (a->release) a->release(a->arg);
+        else free(a->arg);
         free(a);
     }
 }
@@ -168,11 +169,12 @@ struct dp_ask *dp_query_submit(struct dp_query *q, enum dp_query_kind kind, cons
     return submit(q, &a);
 }
 
-struct dp_ask *dp_query_call(struct dp_query *q, int (*call)(void *arg, struct dp_ask *a), void *arg, void (*done)(void *ctx, struct dp_ask *a), void *ctx)
+struct dp_ask *dp_query_call(struct dp_query *q, int (*call)(void *arg, struct dp_ask *a), void *arg, void (*release)(void *arg),
+                             void (*done)(void *ctx, struct dp_ask *a), void *ctx)
 {
-    struct dp_ask a = {.kind = DP_QUERY_CALL, .call = call, .arg = arg, .done = done, .ctx = ctx};
+    struct dp_ask a = {.kind = DP_QUERY_CALL, .call = call, .arg = arg, .release = release ? release : free, .done = done, .ctx = ctx};
     struct dp_ask *put = submit(q, &a);
-    if (!put) free(arg);
+    if (!put) a.release(arg);
     return put;
 }
 

@@ -16,7 +16,8 @@ struct dp_ask {
     struct dp_page page;
     bool lines;             /* one row a line instead of an array */
     int (*call)(void *arg, struct dp_ask *a); /* of CALL, on the thread; what it returns is rc */
-    void *arg;              /* freed with the ask */
+    void *arg;              /* given to `release` with the ask's end; NULL: free */
+    void (*release)(void *arg);
     /* the answer */
     int rc;
     struct dp_err err;
@@ -34,8 +35,9 @@ void dp_query_close(struct dp_query *q);
 /* NULL when too many wait, or without memory. done(ctx, ask) is called once by dp_query_deliver; the ask is freed behind it. */
 struct dp_ask *dp_query_submit(struct dp_query *q, enum dp_query_kind kind, const struct dp_page *p, bool lines, void (*done)(void *ctx, struct dp_ask *a),
                                void *ctx);
-/* Anything else that may wait for a disk: call(arg, ask) on the thread. `arg` is malloc'ed and taken over, also on failure. */
-struct dp_ask *dp_query_call(struct dp_query *q, int (*call)(void *arg, struct dp_ask *a), void *arg, void (*done)(void *ctx, struct dp_ask *a), void *ctx);
+/* Anything else that may wait for a disk: call(arg, ask) on the thread. `arg` is malloc'ed and taken over, also on failure; release NULL: by free. */
+struct dp_ask *dp_query_call(struct dp_query *q, int (*call)(void *arg, struct dp_ask *a), void *arg, void (*release)(void *arg),
+                             void (*done)(void *ctx, struct dp_ask *a), void *ctx);
 /* The one who asked is gone: `done` won't be called. On the loop's thread. */
 void dp_ask_cancel(struct dp_ask *a);
 void dp_query_deliver(struct dp_query *q);

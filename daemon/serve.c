@@ -5,6 +5,7 @@
 
 #include "base/fs.h"
 #include "base/progress.h"
+#include "base/re.h"
 #include "daemon/events.h"
 #include "daemon/notify.h"
 
@@ -279,10 +280,9 @@ static void on_stop(evutil_socket_t sig, short what, void *v)
 static void on_hup(evutil_socket_t sig, short what, void *v)
 {
     struct dp_serve *s = v;
-    struct dp_err err = {0};
     (void)sig;
     (void)what;
-    if (!s->stopping) dp_serve_reload(s, &err);
+    if (!s->stopping) dp_serve_reload(s, NULL);
 }
 
 /* From the work thread and the thread for questions. */
@@ -430,6 +430,16 @@ int dp_serve_defaults(struct dp_options *o, struct dp_err *e)
     return DP_OK;
 }
 
+/* What a reload would refuse; but a tokenizer that isn't there yet may come, with its disk: the step that wants it is tried again. */
+static int check_recipe(struct dp_serve *s, struct dp_err *e)
+{
+    struct dp_options *o = calloc(1, sizeof *o);
+    int rc = o ? dp_serve_load(s, o, DP_NOTFOUND, e) : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "options");
+    if (o) dp_options_release(o);
+    free(o);
+    return rc;
+}
+
 static int open_road(struct dp_serve *s, struct dp_err *e)
 {
     struct dp_options *o = calloc(1, sizeof *o);
@@ -437,8 +447,7 @@ static int open_road(struct dp_serve *s, struct dp_err *e)
     if (rc >= 0) {
         rc = dp_road_open_unswept(&s->road, s->config.dir, o, s->config.threads, s->config.memory, s->config.apply, s->config.ctx, e);
         s->road_open = rc >= 0;
-        if (rc >= 0 && o->serve.until && dp_step_parse(o->serve.until) == DP_STEPS)
-            rc = dp_err_set(e, DP_CONFIG, 0, __FILE__, __LINE__, "serve.until: there is no stage \"%s\"", o->serve.until);
+        if (rc >= 0) rc = check_recipe(s, e);
         if (rc < 0 && !s->road_open) dp_options_release(o);
     }
     if (s->road_open) { /* units say who made them: daemon/retire.h */
@@ -480,6 +489,7 @@ static int start(struct dp_serve *s, struct dp_err *e)
     DP_TRY(dp_work_open(&s->work, &c, e));
     dp_event(DP_LOG_INFO, "state", "serving %s: control on %s%s%s", s->road.ws.dir, s->control_path ? s->control_path : "the passed socket",
              s->http_addr ? (s->tls ? ", HTTPS on " : ", HTTP on ") : "", s->http_addr ? s->http_addr : "");
+    if (!dp_re_jit()) dp_event(DP_LOG_WARN, "jit", "patterns are interpreted, not compiled: is MemoryDenyWriteExecute= on?");
     dp_notify("READY=1\nSTATUS=starting");
     return DP_OK;
 }

@@ -61,7 +61,9 @@ double dp_serve_now(void);
 
 /* daemon/serve_control.c */
 void dp_serve_request(void *serve, struct dp_conn *c, const struct dp_request *r);
-int dp_serve_reload(struct dp_serve *s, struct dp_err *e);
+int dp_serve_load(struct dp_serve *s, struct dp_options *o, int pardon, struct dp_err *e);
+/* Read the recipe again, for c (NULL: for a signal): it is answered when that is done. */
+void dp_serve_reload(struct dp_serve *s, struct dp_conn *c);
 void dp_serve_pause(struct dp_serve *s, bool on);
 void dp_serve_drain(struct dp_serve *s);
 void dp_serve_stop(struct dp_serve *s);

@@ -2,6 +2,7 @@
 #include "daemon/serve.h"
 
 #include "base/fs.h"
+#include "daemon/check.h"
 #include "daemon/events.h"
 #include "daemon/notify.h"
 #include "daemon/quarantine.h"
@@ -113,7 +114,7 @@ static void answer_quarantine(struct dp_serve *s, struct dp_conn *c, const struc
         *k = (struct quarantine_call){.serve = s, .retry = r->op == DP_OP_QUARANTINE_RETRY, .all = r->all};
         memcpy(k->name, r->name, sizeof k->name);
     }
-    struct dp_ask *a = k ? dp_query_call(s->query, run_quarantine, k, quarantine_done, c) : NULL;
+    struct dp_ask *a = k ? dp_query_call(s->query, run_quarantine, k, NULL, quarantine_done, c) : NULL;
     if (a) dp_conn_pending(c, cancel, a);
     else dp_conn_end(c, DP_BUSY, "too many questions wait; try again");
 }
@@ -150,43 +151,77 @@ void dp_serve_drain(struct dp_serve *s)
     event_active(s->changed, 0, 0);
 }
 
-int dp_serve_reload(struct dp_serve *s, struct dp_err *e)
+/* Everything about a recipe that a service refuses; on success *o is open. */
+int dp_serve_load(struct dp_serve *s, struct dp_options *o, int pardon, struct dp_err *e)
 {
-    struct dp_options *o = calloc(1, sizeof *o);
-    dp_notify_reloading();
-    int rc = o ? dp_serve_defaults(o, e) : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "reload");
-    if (rc >= 0) {
-        rc = dp_recipe_load(s->road.ws.recipe, o->section, o->sections, &o->sources, e);
-        if (rc >= 0 && s->config.apply) rc = s->config.apply(s->config.ctx, o, e);
-        if (rc >= 0 && o->serve.until && dp_step_parse(o->serve.until) == DP_STEPS)
-            rc = dp_err_set(e, DP_CONFIG, 0, __FILE__, __LINE__, "serve.until: there is no stage \"%s\"", o->serve.until);
-        if (rc >= 0) rc = dp_options_open(o, e);
-        if (rc < 0) dp_options_release(o);
-    }
-    if (rc < 0) {
-        free(o);
+    struct dp_check c = {.recipe = s->road.ws.recipe, .dir = s->road.ws.dir, .apply = s->config.apply, .ctx = s->config.ctx, .options = o};
+    int rc = dp_serve_defaults(o, e);
+    if (rc >= 0) rc = dp_check_recipe(&c, e);
+    if (rc >= 0) rc = dp_check_verdict(&c, pardon, e);
+    dp_check_release(&c);
+    return rc;
+}
+
+/* Reading and looking at a recipe may take a while (a tokenizer is loaded), so it is done on the thread for questions. */
+struct reload {
+    struct dp_serve *serve;
+    struct dp_conn *conn; /* who asked; NULL: a signal, or it is gone */
+    struct dp_options *options; /* NULL once they are the road's */
+};
+
+static void release_reload(void *arg)
+{
+    struct reload *k = arg;
+    if (k->options) dp_options_release(k->options);
+    free(k->options);
+    free(k);
+}
+
+static int run_reload(void *arg, struct dp_ask *a)
+{
+    struct reload *k = arg;
+    k->options = calloc(1, sizeof *k->options);
+    if (!k->options) return dp_err_set(&a->err, DP_NOMEM, 0, __FILE__, __LINE__, "reload");
+    return dp_serve_load(k->serve, k->options, 0, &a->err);
+}
+
+static void reload_done(void *ctx, struct dp_ask *a)
+{
+    struct reload *k = a->arg;
+    struct dp_serve *s = ctx;
+    if (a->rc < 0) {
         s->reloads_refused++;
-        dp_event(DP_LOG_ERROR, "reload", "the recipe is refused, the one before stays in force: %s", e->msg);
+        dp_event(DP_LOG_ERROR, "reload", "the recipe is refused, the one before stays in force: %s", a->err.msg);
     } else {
-        s->o = o->serve;
-        dp_work_reload(s->work, o);
+        s->o = k->options->serve;
+        dp_work_reload(s->work, k->options);
+        k->options = NULL;
         s->reloads++;
         dp_event(DP_LOG_INFO, "reload", "the recipe was read again");
     }
     dp_notify("READY=1");
     event_active(s->changed, 0, 0);
-    return rc;
+    if (k->conn) dp_conn_end(k->conn, a->rc, a->rc < 0 ? a->err.msg : NULL);
 }
 
-static void end(struct dp_conn *c, int rc, const struct dp_err *e)
+static void nobody_waits(void *arg)
 {
-    dp_conn_end(c, rc, rc < 0 ? e->msg : NULL);
+    ((struct reload *)arg)->conn = NULL;
+}
+
+void dp_serve_reload(struct dp_serve *s, struct dp_conn *c)
+{
+    struct reload *k = calloc(1, sizeof *k);
+    if (k) *k = (struct reload){.serve = s, .conn = c};
+    if (k && dp_query_call(s->query, run_reload, k, release_reload, reload_done, s)) {
+        dp_notify_reloading();
+        if (c) dp_conn_pending(c, nobody_waits, k);
+    } else if (c) dp_conn_end(c, DP_BUSY, "too many questions wait; try again");
 }
 
 void dp_serve_request(void *serve, struct dp_conn *c, const struct dp_request *r)
 {
     struct dp_serve *s = serve;
-    struct dp_err err = {0};
     s->requests++;
     if (s->stopping && r->op != DP_OP_STATUS && r->op != DP_OP_STOP) {
         dp_conn_end(c, DP_BUSY, "the service is stopping");
@@ -203,7 +238,7 @@ void dp_serve_request(void *serve, struct dp_conn *c, const struct dp_request *r
         dp_serve_drain(s);
         dp_conn_end(c, DP_OK, NULL);
         break;
-    case DP_OP_RELOAD: end(c, dp_serve_reload(s, &err), &err); break;
+    case DP_OP_RELOAD: dp_serve_reload(s, c); break;
     case DP_OP_RESCAN:
         dp_work_rescan(s->work);
         dp_conn_end(c, DP_OK, NULL);

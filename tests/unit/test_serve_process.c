@@ -337,19 +337,19 @@ TEST(a_stuck_pipeline_is_not_fed)
     struct service s;
     char path[700], answer[8192];
     make_workspace(&s);
-    snprintf(path, sizeof path, "%s/stuck.yaml", s.dir);
-    write_file(s.dir, "recipe.yaml", "sources: [/dev/stdin]\nserve: {settle: 0, rescan: 1h, min_free: 0, drain_timeout: 1s}\n");
-    /* Reading the list of words blocks the work thread for good: tokenizer.file is read as a whole when its key is made. */
+    /* Reading a FIFO blocks the work thread for good: tokenizer.file is read as a whole when its key is made. It comes behind the start, which would
+     * refuse it. */
     snprintf(answer, sizeof answer, "sources: [in]\ntokenizer: {file: %s/fifo}\nserve: {settle: 0, rescan: 1h, min_free: 0, drain_timeout: 500ms}\n", s.dir);
     write_file(s.dir, "recipe.yaml", answer);
-    snprintf(path, sizeof path, "%s/fifo", s.dir);
-    if (mkfifo(path, 0600) != 0) abort();
     snprintf(path, sizeof path, "%s/in", s.dir);
     struct dp_err err = {0};
     REQUIRE_OK(dp_fs_mkdirs(path, &err));
     write_file(path, "a.txt", "the house by the river and the light of the morning. ");
     start(&s, SANITIZED ? "2000000" : "600000", -1);
     REQUIRE(says(&s, "READY=1", 20));
+    snprintf(path, sizeof path, "%s/fifo", s.dir);
+    if (mkfifo(path, 0600) != 0) abort();
+    REQUIRE(ask(control_path(&s), "{\"op\":\"rescan\"}", answer, sizeof answer));
     sleep_ms(SANITIZED ? 4000 : 1500);
     listen_notify(&s);
     s.said[0] = 0;
