@@ -17,6 +17,7 @@ struct dp_global {
     bool json, quiet, help, version, verbose;
     int64_t seed; /* -1: not given */
     int log_level, log_format;
+    int64_t log_burst;
     char *cpu;
 };
 

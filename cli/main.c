@@ -60,6 +60,8 @@ const struct dp_opt dp_global_opts[] = {
     {.name = "seed", .type = DP_OPT_INT, .offset = G(seed), .preset = "-1", .min = -1, .max = 9.2e18, .arg = "S", .help = "seed of the step at hand, over the recipe's"},
     {.name = "log_level", .type = DP_OPT_CHOICE, .offset = G(log_level), .preset = "info", .choices = "error|warning|info|debug", .arg = "LEVEL", .help = "what is logged"},
     {.name = "log_format", .type = DP_OPT_CHOICE, .offset = G(log_format), .preset = "auto", .choices = "auto|text|json|journal", .arg = "FORMAT", .help = "how it is logged"},
+    {.name = "log_burst", .type = DP_OPT_INT, .offset = G(log_burst), .preset = "20", .min = 0, .max = 1e9, .arg = "N",
+     .help = "messages of one kind in 10 s, errors five times as many; the rest is counted and summed up; 0: all"},
     {.name = "cpu", .type = DP_OPT_STRING, .offset = G(cpu), .arg = "LEVEL", .help = "scalar, avx2, avx512 or avx512bf16; also DPIPE_CPU"},
     {.name = "verbose", .letter = 'v', .type = DP_OPT_BOOL, .offset = G(verbose), .help = "log debug messages"},
     {.name = "help", .letter = 'h', .type = DP_OPT_BOOL, .offset = G(help), .help = "this text"},
@@ -289,6 +291,7 @@ static int set_up(struct dp_cli *c, struct dp_err *e)
     struct dp_global *g = &c->global;
     dp_log_init(g->verbose ? DP_LOG_DEBUG : g->quiet && g->log_level > 1 ? DP_LOG_WARN : levels[g->log_level],
                 g->json && g->log_format == DP_LOG_AUTO ? DP_LOG_JSON : (enum dp_log_format)g->log_format);
+    dp_log_set_burst((int)g->log_burst);
     dp_progress_init(g->quiet ? DP_PROGRESS_QUIET : g->json ? DP_PROGRESS_JSON : DP_PROGRESS_AUTO);
     DP_TRY(dp_cpu_init(e));
     if (g->cpu) DP_TRY(dp_cpu_force(g->cpu, e));
@@ -338,6 +341,7 @@ int main(int argc, char **argv)
         rc = set_up(&c, &err);
         if (rc >= 0) rc = c.command->run(&c, &err);
     }
+    dp_log_flush(true);
     if (rc < 0 && err.sys != EPIPE) dp_log_write(DP_LOG_ERROR, c.command ? c.command->name : "", "%s", err.msg[0] ? err.msg : dp_code_name(rc)); /* `| head` has seen enough */
     if (c.road_open) dp_road_close(&c.road);
     dp_options_release(&c.options);

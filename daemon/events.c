@@ -1,5 +1,7 @@
 #include "daemon/events.h"
 
+#include "base/hash.h"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +22,14 @@ static struct {
     int64_t runs;
 } E = {.mu = PTHREAD_MUTEX_INITIALIZER};
 
+/* The log's limit goes by kind. */
+static struct dp_log_site *site_of(const char *kind)
+{
+    enum { SITES = 64 };
+    static struct dp_log_site site[SITES];
+    return &site[dp_hash64(kind, strlen(kind), 0) % SITES];
+}
+
 void dp_event(enum dp_log_level level, const char *kind, const char *fmt, ...)
 {
     char text[400];
@@ -37,7 +47,7 @@ void dp_event(enum dp_log_level level, const char *kind, const char *fmt, ...)
     snprintf(v->kind, sizeof v->kind, "%s", kind);
     memcpy(v->text, text, sizeof text);
     pthread_mutex_unlock(&E.mu);
-    if (dp_log_wanted(level)) dp_log_write(level, "serve", "%s", text);
+    if (dp_log_wanted(level)) dp_log_limited(site_of(kind), level, "serve", NULL, "%s", text);
 }
 
 uint64_t dp_events_last(void)

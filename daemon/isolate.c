@@ -83,11 +83,11 @@ static int hold(struct trial *t, const struct dp_watch_slot *s, const struct dp_
                                .reason = dp_death_name(d->reason), .what = d->what, .rows = (int64_t)s->first,
                                .round = dp_quarantine_round(t->iso->road->rounds, u->origin.hex), .bytes = reading ? 0 : (int64_t)s->bytes};
     DP_TRY(dp_quarantine_put(&t->iso->road->ws, &q, 2, reading ? dp_span("", 0) : d->text, e));
+    struct dp_log_where at = {.unit = u->what, .path = m->path, .record = s->pos, .offset = -1};
     if (reading)
-        dp_log(WARN, "quarantine", "%s: reading on behind record %llu killed its worker twice (%s: %s); the rest of the file is left out", m->path,
-               (unsigned long long)s->first, q.reason, d->what);
-    else dp_log(WARN, "quarantine", "%s, record %s: stage %s killed its worker twice (%s: %s); `dpipe quarantine show %s`", m->path, s->pos, q.stage, q.reason,
-                d->what, q.name);
+        dp_log_at(WARN, "quarantine", &at, "reading on behind record %llu killed its worker twice (%s: %s); the rest of the file is left out",
+                  (unsigned long long)s->first, q.reason, d->what);
+    else dp_log_at(WARN, "quarantine", &at, "stage %s killed its worker twice (%s: %s); `dpipe quarantine show %s`", q.stage, q.reason, d->what, q.name);
     return DP_OK;
 }
 
@@ -119,7 +119,7 @@ static int learn(struct trial *t, const struct dp_death *d, struct dp_err *e)
     if (d->reason == DP_DEATH_KILLED) {
         if (++t->kills > KILLS_MAX)
             DP_FAIL(e, BUSY, "its worker process was killed from outside %d times (%s); is the machine short of memory? Run again", t->kills, d->what);
-        dp_log(WARN, "worker", "unit %s: the worker was killed from outside (%s); again", t->unit->what, d->what);
+        dp_log_at(WARN, "worker", (&(struct dp_log_where){.unit = t->unit->what, .offset = -1}), "the worker was killed from outside (%s); again", d->what);
         return DP_OK;
     }
     bool fresh = false;
@@ -129,8 +129,8 @@ static int learn(struct trial *t, const struct dp_death *d, struct dp_err *e)
     for (size_t i = 0; i < d->suspects; i++) DP_TRY(accuse(t, &d->suspect[i], d, &fresh, e));
     if (!fresh && ++t->unexplained >= UNEXPLAINED_MAX)
         DP_FAIL(e, BROKEN, "its worker process died %d times outside any document (%s: %s)", t->unexplained, dp_death_name(d->reason), d->what);
-    dp_log(INFO, "worker", "unit %s: the worker died (%s: %s); again, %s", t->unit->what, dp_death_name(d->reason), d->what,
-           fresh ? "with care" : "nothing was at hand");
+    dp_log_at(INFO, "worker", (&(struct dp_log_where){.unit = t->unit->what, .offset = -1}), "the worker died (%s: %s); again, %s", dp_death_name(d->reason),
+              d->what, fresh ? "with care" : "nothing was at hand");
     return DP_OK;
 }
 

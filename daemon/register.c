@@ -147,7 +147,7 @@ static void skip_file(void *ctx, const char *path, const char *why)
 {
     struct registering *g = ctx;
     g->found->skipped++;
-    dp_log(WARN, "ingest", "%.600s%s: %s; left out", path, strlen(path) > 600 ? "..." : "", why); /* a message holds 1,023 bytes */
+    dp_log_at(WARN, "ingest", DP_LOG_PATH(path), "%s; left out", why);
 }
 
 /* recipe.yaml, catalog.db, store/ and so on, when a root lies around the workspace. */

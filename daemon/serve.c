@@ -181,7 +181,10 @@ void dp_serve_stop(struct dp_serve *s)
 /* What a kill -9 would leave is what a stop may leave: the catalog is durable, tmp/ is swept at the next start. */
 static void leave_now(struct dp_serve *s)
 {
-    dp_log(WARN, "serve", "a unit didn't come to an end in time; it is abandoned and begins again at the next start");
+    struct dp_progress_view p;
+    dp_progress_read(&p);
+    dp_log(WARN, "serve", "%s didn't come to an end in time; what it had at hand is abandoned and begins again at the next start", p.active ? p.label : "work");
+    dp_log_flush(true);
     if (s->own_control) unlink(s->control_path);
     if (s->own_http) unlink(s->http_path);
     _exit(0);
@@ -241,6 +244,7 @@ static void on_tick(evutil_socket_t fd, short what, void *v)
     look_at_disk(s);
     if (s->stopping) go_on_stopping(s);
     tell_state(s);
+    dp_log_flush(false);
     event_add(s->tick, watchdog > 0 && watchdog < 4 ? &soon : &next);
 }
 

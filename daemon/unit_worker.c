@@ -87,7 +87,7 @@ static void on_damage(void *ctx, const struct dp_damage *d)
 {
     struct work *w = ctx;
     if (w->res->damaged++ < DAMAGE_LOGGED)
-        dp_log(WARN, "ingest", "%s at byte %llu: %s", d->path, (unsigned long long)d->offset, d->msg);
+        dp_log_at(WARN, "ingest", (&(struct dp_log_where){.path = d->path, .offset = (int64_t)d->offset}), "%s", d->msg);
     if (w->damage.len < DAMAGE_BYTES) {
         print_damage(w, d->msg, d->path, d->offset);
         return;

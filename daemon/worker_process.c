@@ -424,7 +424,8 @@ static void pass_on(struct dp_worker *w, const struct dp_unit_job *job)
                             : l.level == DP_LOG_WARN ? DP_LOG_WARN : DP_LOG_ERROR;
     char name[32];
     snprintf(name, sizeof name, "%s", module);
-    if (dp_log_wanted(level)) dp_log_write(level, name, "%s", msg);
+    static struct dp_log_site site; /* one for all: a worker that was taken over may say what it likes, but not fill the journal */
+    if (dp_log_wanted(level)) dp_log_limited(&site, level, name, NULL, "%s", msg);
 }
 
 /* One message; *over says whether the unit ended with it. */
