@@ -78,6 +78,7 @@ UNIT     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/unit/t
 FUZZ     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 BENCH    := $(patsubst bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard bench/bench_*.c)))
 SHIMS    := $(patsubst tests/%.c,$(BUILD)/tests/%.so,$(sort $(wildcard tests/fault/shim_*.c)))
+PROBE    := $(BUILD)/tests/fault/probe
 PROG     := $(BUILD)/dpipe
 
 .SECONDARY:
@@ -88,9 +89,9 @@ PROG     := $(BUILD)/dpipe
 all: $(PROG) $(BUILD)/libdpipe.so
 
 lib: $(BUILD)/libdpipe.a
-tests: $(UNIT) $(FUZZ) $(SHIMS)
+tests: $(UNIT) $(FUZZ) $(SHIMS) $(PROBE)
 benches: $(BENCH)
-objects: $(LIB_OBJ) $(CLI_OBJ) $(UNIT:=.o) $(FUZZ:=.o) $(BENCH:=.o)
+objects: $(LIB_OBJ) $(CLI_OBJ) $(UNIT:=.o) $(FUZZ:=.o) $(BENCH:=.o) $(PROBE).o
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -112,7 +113,7 @@ $(PROG): $(CLI_OBJ) $(BUILD)/libdpipe.a
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(CC) $(SAN) -o $@ $^ $(LDFLAGS) $(ALL_LIBS)
 
-$(UNIT): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libdpipe.a
+$(UNIT) $(PROBE): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libdpipe.a
 	$(Q)$(CC) $(SAN) -o $@ $^ $(LDFLAGS) $(ALL_LIBS)
 $(BENCH): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libdpipe.a
 	$(Q)$(CC) $(SAN) -o $@ $^ $(LDFLAGS) $(ALL_LIBS)
@@ -255,7 +256,7 @@ deps:
 clean:
 	rm -rf build
 
--include $(patsubst %.oo,%.d,$(LIB_OBJ:.o=.d)) $(CLI_OBJ:.o=.d) $(UNIT:=.d) $(FUZZ:=.d) $(BENCH:=.d)
+-include $(patsubst %.oo,%.d,$(LIB_OBJ:.o=.d)) $(CLI_OBJ:.o=.d) $(UNIT:=.d) $(FUZZ:=.d) $(BENCH:=.d) $(PROBE).d
 
 endif # DP_REPLACED
 

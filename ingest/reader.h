@@ -81,7 +81,8 @@ void dp_reader_close(struct dp_reader *r);
 /* Call fn for each regular file of `path`: the file itself (relative = ""), or all files below the folder, in bytewise order of their
  * relative paths. Hidden files and folders and special files are skipped; links are followed only to regular files inside the folder.
  * fn returns 0 to go on; anything else ends the walk and is returned. What below the folder can't be looked at (no permission, a path longer
- * than the system takes, more than 256 folders inside each other) goes to `skip`, which may be NULL, and the walk goes on. */
+ * than the system takes, more than 256 folders inside each other) goes to `skip`, which may be NULL, and the walk goes on. Trouble of the machine
+ * (EIO, ENOMEM) ends it: a file that can't be looked at just now must not be taken for one that is gone. */
 int dp_walk(const char *path, int (*fn)(void *ctx, const char *path, const char *relative, uint64_t size),
             void (*skip)(void *ctx, const char *path, const char *why), void *ctx, struct dp_err *e);
 

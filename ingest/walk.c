@@ -34,13 +34,22 @@ static void skip(const struct walk *w, const char *path, const char *why)
     if (w->skip) w->skip(w->ctx, path, why);
 }
 
-/* A link counts when it leads to a regular file inside the root. */
-static bool link_inside(const struct walk *w, const char *path)
+/* Trouble of this entry. Everything else (EIO, ENOMEM, ESTALE) is the machine's: leaving the file out would be as if somebody had removed it. */
+static bool of_the_entry(int sys)
+{
+    return sys == ENOENT || sys == EACCES || sys == EPERM || sys == ENAMETOOLONG || sys == ELOOP || sys == ENOTDIR;
+}
+
+/* A link counts when it leads to a regular file inside the root: 1, 0, or -1 with errno. */
+static int link_counts(const struct walk *w, const char *path, struct stat *st)
 {
     char *real = realpath(path, NULL);
-    bool inside = real && strncmp(real, w->root, strlen(w->root)) == 0;
+    if (!real) return of_the_entry(errno) ? 0 : -1;
+    bool inside = strncmp(real, w->root, strlen(w->root)) == 0;
     free(real);
-    return inside;
+    if (!inside) return 0;
+    if (stat(path, st) != 0) return of_the_entry(errno) ? 0 : -1;
+    return !S_ISDIR(st->st_mode);
 }
 
 /* What an entry is: *key stays NULL when it isn't wanted. */
@@ -50,10 +59,13 @@ static int look(const struct walk *w, const char *dir, const char *name, struct 
     char *path = dp_fs_join(dir, name);
     en->key = NULL;
     if (!path) DP_FAIL(e, NOMEM, "%s: its entries", dir);
-    bool there = lstat(path, &st) == 0;
-    if (!there && errno != ENOENT) skip(w, path, strerror(errno));
-    if (there && S_ISLNK(st.st_mode)) there = link_inside(w, path) && stat(path, &st) == 0 && !S_ISDIR(st.st_mode);
+    int there = lstat(path, &st) == 0 ? 1 : of_the_entry(errno) ? 0 : -1;
+    if (there == 0 && errno != ENOENT) skip(w, path, strerror(errno));
+    if (there == 1 && S_ISLNK(st.st_mode)) there = link_counts(w, path, &st);
+    if (there < 0) dp_err_set(e, dp_code_of_errno(errno), errno, __FILE__, __LINE__, "%s: cannot look at it", path);
+    int sys = errno;
     free(path);
+    if (there < 0) return dp_code_of_errno(sys);
     if (!there || (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))) return DP_OK;
     size_t n = strlen(name);
     if (!(en->key = malloc(n + 2))) DP_FAIL(e, NOMEM, "%s: its entries", dir);

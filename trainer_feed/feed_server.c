@@ -166,9 +166,10 @@ static int listen_path(struct dp_feed_server *s, struct dp_err *e)
     s->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (s->listener < 0) DP_FAIL_SYS(e, "feed: socket");
     DP_TRY(take_name(s, e));
-    if (lstat(s->o.addr, &st) != 0 || chmod(s->o.addr, 0600) != 0 || listen(s->listener, BACKLOG) != 0) DP_FAIL_SYS(e, "%s: listen", s->o.addr);
-    s->dev = st.st_dev;
+    if (lstat(s->o.addr, &st) != 0) DP_FAIL_SYS(e, "%s: listen", s->o.addr);
+    s->dev = st.st_dev; /* from here on it is removed at the end, also of a start that fails */
     s->ino = st.st_ino;
+    if (chmod(s->o.addr, 0600) != 0 || listen(s->listener, BACKLOG) != 0) DP_FAIL_SYS(e, "%s: listen", s->o.addr);
     return DP_OK;
 }
 
