@@ -254,8 +254,16 @@ STATS(stat, struct stat)
 STATS(stat64, struct stat64)
 STATS(lstat, struct stat)
 STATS(lstat64, struct stat64)
-WRAP(int, fstat, STAT, -1, (int fd, struct stat *st), (fd, st))
-WRAP(int, fstat64, STAT, -1, (int fd, struct stat64 *st), (fd, st))
+int fstat(int fd, struct stat *st)
+{
+    REAL(int, fstat, int, struct stat *);
+    return (!path_has[0] || is_file(fd)) && fires(STAT) == 1 ? -1 : real(fd, st);
+}
+int fstat64(int fd, struct stat64 *st)
+{
+    REAL(int, fstat64, int, struct stat64 *);
+    return (!path_has[0] || is_file(fd)) && fires(STAT) == 1 ? -1 : real(fd, st);
+}
 
 /* glibc's own entry points: dlsym itself allocates, so the real ones can't be looked up. */
 extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
