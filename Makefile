@@ -167,9 +167,9 @@ demo: all
 bench-pipeline: all
 	@PEERS='$(PEERS)' bench/pipeline.sh
 
-## bench-feed: ids per CPU-second of the feed, beside memcpy; JSON lines
-bench-feed: $(BUILD)/bench/bench_feed
-	@$(BUILD)/bench/bench_feed
+## bench-feed: ids per CPU-second of the feed in C, compressed and in Python; PEERS=1 installs PyTorch and other feeds in build/venv-feed (7 GB) and races them
+bench-feed: all $(BUILD)/bench/bench_feed $(BUILD)/bench/bench_shards
+	@BUILD='$(BUILD)' PEERS='$(PEERS)' bench/feed.sh
 
 ## check-fast: the unit tests of this MODE alone
 check-fast: all tests

@@ -4,11 +4,15 @@
  *
  * usage: bench_feed [MILLION_IDS [STEPS [ROUNDS]]]    one JSON line each, u16 ids, then u32; rates are medians of the rounds, which
  * take turns, so that a busy machine is busy for all. Data is made in $TMPDIR and removed. Documents are 200 to 3,400 ids long, 1 % of
- * them in val, as by default. */
+ * them in val, as by default.
+ *
+ * For bench/bench_feed.py, which compares with others: bench_feed make DIR MILLION_IDS writes such data as DIR/manifest.json, and
+ * bench_feed way rows|pairs|bestfit MANIFEST BATCH SEQ_LEN SEED draws batches, as bench/feed_ways.py does. */
 #include "base/fs.h"
 #include "shards/manifest.h"
 #include "trainer_feed/feed.h"
 #include "trainer_feed/feed_order.h"
+#include "trainer_feed/feed_pair.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,7 +77,8 @@ static void make_shard(struct set *s, const struct dp_shard_meta *meta, int i, u
     if (!bin || !dpx || dp_shard_writer_open(&w, bin, dpx, meta, &e) < 0) die(&e);
     while (dp_shard_writer_tokens(w) < ids) {
         size_t n = 200 + dp_splitmix64(state) % 3200;
-        for (size_t k = 0; k < n; k++) doc[k] = (uint32_t)(dp_splitmix64(state) % meta->vocab_size);
+        for (size_t k = 0; k + 1 < n; k++) doc[k] = (uint32_t)(dp_splitmix64(state) % meta->vocab_size);
+        doc[n - 1] = (uint32_t)meta->eot;
         struct dp_hash128 h = dp_hash128(doc, n * 4);
         if (dp_shard_writer_add(w, h, h, 0, doc, n, &e) < 0) die(&e);
     }
@@ -87,13 +92,12 @@ static void make_shard(struct set *s, const struct dp_shard_meta *meta, int i, u
     s->tokens += row->tokens;
 }
 
+/* In s->dir. */
 static void make_set(struct set *s, uint32_t vocab, uint64_t ids)
 {
-    struct dp_shard_meta meta = {.vocab_size = vocab, .eot = 0};
+    struct dp_shard_meta meta = {.vocab_size = vocab, .eot = vocab - 1};
     struct dp_manifest_shard row[SHARDS];
     uint64_t state = 1;
-    snprintf(s->dir, sizeof s->dir, "%.400s/dpipe-bench-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    if (!mkdtemp(s->dir)) exit(1);
     s->width = dp_shard_dtype_of(vocab);
     s->tokens = 0;
     for (int i = 0; i < SHARDS; i++) make_shard(s, &meta, i, (uint64_t)((double)ids * share[i]), &row[i], &state);
@@ -211,6 +215,8 @@ static void run(uint32_t vocab, uint64_t ids, int steps, int rounds)
     struct dp_err e;
     memset(&b, 0, sizeof b);
     b.steps = steps;
+    snprintf(b.set.dir, sizeof b.set.dir, "%.400s/dpipe-bench-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    if (!mkdtemp(b.set.dir)) exit(1);
     make_set(&b.set, vocab, ids);
     for (int i = 0; i < SHARDS; i++) {
         char path[700];
@@ -245,8 +251,104 @@ static void run(uint32_t vocab, uint64_t ids, int steps, int rounds)
     remove_set(&b.set);
 }
 
+/* --- one of several ways --- */
+
+struct way {
+    struct dp_feed *f;
+    dp_feed_pair_fn pair; /* NULL: rows */
+    size_t batch, seq_len;
+    int32_t *rows;
+    int64_t *pairs[2];
+};
+
+static double wall_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double rss_mib(void)
+{
+    FILE *f = fopen("/proc/self/status", "re");
+    char line[256];
+    double kib = 0;
+    while (f && fgets(line, sizeof line, f)) sscanf(line, "VmRSS: %lf", &kib);
+    if (f) fclose(f);
+    return kib / 1024;
+}
+
+static void draw(struct way *w, int k)
+{
+    struct dp_err e;
+    if (dp_feed_next(w->f, w->rows, &e) < 0) die(&e);
+    for (size_t b = 0; w->pair && b < w->batch; b++) {
+        int64_t *inputs = w->pairs[k % 2] + b * w->seq_len;
+        w->pair(inputs, inputs + w->batch * w->seq_len, w->rows + b * (w->seq_len + 1), w->seq_len);
+    }
+}
+
+static void round_of(struct way *w, double seconds)
+{
+    static double took[1000];
+    double c0 = cpu_seconds(), t0 = wall_seconds();
+    int n = 0, m = 0;
+    do
+        for (int i = 0; i < 8; i++) draw(w, n++);
+    while (cpu_seconds() - c0 < seconds && wall_seconds() - t0 < 4 * seconds);
+    double cpu = cpu_seconds() - c0, wall = wall_seconds() - t0;
+    for (double end = wall_seconds() + seconds; m < 16 || (m < 1000 && wall_seconds() < end); m++) {
+        double a = wall_seconds();
+        draw(w, m);
+        took[m] = 1e6 * (wall_seconds() - a);
+    }
+    qsort(took, (size_t)m, sizeof *took, by_value);
+    printf("{\"ids\":%zu,\"cpu_s\":%.6f,\"wall_s\":%.6f,\"us\":[", (size_t)n * w->batch * w->seq_len, cpu, wall);
+    for (int i = 0; i < m; i++) printf("%s%.2f", i ? "," : "", took[i]);
+    printf("]}\n");
+    fflush(stdout);
+}
+
+static int run_way(char **argv)
+{
+    struct dp_feed_options o;
+    struct dp_err e;
+    char line[64];
+    double anon = anon_mib(), rss = rss_mib(), t0 = wall_seconds();
+    dp_feed_options_init(&o);
+    o.val_fraction = 0;
+    o.batch = atoi(argv[2]);
+    o.seq_len = atoi(argv[3]);
+    o.seed = atoi(argv[4]);
+    o.pack = strcmp(argv[0], "bestfit") == 0 ? DP_FEED_BESTFIT : DP_FEED_CONCAT;
+    struct way w = {.pair = strcmp(argv[0], "pairs") == 0 ? dp_feed_pair() : NULL, .batch = (size_t)o.batch, .seq_len = (size_t)o.seq_len};
+    if (dp_feed_open(&w.f, argv[1], &o, &e) < 0) die(&e);
+    w.rows = malloc(w.batch * (w.seq_len + 1) * sizeof *w.rows);
+    for (int i = 0; i < 2; i++)
+        if (!(w.pairs[i] = malloc(2 * w.batch * w.seq_len * sizeof **w.pairs))) exit(1);
+    if (!w.rows) exit(1);
+    draw(&w, 0);
+    printf("{\"import_ms\":0,\"first_ms\":%.3f,\"gives\":\"%s%zu, %zu]\"}\n", 1e3 * (wall_seconds() - t0), w.pair ? "int64[2, " : "int32[", w.batch,
+           w.seq_len + !w.pair);
+    fflush(stdout);
+    while (fgets(line, sizeof line, stdin)) round_of(&w, strtod(line, NULL));
+    printf("{\"rss_mib\":%.2f,\"anon_mib\":%.2f}\n", rss_mib() - rss, anon_mib() - anon);
+    dp_feed_close(w.f);
+    free(w.rows);
+    free(w.pairs[0]);
+    free(w.pairs[1]);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 4 && strcmp(argv[1], "make") == 0) {
+        static struct set s;
+        snprintf(s.dir, sizeof s.dir, "%.500s", argv[2]);
+        make_set(&s, 50257, strtoull(argv[3], NULL, 10) * 1000000);
+        return 0;
+    }
+    if (argc == 7 && strcmp(argv[1], "way") == 0) return run_way(argv + 2);
     uint64_t ids = (argc > 1 ? strtoull(argv[1], NULL, 10) : 200) * 1000000;
     int steps = argc > 2 ? atoi(argv[2]) : 4000, rounds = argc > 3 ? atoi(argv[3]) : 9;
     if (ids < 1000000 || steps < 1 || rounds < 1 || rounds > ROUNDS_MAX) return 64;
