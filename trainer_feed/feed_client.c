@@ -30,7 +30,7 @@ struct dp_feed_client {
     unsigned meta;
     int compress;
     uint64_t slots, reconnects;
-    double reconnect_seconds, lost_at; /* since when no batch has come, monotonic; 0: they come */
+    double dead_seconds, reconnect_seconds, lost_at; /* since when no batch has come, monotonic; 0: they come */
     int retry_ms;
     const atomic_bool *stop;
     bool has_state, known; /* a state to resume from; a server has accepted us before */
@@ -238,6 +238,7 @@ static int connect_tcp(struct dp_feed_client *c, struct dp_err *e)
     int fd = dp_tcp_connect(c->addr, "feed", SHAKE_SECONDS * 1000, c->stop, e);
     if (fd < 0) return fd;
     int rc = dp_feed_conn_open(&n, fd, c->tls, c->host, e);
+    if (c->dead_seconds > 0) n.dead_s = c->dead_seconds;
     if (rc >= 0) rc = converse(c, &n, e);
     if (rc >= 0) { /* the credit is ours to give */
         uint64_t slots = c->slots ? c->slots : WINDOW_USUAL / c->a.slot_bytes;
@@ -305,6 +306,7 @@ int dp_feed_client_open(struct dp_feed_client **out, const struct dp_feed_client
     c->tcp = !dp_feed_addr_is_path(o->addr);
     c->meta = o->meta & DP_FEED_META_ALL;
     c->compress = o->compress;
+    c->dead_seconds = o->dead_seconds;
     dp_feed_widen_init(&c->widen);
     c->slots = o->slots;
     c->reconnect_seconds = o->reconnect_seconds;

@@ -32,6 +32,7 @@ struct dp_feed_client_options {
     bool tls;              /* also when ca or cert is given */
     const char *ca;        /* PEM file: who may have signed the server's certificate; NULL: whom the system trusts */
     const char *cert, *key; /* PEM files: ours; NULL: none */
+    double dead_seconds;   /* of silence of the server, and it is gone; 0: 30 */
     const char *host;      /* whom the server's certificate must name; NULL: the host of addr */
 };
 /* "cu_seqlens,positions", "all" or nothing, as a set of DP_FEED_META_.... */

@@ -20,7 +20,7 @@ double dp_feed_now(void)
 
 int dp_feed_conn_open(struct dp_feed_conn *c, int fd, struct dp_tls *tls, const char *host, struct dp_err *e)
 {
-    *c = (struct dp_feed_conn){.fd = fd, .shaken = tls == NULL, .bytes_max = DP_FEED_CONTROL_BYTES_MAX};
+    *c = (struct dp_feed_conn){.fd = fd, .shaken = tls == NULL, .bytes_max = DP_FEED_CONTROL_BYTES_MAX, .dead_s = DP_FEED_DEAD_SECONDS};
     dp_buf_init(&c->in, DP_FEED_CONTROL_BYTES_MAX + 2 * DP_FEED_FRAME_HEAD + 1);
     dp_buf_init(&c->out, 4 * DP_FEED_CONTROL_BYTES_MAX);
     c->heard = c->moved = c->spoke = dp_feed_now();
@@ -200,14 +200,14 @@ int dp_feed_conn_tend(struct dp_feed_conn *c, struct dp_err *e)
 {
     double t = dp_feed_now();
     enum dp_code gone = DP_EOF;
-    if (t - c->heard > DP_FEED_DEAD_SECONDS) {
-        dp_err_set(e, gone, 0, __FILE__, __LINE__, "feed: no sign of life for %d s", DP_FEED_DEAD_SECONDS);
+    if (t - c->heard > c->dead_s) {
+        dp_err_set(e, gone, 0, __FILE__, __LINE__, "feed: no sign of life for %g s", c->dead_s);
         return gone;
     }
-    if (dp_feed_conn_unsent(c) && t - c->moved > DP_FEED_DEAD_SECONDS) {
-        dp_err_set(e, gone, 0, __FILE__, __LINE__, "feed: it read nothing for %d s of what it gave credit for", DP_FEED_DEAD_SECONDS);
+    if (dp_feed_conn_unsent(c) && t - c->moved > c->dead_s) {
+        dp_err_set(e, gone, 0, __FILE__, __LINE__, "feed: it read nothing for %g s of what it gave credit for", c->dead_s);
         return gone;
     }
-    if (t - c->spoke > DP_FEED_PING_SECONDS && !dp_feed_conn_unsent(c)) return dp_feed_conn_say(c, DP_FEED_PING, 0, dp_span("", 0), e);
+    if (t - c->spoke > c->dead_s / 3 && !dp_feed_conn_unsent(c)) return dp_feed_conn_say(c, DP_FEED_PING, 0, dp_span("", 0), e);
     return DP_OK;
 }

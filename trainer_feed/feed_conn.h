@@ -9,8 +9,7 @@
 #include "trainer_feed/feed_frame.h"
 
 enum {
-    DP_FEED_PING_SECONDS = 10, /* of silence from us: a ping */
-    DP_FEED_DEAD_SECONDS = 30, /* of silence from the other side, or of its not reading: it is dead */
+    DP_FEED_DEAD_SECONDS = 30, /* unless told otherwise: of silence from the other side, or of its not reading, and it is dead */
     DP_FEED_CONTROL_BYTES_MAX = DP_FEED_ASK_BYTES_MAX, /* of frames that are no batches */
 };
 
@@ -22,6 +21,7 @@ struct dp_feed_conn {
     struct dp_buf in, out;
     size_t seen, sent; /* of `in`: parsed; of `out`: gone */
     uint64_t bytes_max, bytes_in, bytes_out;
+    double dead_s;
     double heard, moved, spoke; /* monotonic: the last byte that came, that went, the last frame put in */
 };
 double dp_feed_now(void); /* monotonic seconds */
@@ -51,7 +51,7 @@ short dp_feed_conn_events(const struct dp_feed_conn *c);
 bool dp_feed_conn_ready(const struct dp_feed_conn *c);
 /* Wait up to timeout_ms for the connection or for one of n other descriptors. */
 int dp_feed_conn_wait(struct dp_feed_conn *c, const int *others, int n, int timeout_ms, struct dp_err *e);
-/* A ping when we were silent for long. DP_EOF when the other side is dead, with a reason in e. */
+/* A ping when we were silent for a third of dead_s. DP_EOF when the other side is dead, with a reason in e. */
 int dp_feed_conn_tend(struct dp_feed_conn *c, struct dp_err *e);
 
 #endif

@@ -87,7 +87,7 @@ static int receive(struct dp_feed_receiver *r, struct dp_err *e)
         uint64_t taken = atomic_load(&r->ring->taken);
         atomic_store(&r->ring->crammed, 1);
         if (atomic_load(&r->ring->taken) != taken) continue;
-        DP_TRY(dp_feed_conn_wait(&r->conn, others, 2, 1000, e));
+        DP_TRY(dp_feed_conn_wait(&r->conn, others, 2, (int)(r->conn.dead_s * 100) + 1, e));
         if (read(r->quit_fd, &quit, sizeof quit) > 0) return DP_EOF;
         dp_feed_ring_heard(r->room_fd);
         rc = dp_feed_conn_tend(&r->conn, e);

@@ -139,7 +139,7 @@ static int serve(struct dp_feed_serving *c, struct making *k, struct dp_err *e)
         rc = dp_feed_conn_flush(&c->conn, e);
         if (rc < 0 || rc == DP_EOF) return rc;
         if (rc == DP_OK && c->made < c->credit) continue;
-        DP_TRY(dp_feed_conn_wait(&c->conn, &c->s->stop_fd, 1, 1000, e));
+        DP_TRY(dp_feed_conn_wait(&c->conn, &c->s->stop_fd, 1, (int)(c->conn.dead_s * 100) + 1, e));
         rc = dp_feed_conn_tend(&c->conn, e);
         if (rc != DP_OK) return rc;
     }

@@ -242,6 +242,7 @@ static int start(struct dp_feed_server *s, int sock, int i, struct dp_err *e)
         dp_tcp_peer(sock, c->peer, sizeof c->peer);
         rc = dp_feed_conn_open(&c->conn, sock, s->tls, NULL, e);
         if (rc < 0) c->conn.fd = -1;
+        if (s->o.dead_seconds > 0) c->conn.dead_s = s->o.dead_seconds;
     } else {
         snprintf(c->peer, sizeof c->peer, "user %u, pid %d", peer.uid, (int)peer.pid);
         c->sock = sock;

@@ -30,6 +30,7 @@ struct dp_feed_server_options {
     const atomic_bool *stop;        /* may be NULL: run looks at it at least every 200 ms */
     /* TCP. PEM files; NULL: without. client_ca: who must have signed each client's certificate. */
     const char *token, *cert, *key, *client_ca;
+    double dead_seconds; /* of silence of a TCP client, which pings three times as often; 0: 30 */
     int listener; /* over 0: a socket of addr's kind that listens already (socket activation), taken over */
     /* How a feed is opened; NULL: dp_feed_open of the manifest. *own is handed to `close`, after the feed was closed. With a state (NULL: none), of
      * several data sets the one that goes with it should be opened: a feed that refuses to resume from it is refused to the client. */
