@@ -903,7 +903,8 @@ char *dp_catalog_get(struct dp_catalog *c, const char *name)
 
 struct superseding {
     const struct dp_unit_name *gone, *came;
-    size_t ngone, ncame;
+    const char *const *name;
+    size_t ngone, ncame, n;
     int64_t now;
 };
 
@@ -926,7 +927,7 @@ static int supersede(struct dp_catalog *c, void *ctx, struct dp_err *e)
 int dp_catalog_supersede(struct dp_catalog *c, const struct dp_unit_name *gone, size_t ngone, const struct dp_unit_name *came, size_t ncame, int64_t now,
                          struct dp_err *e)
 {
-    struct superseding k = {gone, came, ngone, ncame, now};
+    struct superseding k = {.gone = gone, .came = came, .ngone = ngone, .ncame = ncame, .now = now};
     return ngone + ncame ? change(c, supersede, &k, e) : DP_OK;
 }
 
@@ -965,9 +966,32 @@ static int list_names(struct dp_catalog *c, const char *sql, int64_t since, int6
     return rc < 0 ? rc : DP_OK;
 }
 
+static int refresh(struct dp_catalog *c, void *ctx, struct dp_err *e)
+{
+    const struct superseding *k = ctx;
+    for (size_t i = 0; i < k->n; i++) {
+        RUN(c, e, "UPDATE superseded SET since=? WHERE (stage,key) IN (SELECT u.stage, u.key FROM unit u JOIN artifact a ON a.unit=u.id WHERE a.name=?)", "is",
+            k->now, k->name[i]);
+        if (!i && !sqlite3_changes(c->w)) break;
+    }
+    return DP_OK;
+}
+
+int dp_catalog_refresh(struct dp_catalog *c, const char *const *names, size_t n, int64_t now, struct dp_err *e)
+{
+    struct superseding k = {.name = names, .n = n, .now = now};
+    return change(c, refresh, &k, e);
+}
+
 int dp_catalog_present(struct dp_catalog *c, int (*fn)(void *ctx, const struct dp_unit_name *u), void *ctx, struct dp_err *e)
 {
     return list_names(c, "SELECT stage,key FROM present WHERE ?=0 LIMIT ?", 0, INT64_MAX, fn, ctx, e);
+}
+
+int dp_catalog_newest_shards(struct dp_catalog *c, int64_t limit, int (*fn)(void *ctx, const struct dp_unit_name *u), void *ctx, struct dp_err *e)
+{
+    return list_names(c, "SELECT u.stage,u.key FROM unit u LEFT JOIN present p ON p.stage=u.stage AND p.key=u.key WHERE u.stage='shard' AND u.state='done'"
+                         " AND ?=0 ORDER BY p.key IS NULL, u.id DESC LIMIT ?", 0, limit, fn, ctx, e);
 }
 
 int dp_catalog_superseded(struct dp_catalog *c, int64_t since, int64_t limit, int (*fn)(void *ctx, const struct dp_unit_name *u), void *ctx, struct dp_err *e)

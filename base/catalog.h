@@ -125,6 +125,11 @@ int dp_catalog_present(struct dp_catalog *c, int (*fn)(void *ctx, const struct d
 /* At most `limit` of those that were superseded at `since` or before. `fn` must not call the catalog. */
 int dp_catalog_superseded(struct dp_catalog *c, int64_t since, int64_t limit, int (*fn)(void *ctx, const struct dp_unit_name *u), void *ctx, struct dp_err *e);
 
+/* Done units of step shard: of the present state first, then the latest made; at most `limit`. `fn` must not call the catalog. */
+int dp_catalog_newest_shards(struct dp_catalog *c, int64_t limit, int (*fn)(void *ctx, const struct dp_unit_name *u), void *ctx, struct dp_err *e);
+/* These artifacts are in use: what made them, if it is superseded, counts as superseded now. The rest isn't looked at when names[0]'s isn't superseded. */
+int dp_catalog_refresh(struct dp_catalog *c, const char *const *names, size_t n, int64_t now, struct dp_err *e);
+
 /* Small named values: the keys of the latest complete road, by stage. */
 int dp_catalog_set(struct dp_catalog *c, const char *name, const char *value, struct dp_err *e);
 /* malloc'ed, NULL when absent or on error. */

@@ -9,14 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-struct own {
-    char *feed;
-};
-static const struct dp_opt rows[] = {
-    {.name = "feed", .type = DP_OPT_STRING, .offset = offsetof(struct own, feed), .arg = "PATH|ADDR", .help = "serve batches to trainers there (not in this build yet)"},
-    DP_OPT_END,
-};
-
 static char *first_directory(const char *variable)
 {
     const char *list = getenv(variable);
@@ -51,12 +43,10 @@ static int make_workspace(struct dp_cli *c, const char *dir, struct dp_err *e)
 
 static int run(struct dp_cli *c, struct dp_err *e)
 {
-    const struct own *o = c->own;
     char *state = first_directory("STATE_DIRECTORY");
     const char *dir = c->global.workspace;
     int rc = DP_OK;
-    if (o->feed) rc = dp_err_set(e, DP_USAGE, 0, __FILE__, __LINE__, "--feed is not in this build yet: use `dpipe feed`, or map the shards of the workspace's store/");
-    if (rc >= 0 && state && strcmp(dir, ".") == 0) dir = state;
+    if (state && strcmp(dir, ".") == 0) dir = state;
     if (rc >= 0 && state && same_folder(dir, state)) rc = make_workspace(c, dir, e);
     if (rc >= 0) {
         struct dp_serve_config s = {.dir = dir, .threads = (int)c->global.threads, .memory = c->global.memory, .apply = dp_cli_apply, .ctx = c};
@@ -68,10 +58,11 @@ static int run(struct dp_cli *c, struct dp_err *e)
 }
 
 extern const struct dp_command dp_cmd_serve;
-const struct dp_command dp_cmd_serve = {.name = "serve", .summary = "keep everything up to date, as a service", .args = "", .rows = rows, .own_size = sizeof(struct own),
+const struct dp_command dp_cmd_serve = {.name = "serve", .summary = "keep everything up to date, as a service", .args = "",
     .sections = "serve ingest clean. dedup dedup. tokenizer train-bpe shards feed train", .args_max = 0, .run = run,
     .about = "Stays in the foreground, watches the recipe's sources, the remembered ones and the folder spool/ of the workspace, and makes what is missing, again and\n"
              "again, up to the stage of --until. A unit that fails is tried again later and the rest goes on; with little disk space work pauses. The workspace is the\n"
              "service's while it runs: ask it by `dpipe status|pause|resume|drain|rescan|reload|job|loglevel|stop -w DIR`, or by HTTP (http.sock in the workspace, or --http).\n"
+             "With --feed it serves batches to trainers, of the newest complete manifest: `dpipe feed --connect ADDR`, trainer_feed/feed_client.h, or python/.\n"
              "SIGHUP reads the recipe again, an invalid one is refused. SIGTERM and SIGINT stop: running units get --drain-timeout, nothing is lost.\n"
              "Under systemd it speaks sd_notify, feeds the watchdog from its progress and takes passed sockets. docs/daemon.md tells the rest."};

@@ -214,6 +214,21 @@ static void print_json(struct report *r, const struct dp_loss_log *loss, uint64_
     dp_buf_add_char(r->out, '\n');
 }
 
+static void print_served_text(const struct dp_json *v, struct dp_buf *b)
+{
+    const struct dp_json *f = dp_json_get(v, "feed"), *clients = f ? dp_json_get(f, "clients") : NULL;
+    if (!f) return;
+    struct dp_span addr = dp_json_str(dp_json_get(f, "address"));
+    dp_buf_printf(b, "feed: %.*s, %zu trainers, %lld batches\n", DP_SPAN_FMT(addr), dp_json_count(clients), (long long)dp_json_int(dp_json_get(f, "batches"), 0));
+    for (size_t i = 0; i < dp_json_count(clients); i++) {
+        const struct dp_json *k = dp_json_at(clients, i);
+        struct dp_span peer = dp_json_str(dp_json_get(k, "peer"));
+        dp_buf_printf(b, "  rank %lld of %lld (%.*s): sample %lld, %.2f M ids/s\n", (long long)dp_json_int(dp_json_get(k, "rank"), 0),
+                      (long long)dp_json_int(dp_json_get(k, "world"), 0), DP_SPAN_FMT(peer), (long long)dp_json_int(dp_json_get(k, "sample"), 0),
+                      1e-6 * dp_json_real(dp_json_get(k, "ids_per_s"), 0));
+    }
+}
+
 static void print_live_text(const struct dp_json *v, struct dp_buf *b)
 {
     const struct dp_json *p = dp_json_get(v, "progress");
@@ -231,6 +246,7 @@ static void print_live_text(const struct dp_json *v, struct dp_buf *b)
         dp_buf_printf(b, " %.*s\n", DP_SPAN_FMT(unit));
     }
     if (error.len) dp_buf_printf(b, "last error: %.*s\n", DP_SPAN_FMT(error));
+    print_served_text(v, b);
     dp_buf_add_char(b, '\n');
 }
 
@@ -240,6 +256,38 @@ static struct dp_json *ask_live(struct dp_cli *c)
     struct dp_err ignored;
     struct dp_json *v = NULL;
     return dp_ask_service(c->global.workspace, dp_span_str("{\"op\":\"status\"}"), NULL, NULL, &v, &ignored) >= 0 ? v : NULL;
+}
+
+static void print_served_json(struct dp_jsonw *w, const struct dp_json *feed)
+{
+    static const char *const totals[] = {"port", "accepted", "refused", "batches", "ids"};
+    static const char *const numbers[] = {"rank", "world", "batch", "seq_len", "sample", "batches"};
+    const struct dp_json *clients = dp_json_get(feed, "clients");
+    dp_jsonw_key(w, "feed");
+    dp_jsonw_begin(w, '{');
+    dp_jsonw_key(w, "address");
+    dp_jsonw_str(w, dp_json_str(dp_json_get(feed, "address")));
+    for (size_t i = 0; i < sizeof totals / sizeof *totals; i++) {
+        dp_jsonw_key(w, totals[i]);
+        dp_jsonw_int(w, dp_json_int(dp_json_get(feed, totals[i]), 0));
+    }
+    dp_jsonw_key(w, "clients");
+    dp_jsonw_begin(w, '[');
+    for (size_t i = 0; i < dp_json_count(clients); i++) {
+        const struct dp_json *k = dp_json_at(clients, i);
+        dp_jsonw_begin(w, '{');
+        dp_jsonw_key(w, "peer");
+        dp_jsonw_str(w, dp_json_str(dp_json_get(k, "peer")));
+        for (size_t n = 0; n < sizeof numbers / sizeof *numbers; n++) {
+            dp_jsonw_key(w, numbers[n]);
+            dp_jsonw_int(w, dp_json_int(dp_json_get(k, numbers[n]), 0));
+        }
+        dp_jsonw_key(w, "ids_per_s");
+        dp_jsonw_real(w, dp_json_real(dp_json_get(k, "ids_per_s"), 0));
+        dp_jsonw_end(w, '}');
+    }
+    dp_jsonw_end(w, ']');
+    dp_jsonw_end(w, '}');
 }
 
 static void print_live_json(struct dp_jsonw *w, const struct dp_json *live)
@@ -264,6 +312,7 @@ static void print_live_json(struct dp_jsonw *w, const struct dp_json *live)
         dp_jsonw_key(w, "error");
         dp_jsonw_str(w, error);
     }
+    if (dp_json_get(live, "feed")) print_served_json(w, dp_json_get(live, "feed"));
     dp_jsonw_end(w, '}');
 }
 

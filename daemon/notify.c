@@ -112,27 +112,28 @@ void dp_listen_init(void)
     unsetenv("LISTEN_FDNAMES");
 }
 
-static bool listens(int fd, bool unix_socket)
+static bool listens(int fd, bool unix_socket, bool seqpacket)
 {
     int on = 0, type = 0;
     struct sockaddr_storage a = {0};
     socklen_t n = sizeof on, m = sizeof a, k = sizeof type;
-    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &n) == 0 && on && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &k) == 0 && type == SOCK_STREAM &&
+    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &n) == 0 && on && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &k) == 0 && type == (seqpacket ? SOCK_SEQPACKET : SOCK_STREAM) &&
            getsockname(fd, (struct sockaddr *)&a, &m) == 0 && (a.ss_family == AF_UNIX) == unix_socket;
 }
 
 /* systemd names a socket after its unit ("dpipe.socket") unless FileDescriptorName= says otherwise. */
 static bool ours(const char *name)
 {
-    return strcmp(name, "control") == 0 || strcmp(name, "http") == 0 || strcmp(name, "http-unix") == 0;
+    return strcmp(name, "control") == 0 || strcmp(name, "http") == 0 || strcmp(name, "http-unix") == 0 || strcmp(name, "feed") == 0;
 }
 
 int dp_listen_take(const char *name, bool unix_socket)
 {
-    for (int pass = 0; pass < 2; pass++)
+    bool feed = strcmp(name, "feed") == 0; /* its packets are no stream, and nobody else's socket is taken for it */
+    for (int pass = 0; pass < (feed ? 1 : 2); pass++)
         for (int i = 0; i < L.n; i++) {
             int fd = FDS_FIRST + i;
-            if (L.taken[i] || (pass == 0 ? strcmp(L.name[i], name) != 0 : ours(L.name[i])) || !listens(fd, unix_socket)) continue;
+            if (L.taken[i] || (pass == 0 ? strcmp(L.name[i], name) != 0 : ours(L.name[i])) || !listens(fd, unix_socket, feed && unix_socket)) continue;
             L.taken[i] = true;
             fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
             return fd;

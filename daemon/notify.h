@@ -21,7 +21,7 @@ void dp_notify_reloading(void);
 double dp_notify_watchdog_s(void);
 
 /* Sockets passed by the manager (LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES). The descriptor called `name`, or the first listening AF_UNIX
- * (unix_socket) or other socket without a name of ours; -1 when there is none. Each is given away once, close-on-exec and non-blocking. */
+ * (unix_socket) or other socket without a name of ours (but for "feed", whose Unix socket is a SOCK_SEQPACKET one); -1 when there is none. Each is given away once, close-on-exec and non-blocking. */
 void dp_listen_init(void);
 int dp_listen_take(const char *name, bool unix_socket);
 /* For tests: parse as if these were the environment's values; returns the number of descriptors, at most 16. */

@@ -8,6 +8,7 @@
 #include "base/re.h"
 #include "daemon/events.h"
 #include "daemon/notify.h"
+#include "trainer_feed/feed_server.h"
 
 #include <event2/event.h>
 #include <event2/thread.h>
@@ -113,6 +114,7 @@ void dp_serve_print(struct dp_serve *s, struct dp_jsonw *w)
     dp_jsonw_member_int(w, "reloads", (int64_t)s->reloads);
     dp_jsonw_member_int(w, "reloads_refused", (int64_t)s->reloads_refused);
     dp_jsonw_member_int(w, "last_event", (int64_t)dp_events_last());
+    dp_serve_feed_print(s->feed, w);
 }
 
 static void tell_state(struct dp_serve *s)
@@ -175,6 +177,7 @@ void dp_serve_stop(struct dp_serve *s)
     dp_notify("STOPPING=1\nSTATUS=stopping");
     dp_event(DP_LOG_INFO, "state", "stopping: running units have %.0f s to end", s->o.drain_timeout_s);
     dp_work_quit(s->work);
+    dp_serve_feed_stop(s->feed);
     event_active(s->changed, 0, 0);
 }
 
@@ -187,6 +190,7 @@ static void leave_now(struct dp_serve *s)
     dp_log_flush(true);
     if (s->own_control) unlink(s->control_path);
     if (s->own_http) unlink(s->http_path);
+    if (s->feed_path) unlink(s->feed_path);
     _exit(0);
 }
 
@@ -195,7 +199,7 @@ static void go_on_stopping(struct dp_serve *s)
     struct dp_work_status w;
     double t = dp_serve_now();
     dp_work_status(s->work, &w);
-    if (w.ended) {
+    if (w.ended && dp_serve_feed_ended(s->feed)) {
         const struct timeval a_moment = {0, 50000}; /* for answers to leave */
         event_base_loopexit(s->base, &a_moment);
         return;
@@ -398,6 +402,35 @@ out:
     return rc;
 }
 
+/* TLS is HTTP's; who may come in is the feed's own matter. */
+static int open_feed(struct dp_serve *s, const struct dp_serve_options *o, struct dp_err *e)
+{
+    bool path = o->feed && dp_feed_addr_is_path(o->feed);
+    int fd = dp_listen_take("feed", true), rc;
+    if (fd < 0) fd = dp_listen_take("feed", false);
+    else path = true;
+    if (fd < 0 && (!o->feed || !*o->feed)) return DP_OK;
+    char *token = secret_path(o->feed_token_file, "feed-token"), *ca = secret_path(o->feed_client_ca, "feed-client-ca");
+    char *cert = secret_path(o->tls_cert, "tls-cert"), *key = secret_path(o->tls_key, "tls-key");
+    const struct dp_serve_feed_config c = {.ws = &s->road.ws, .options = s->road.options, .apply = s->config.apply, .ctx = s->config.ctx,
+        .addr = o->feed && *o->feed ? o->feed : path ? "passed/socket" : "passed:0", .listener = fd, .token_file = path ? NULL : token,
+        .cert = path ? NULL : cert, .key = path ? NULL : key, .client_ca = path ? NULL : ca};
+    rc = dp_serve_feed_open(&s->feed, &c, e);
+    if (rc >= 0 && path && fd < 0) s->feed_path = strdup(o->feed);
+    free(token);
+    free(ca);
+    free(cert);
+    free(key);
+    return rc;
+}
+
+/* From the work thread: what trainers read stays. */
+static bool retiring(void *v, const struct dp_road *r)
+{
+    struct dp_serve *s = v;
+    return dp_serve_feed_refresh(s->feed, r->options->serve.keep_s);
+}
+
 static void raise_files(void)
 {
     struct rlimit r;
@@ -488,12 +521,14 @@ static int start(struct dp_serve *s, struct dp_err *e)
     DP_TRY(open_control(s, o, e));
     DP_TRY(open_http_unix(s, o, e));
     DP_TRY(open_http_tcp(s, o, e));
+    DP_TRY(open_feed(s, o, e));
     DP_TRY(write_note(s, e));
-    struct dp_work_config c = {.road = &s->road, .watch = s->watch, .changed = wake_loop, .ctx = s, .planned = planned};
+    struct dp_work_config c = {.road = &s->road, .watch = s->watch, .changed = wake_loop, .ctx = s, .planned = planned, .retiring = retiring};
     DP_TRY(dp_work_open(&s->work, &c, e));
     dp_event(DP_LOG_INFO, "state", "serving %s: control on %s%s%s", s->road.ws.dir, s->control_path ? s->control_path : "the passed socket",
              s->http_addr ? (s->tls ? ", HTTPS on " : ", HTTP on ") : "", s->http_addr ? s->http_addr : "");
     if (!dp_re_jit()) dp_event(DP_LOG_WARN, "jit", "patterns are interpreted, not compiled: is MemoryDenyWriteExecute= on?");
+    if (s->feed) dp_event(DP_LOG_INFO, "feed", "feeds on %s", o->feed ? o->feed : "the passed socket");
     dp_notify("READY=1\nSTATUS=starting");
     return DP_OK;
 }
@@ -509,6 +544,7 @@ static void finish(struct dp_serve *s)
 {
     if (s->work) dp_work_quit(s->work);
     dp_work_close(s->work);
+    dp_serve_feed_close(s->feed);
     dp_control_close(s->control);
     dp_http_close(s->http_unix);
     dp_http_close(s->http_tcp);
@@ -530,6 +566,7 @@ static void finish(struct dp_serve *s)
     free(s->http_path);
     free(s->http_addr);
     free(s->token);
+    free(s->feed_path);
 }
 
 int dp_serve(const struct dp_serve_config *config, struct dp_err *e)

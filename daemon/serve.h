@@ -9,6 +9,7 @@
 #include "daemon/control.h"
 #include "daemon/http.h"
 #include "daemon/query.h"
+#include "daemon/serve_feed.h"
 #include "daemon/work.h"
 
 struct dp_serve_config {
@@ -37,7 +38,8 @@ struct dp_serve {
     struct dp_query *query;
     struct dp_control *control;
     struct dp_http *http_unix, *http_tcp;
-    char *control_path, *http_path, *http_addr, *token; /* paths to remove at the end: NULL when systemd made them */
+    struct dp_serve_feed *feed; /* NULL: none is asked for */
+    char *control_path, *http_path, *http_addr, *token, *feed_path; /* paths to remove at the end: NULL when systemd made them */
     bool own_control, own_http, tls;
     double started, stop_at, disk_retry_at, watchdog_at, ticks_at, status_at; /* monotonic; 0: not set */
     uint64_t ticks, disk_free, disk_total;

@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "base/progress.h"
 #include "daemon/events.h"
+#include "trainer_feed/feed_server.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -107,9 +108,23 @@ static void live(struct dp_serve *s, struct dp_buf *b)
                   dp_http_connections(s->http_tcp));
 }
 
+static void feed(struct dp_serve *s, struct dp_buf *b)
+{
+    struct dp_feed_server_totals t;
+    if (!s->feed) return;
+    dp_serve_feed_totals(s->feed, &t);
+    gauge(b, "feed_clients", "trainers being served", (double)t.clients);
+    counter(b, "feed_accepted_total", "requests of trainers that were accepted", t.accepted);
+    counter(b, "feed_refused_total", "connections of trainers that were refused, or let go for a fault", t.refused);
+    counter(b, "feed_batches_total", "batches made for trainers", t.batches);
+    counter(b, "feed_ids_total", "ids in them that are trained on", t.ids);
+    counter(b, "feed_bytes_total", "bytes sent to trainers over TCP", t.bytes);
+}
+
 static void metrics(struct dp_serve *s, const struct dp_totals *t, struct dp_buf *b)
 {
     live(s, b);
+    feed(s, b);
     metric(b, "units", "gauge", "units the catalog knows, by state");
     dp_buf_printf(b, "dpipe_units{state=\"ready\"} %llu\ndpipe_units{state=\"running\"} %llu\ndpipe_units{state=\"done\"} %llu\ndpipe_units{state=\"failed\"} %llu\n",
                   (unsigned long long)t->ready, (unsigned long long)t->running, (unsigned long long)t->done, (unsigned long long)t->failed);

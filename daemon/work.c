@@ -107,7 +107,8 @@ static void retire(struct dp_work *w)
     struct dp_err err = {0};
     size_t removed = 0;
     int rc = dp_retire_note(&w->retire, w->c.road, until(w), &err);
-    if (rc >= 0) rc = dp_retire_remove(w->c.road, options(w)->keep_s, AT_ONCE, &removed, &err);
+    bool may = !w->c.retiring || w->c.retiring(w->c.ctx, w->c.road);
+    if (rc >= 0 && may) rc = dp_retire_remove(w->c.road, options(w)->keep_s, AT_ONCE, &removed, &err);
     w->more_to_remove = rc >= 0 && removed == AT_ONCE;
     if (rc < 0) dp_event(DP_LOG_WARN, "retire", "removing what is superseded: %s", err.msg);
     else if (removed) dp_event(DP_LOG_INFO, "retire", "%zu superseded units removed, and their artifacts", removed);

@@ -230,7 +230,8 @@ static int start(struct dp_feed_server *s, int sock, int i, struct dp_err *e)
     struct ucred peer = {0};
     socklen_t n = sizeof peer;
     if (!s->tcp && getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer, &n) != 0) DP_FAIL_SYS(e, "feed: peer");
-    if (!s->tcp && peer.uid != geteuid() && peer.uid != 0) DP_FAIL(e, CONFIG, "feed: this server is for user %u, not %u", geteuid(), peer.uid);
+    bool admitted = s->tcp || (s->o.admit ? s->o.admit(s->o.ctx, sock) : peer.uid == geteuid() || peer.uid == 0);
+    if (!admitted) DP_FAIL(e, CONFIG, "feed: this server is for user %u, not %u", geteuid(), peer.uid);
     struct dp_feed_serving *c = calloc(1, sizeof *c);
     if (!c) DP_FAIL(e, NOMEM, "feed: client");
     c->s = s;
@@ -320,6 +321,9 @@ int dp_feed_server_run(struct dp_feed_server *s, struct dp_err *e)
         tend(s);
         if (n > 0 && p[0].revents) let_in(s);
     }
+    dp_feed_server_stop(s);
+    for (int i = 0; i < s->slots; i++)
+        if (s->client[i]) join(s, i);
     return DP_OK;
 }
 

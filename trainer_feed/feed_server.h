@@ -32,6 +32,7 @@ struct dp_feed_server_options {
     const char *token, *cert, *key, *client_ca;
     double dead_seconds; /* of silence of a TCP client, which pings three times as often; 0: 30 */
     int listener; /* over 0: a socket of addr's kind that listens already (socket activation), taken over */
+    bool (*admit)(void *ctx, int sock); /* Unix: whether the peer may come in; NULL: this user and root. On the thread of run */
     /* How a feed is opened; NULL: dp_feed_open of the manifest. *own is handed to `close`, after the feed was closed. With a state (NULL: none), of
      * several data sets the one that goes with it should be opened: a feed that refuses to resume from it is refused to the client. */
     int (*open)(void *ctx, struct dp_feed **f, void **own, const struct dp_feed_options *o, const struct dp_feed_state *state, struct dp_err *e);
@@ -43,7 +44,7 @@ struct dp_feed_server;
 /* Binds the socket, so that clients may connect from now on. DP_BUSY when another server has it; DP_CONFIG when the name is too long or belongs
  * to something that is no socket, or when anybody could read the feed from elsewhere. Strings in o must outlive the server. */
 int dp_feed_server_open(struct dp_feed_server **out, const struct dp_feed_server_options *o, struct dp_err *e);
-/* Serves until it is told to stop; a client's trouble is that client's alone (told to it, and logged). */
+/* Serves until it is told to stop, and returns when the last client's thread has ended; a client's trouble is that client's alone (told to it, and logged). */
 int dp_feed_server_run(struct dp_feed_server *s, struct dp_err *e);
 void dp_feed_server_stop(struct dp_feed_server *s);
 /* Ends the clients' threads and removes the socket. Not while run runs. NULL is fine. */

@@ -20,7 +20,6 @@ port=$((20000 + $$ % 20000))
 # Start, ask, drop files.
 mkdir -p "$work/in"; "$DPIPE" init -q "$w"; recipe "$work/in" >"$w/recipe.yaml"
 expect 74 "$DPIPE" pause -w "$w"; says "$work/err" "no service"
-expect 64 "$DPIPE" serve -w "$w" --feed x; says "$work/err" "not in this build yet"
 expect 78 "$DPIPE" serve -w "$w" --http 0.0.0.0:$port; says "$work/err" "http_token_file"
 expect 78 "$DPIPE" serve -w "$w" --until trian; says "$work/err" "no stage"
 serve "$w" --http 127.0.0.1:$port

@@ -299,3 +299,59 @@ TEST(sources_in_order_and_in_parts)
     dp_catalog_close(c);
     free(path);
 }
+
+/* --- what is newest, and what is in use --- */
+
+static int join_name(void *ctx, const struct dp_unit_name *u)
+{
+    size_t n = strlen(ctx);
+    snprintf((char *)ctx + n, 64 - n, "%s ", u->key);
+    return DP_OK;
+}
+static int count_name(void *ctx, const struct dp_unit_name *u)
+{
+    (void)u;
+    ++*(int *)ctx;
+    return DP_OK;
+}
+static int superseded_at(struct dp_catalog *c, int64_t since)
+{
+    int n = 0;
+    return dp_catalog_superseded(c, since, 100, count_name, &n, &err) < 0 ? -1 : n;
+}
+
+TEST(what_is_in_use_counts_as_superseded_now)
+{
+    char *path, got[64] = "";
+    struct dp_catalog *c = fresh(&path);
+    static const char *const keys[] = {"k1", "k2", "k3"};
+    struct dp_unit_name u[3];
+    for (int i = 0; i < 3; i++) {
+        int64_t unit, epoch;
+        char name[2][16];
+        snprintf(name[0], sizeof name[0], "m%d", i + 1);
+        snprintf(name[1], sizeof name[1], "other%d", i + 1);
+        const struct dp_artifact a[] = {{"manifest", name[0], "digest", 10, 3, 9}, {"other", name[1], "digest", 10, 3, 9}};
+        REQUIRE_OK(dp_catalog_claim(c, "shard", keys[i], "all", "serve:1", 60, &unit, &epoch, &err));
+        REQUIRE_OK(dp_catalog_done(c, unit, epoch, "r", a, 2, NULL, 0, NULL, 0, &err));
+        snprintf(u[i].stage, sizeof u[i].stage, "shard");
+        snprintf(u[i].key, sizeof u[i].key, "%s", keys[i]);
+    }
+    REQUIRE_OK(dp_catalog_newest_shards(c, 10, join_name, got, &err));
+    CHECK_STR(got, "k3 k2 k1 ");
+    REQUIRE_OK(dp_catalog_supersede(c, NULL, 0, u, 2, 100, &err)); /* the second came, and again the first */
+    REQUIRE_OK(dp_catalog_supersede(c, &u[1], 1, NULL, 0, 200, &err));
+    got[0] = 0;
+    REQUIRE_OK(dp_catalog_newest_shards(c, 2, join_name, got, &err));
+    CHECK_STR(got, "k1 k3 ");
+    const char *const in_use[] = {"m2", "other2", "nothing"}, *const present[] = {"m1", "m2"};
+    CHECK_INT(superseded_at(c, 199), 0);
+    CHECK_INT(superseded_at(c, 200), 1);
+    REQUIRE_OK(dp_catalog_refresh(c, present, 2, 250, &err)); /* the first is of the present: nothing is looked at */
+    CHECK_INT(superseded_at(c, 200), 1);
+    REQUIRE_OK(dp_catalog_refresh(c, in_use, 3, 300, &err));
+    CHECK_INT(superseded_at(c, 299), 0);
+    CHECK_INT(superseded_at(c, 300), 1);
+    dp_catalog_close(c);
+    free(path);
+}

@@ -182,13 +182,13 @@ TEST(a_client_goes_on_from_its_state)
     s.manifest.hi++;
     dp_log_init(DP_LOG_ERROR, DP_LOG_TEXT);
     CHECK_INT(dp_feed_client_open(&c, &o, &err), DP_CONFIG);
-    dp_log_init(DP_LOG_INFO, DP_LOG_AUTO);
     struct dp_feed_server_totals t;
     CHECK(all_gone(&h));
     dp_feed_server_totals(h.s, &t);
     CHECK(t.accepted == 2 && t.refused == 1 && t.batches >= 40 && t.ids == t.batches * B * T && t.bytes > t.batches * IDS * 2);
     dp_feed_close(f);
     here_close(&h);
+    dp_log_init(DP_LOG_INFO, DP_LOG_AUTO);
     data_release(&d);
 }
 
