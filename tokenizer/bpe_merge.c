@@ -22,14 +22,16 @@ static size_t merge_short(const struct dp_tokenizer *t, struct dp_span word, uin
     uint32_t rank[SHORT_MAX + 1];
     size_t n = word.len;
     for (size_t i = 0; i < n; i++) ids[i] = t->byte_id[(uint8_t)word.ptr[i]];
-    for (size_t i = 0; i + 1 < n; i++) rank[i] = dp_pair_rank(t, ids[i], ids[i + 1]);
+    for (size_t i = 0; i + 1 < n; i++) rank[i] = t->byte_pairs[(uint8_t)word.ptr[i] << 8 | (uint8_t)word.ptr[i + 1]];
     while (n > 1) {
-        size_t at = 0;
-        uint32_t best = rank[0];
-        for (size_t i = 1; i + 1 < n; i++)
-            if (rank[i] < best) best = rank[i], at = i;
-        if (best == DP_NO_ID) break;
-        ids[at] = dp_rank_id(t, best);
+        uint64_t best = (uint64_t)DP_NO_ID << 32;
+        for (size_t i = 0; i + 1 < n; i++) { /* rank and place in one number: no branch to be guessed */
+            uint64_t k = (uint64_t)rank[i] << 32 | i;
+            best = k < best ? k : best;
+        }
+        if (best >> 32 == DP_NO_ID) break;
+        size_t at = (uint32_t)best;
+        ids[at] = dp_rank_id(t, (uint32_t)(best >> 32));
         n--;
         for (size_t i = at + 1; i < n; i++) ids[i] = ids[i + 1];
         for (size_t i = at + 1; i + 1 < n; i++) rank[i] = rank[i + 1];
@@ -80,7 +82,7 @@ static int merge_long(const struct dp_tokenizer *t, struct dp_merge_scratch *s, 
         next[i] = i + 1 < len ? (uint32_t)i + 1 : NONE;
     }
     for (size_t i = 0; i < len; i++) { /* rank[i] is that of i with its neighbour now: what an entry must equal to be valid */
-        rank[i] = i + 1 < len ? dp_pair_rank(t, ids[i], ids[i + 1]) : NONE;
+        rank[i] = i + 1 < len ? t->byte_pairs[(uint8_t)word.ptr[i] << 8 | (uint8_t)word.ptr[i + 1]] : NONE;
         if (rank[i] != NONE) heap[pushed++] = (uint64_t)rank[i] << 32 | i;
     }
     for (size_t i = pushed / 2; i-- > 0;) heap_down(heap, pushed, i);

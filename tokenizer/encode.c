@@ -1,11 +1,12 @@
 /* tokenizer/encode.c - the encoder: split, look up, merge what is new.
  *
  * Nearly all pretokens were seen before, so the hot loop is a cache lookup. Pieces come in groups of 256; a first loop
- * makes keys and prefetches, a second one probes, so that a miss of the processor's cache is waited for once, not 256 times.
+ * makes keys and prefetches, a last one probes, so that a miss of the processor's cache is waited for once, not 256 times.
  *
- * Cache of short pretokens (at most 15 bytes, at most 4 ids): buckets of one cache line with two entries, the newer first.
- * Cache of long ones: a direct-mapped index into a pool of texts and ids that starts over when full.
- * Both only remember what merging gave. A vocabulary's whole-token lookup is no shortcut for merges: not every token can be
+ * The cache is a table of buckets of one cache line with two entries, the newer first. A short pretoken (at most 15 bytes) is its own key, and
+ * where it has at most 4 ids they are in the entry. Else the entry has a place in a pool, where the ids are; a long pretoken's key is a hash,
+ * and its text is in the pool too, to be compared. A full pool starts over: entries of an earlier round are no longer found.
+ * It only remembers what merging gave. A vocabulary's whole-token lookup is no shortcut for merges: not every token can be
  * reached by them; it is used where the tokenizer says so (ignore_merges). */
 #include "tokenizer/encode.h"
 
@@ -13,20 +14,20 @@
 #include "tokenizer/tokenizer_int.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 enum { GROUP = 256, KEY_MAX = 15, INLINE_IDS = 4, LONG_MAX = 1024 };
 
+#define IN_POOL UINT32_C(0xff000000) /* ids[0] of an entry whose ids are in the pool: ids[1] says where, ids[2] in which round */
+#define LONG_KEY (UINT64_C(0xff) << 56)
+#define OVERFLOWED UINT32_C(0x80000000) /* in ids[3] of a bucket's second entry: others of its pretokens are in the bucket beside */
+
 struct entry {
-    uint64_t lo, hi;          /* bytes, then the length in the top byte of hi; 0 length: empty */
+    uint64_t lo, hi;          /* bytes, then the length in the top byte of hi (LONG_KEY: a hash); all 0: empty */
     uint32_t ids[INLINE_IDS]; /* ids[0] has the number of ids above bit 24 */
 };
 struct bucket {
     _Alignas(64) struct entry e[2];
-};
-
-struct long_entry {
-    uint64_t hash;
-    uint32_t at; /* in pool, u32s: length, number of ids, ids, text; 0: empty */
 };
 
 struct dp_encoder {
@@ -34,10 +35,9 @@ struct dp_encoder {
     enum dp_special_policy special;
     struct bucket *buckets;
     size_t bucket_mask;
-    struct long_entry *longs;
-    size_t long_mask;
-    uint32_t *pool;
+    uint32_t *pool; /* of an entry: length of the text, number of ids, ids, text of a long pretoken */
     size_t pool_len, pool_cap;
+    uint32_t pool_round;
     struct dp_merge_scratch scratch;
     struct dp_ids tmp;
     uint8_t first[256]; /* bytes that begin a special token */
@@ -66,14 +66,24 @@ void dp_encoder_close(struct dp_encoder *c)
 {
     if (!c) return;
     free(c->buckets);
-    free(c->longs);
     free(c->pool);
     dp_merge_scratch_release(&c->scratch);
     dp_ids_release(&c->tmp);
     free(c);
 }
 
-/* Two thirds of the budget for short pretokens, the rest for long ones. */
+/* Zeroed. On large pages where the system gives them: a random look-up then waits for one cache line and not for a page table too. */
+static void *open_table(size_t bytes)
+{
+    enum { LARGE_PAGE = 2 << 20 };
+    bool large = bytes % LARGE_PAGE == 0;
+    void *p = aligned_alloc(large ? LARGE_PAGE : 64, bytes);
+    if (!p) return NULL;
+    if (large) madvise(p, bytes, MADV_HUGEPAGE);
+    return memset(p, 0, bytes);
+}
+
+/* Half of the budget for the table, half for the pool. */
 int dp_encoder_open(struct dp_encoder **out, const struct dp_tokenizer *t, size_t cache_bytes, enum dp_special_policy special,
                     struct dp_err *e)
 {
@@ -82,27 +92,23 @@ int dp_encoder_open(struct dp_encoder **out, const struct dp_tokenizer *t, size_
         DP_FAIL(e, CONFIG,
                 "a special token of this tokenizer asks for lstrip, rstrip or single_word, which isn't supported: "
                 "encode with special tokens as ordinary text");
-    if (!cache_bytes) cache_bytes = 24u << 20;
+    if (!cache_bytes) cache_bytes = 32u << 20;
     if (cache_bytes > (size_t)4 << 30) cache_bytes = (size_t)4 << 30; /* places in the pool are 32 bits */
     struct dp_encoder *c = calloc(1, sizeof *c);
     if (!c) DP_FAIL(e, NOMEM, "an encoder");
-    size_t n = 64, m = 64;
-    while (n * 2 * sizeof *c->buckets <= cache_bytes / 3 * 2) n *= 2;
-    while (m * 2 * (sizeof *c->longs + 64) <= cache_bytes / 3) m *= 2;
+    size_t n = 64;
+    while (n * 2 * sizeof *c->buckets <= cache_bytes / 2) n *= 2;
     c->t = t;
     c->special = special;
     c->bucket_mask = n - 1;
-    c->long_mask = m - 1;
-    c->pool_cap = m * 16 > 2 * LONG_MAX ? m * 16 : 2 * LONG_MAX;
-    c->pool_len = 1;
-    c->buckets = aligned_alloc(64, n * sizeof *c->buckets);
-    c->longs = calloc(m, sizeof *c->longs);
+    c->pool_cap = cache_bytes / 2 / sizeof *c->pool;
+    if (c->pool_cap < 2 * LONG_MAX) c->pool_cap = 2 * LONG_MAX;
+    c->buckets = open_table(n * sizeof *c->buckets);
     c->pool = malloc(c->pool_cap * sizeof *c->pool);
-    if (!c->buckets || !c->longs || !c->pool) {
+    if (!c->buckets || !c->pool) {
         dp_encoder_close(c);
         DP_FAIL(e, NOMEM, "an encoder's cache of %zu bytes", cache_bytes);
     }
-    memset(c->buckets, 0, n * sizeof *c->buckets);
     if (special == DP_SPECIAL_ALL)
         for (size_t i = 0; i < t->special_count; i++) c->first[(uint8_t)t->specials[i].text.ptr[0]] = 1;
     *out = c;
@@ -125,89 +131,163 @@ static int merge_word(struct dp_encoder *c, struct dp_span word, struct dp_err *
     return dp_bpe_merge(c->t, &c->scratch, word, c->tmp.ptr, &c->tmp.len, e);
 }
 
-static int encode_long(struct dp_encoder *c, struct dp_span word, struct dp_ids *out, struct dp_err *e)
-{
-    uint64_t h = dp_word_hash(word.ptr, word.len);
-    struct long_entry *l = &c->longs[h & c->long_mask];
-    if (l->at && l->hash == h) {
-        const uint32_t *p = c->pool + l->at;
-        if (p[0] == word.len && memcmp(p + 2 + p[1], word.ptr, word.len) == 0) {
-            DP_TRY(dp_ids_reserve(out, p[1], e));
-            memcpy(out->ptr + out->len, p + 2, p[1] * sizeof *p);
-            out->len += p[1];
-            return DP_OK;
-        }
-    }
-    DP_TRY(merge_word(c, word, e));
-    DP_TRY(dp_ids_reserve(out, c->tmp.len, e));
-    memcpy(out->ptr + out->len, c->tmp.ptr, c->tmp.len * sizeof *c->tmp.ptr);
-    out->len += c->tmp.len;
-    size_t need = 2 + c->tmp.len + (word.len + 3) / 4;
-    if (word.len > LONG_MAX) return DP_OK; /* rarely seen twice */
-    if (need > c->pool_cap - c->pool_len) {
-        memset(c->longs, 0, (c->long_mask + 1) * sizeof *c->longs);
-        c->pool_len = 1;
-        if (need > c->pool_cap - 1) return DP_OK;
-    }
-    uint32_t *p = c->pool + c->pool_len;
-    p[0] = (uint32_t)word.len;
-    p[1] = (uint32_t)c->tmp.len;
-    memcpy(p + 2, c->tmp.ptr, c->tmp.len * sizeof *p);
-    memcpy(p + 2 + c->tmp.len, word.ptr, word.len);
-    *l = (struct long_entry){h, (uint32_t)c->pool_len};
-    c->pool_len += need;
-    return DP_OK;
-}
-
+/* What a pretoken is looked up by, and where; hi 0: not in the cache (very long). */
 struct key {
     uint64_t lo, hi;
-    struct bucket *bucket;
+    size_t bucket;
 };
 
-/* The key of a pretoken of at most 15 bytes; `room` bytes may be read from p. */
-static inline struct key key_of(const struct dp_encoder *c, const char *p, size_t n, size_t room)
+static inline uint64_t low_bytes(size_t n)
 {
     static const uint64_t masks[9] = {
         0, 0xff, 0xffff, 0xffffff, 0xffffffff, UINT64_C(0xffffffffff), UINT64_C(0xffffffffffff), UINT64_C(0xffffffffffffff), UINT64_MAX};
-    struct key k = {0, 0, NULL};
-    if (room >= 16) {
-        memcpy(&k.lo, p, 8);
-        memcpy(&k.hi, p + 8, 8);
-        k.lo &= masks[n < 8 ? n : 8];
-        k.hi &= masks[n < 8 ? 0 : n - 8];
-    } else {
-        memcpy(&k.lo, p, n < 8 ? n : 8);
-        if (n > 8) memcpy(&k.hi, p + 8, n - 8);
-    }
+    return masks[n];
+}
+
+/* Of a pretoken of at most 15 bytes; 16 may be read from p. */
+static inline struct key short_key(const char *p, size_t n, size_t bucket_mask)
+{
+    struct key k;
+    memcpy(&k.lo, p, 8);
+    memcpy(&k.hi, p + 8, 8);
+    k.lo &= low_bytes(n < 8 ? n : 8);
+    k.hi &= low_bytes(n < 8 ? 0 : n - 8);
     k.hi |= (uint64_t)n << 56;
-    k.bucket = &c->buckets[dp_word_mix(k.lo, k.hi) & c->bucket_mask];
+    k.bucket = (size_t)dp_word_mix(k.lo, k.hi) & bucket_mask;
     return k;
 }
 
-/* A short pretoken that the first entry of its bucket isn't. out has room for 15 ids. */
-static int encode_short(struct dp_encoder *c, const struct key *k, struct dp_span word, struct dp_ids *out, struct dp_err *e)
+static struct key long_key(const char *p, size_t n, size_t bucket_mask)
 {
-    struct entry *b = k->bucket->e;
-    if (b[1].lo == k->lo && b[1].hi == k->hi) {
-        struct entry x = b[1];
-        b[1] = b[0];
-        b[0] = x;
-    } else {
-        DP_TRY(merge_word(c, word, e));
-        if (c->tmp.len > INLINE_IDS) {
-            memcpy(out->ptr + out->len, c->tmp.ptr, c->tmp.len * sizeof *c->tmp.ptr);
-            out->len += c->tmp.len;
-            return DP_OK;
+    struct dp_hash128 h = dp_hash128(p, n);
+    return (struct key){h.lo, h.hi | LONG_KEY, (size_t)h.lo & bucket_mask};
+}
+
+/* Of a pretoken so near the end of the text that 16 bytes can't be read. */
+static struct key last_key(const char *p, size_t n, size_t bucket_mask)
+{
+    char copy[16] = {0};
+    memcpy(copy, p, n);
+    return short_key(copy, n, bucket_mask);
+}
+
+static inline void swap_entries(struct entry *a, struct entry *b)
+{
+    struct entry x = *a;
+    *a = *b;
+    *b = x;
+}
+
+/* In its bucket, or in the one beside it, where what the bucket has no room for is; then it changes places with the second of its bucket, so that
+ * frequent pretokens end up where the fast loop finds them. */
+static struct entry *find(const struct dp_encoder *c, const struct key *k)
+{
+    struct entry *b = c->buckets[k->bucket].e, *beside = c->buckets[k->bucket ^ 1].e;
+    for (int i = 0; i < 2; i++)
+        if (b[i].lo == k->lo && b[i].hi == k->hi) return &b[i];
+    if (!(b[1].ids[3] & OVERFLOWED)) return NULL;
+    for (int i = 0; i < 2; i++)
+        if (beside[i].lo == k->lo && beside[i].hi == k->hi) {
+            uint32_t theirs = beside[1].ids[3] & OVERFLOWED;
+            swap_entries(&b[1], &beside[i]);
+            b[1].ids[3] |= OVERFLOWED;
+            beside[i].ids[3] &= ~OVERFLOWED;
+            beside[1].ids[3] |= theirs;
+            return &b[1];
         }
-        b[1] = b[0];
-        b[0] = (struct entry){k->lo, k->hi, {0}};
-        memcpy(b[0].ids, c->tmp.ptr, c->tmp.len * sizeof *c->tmp.ptr);
-        b[0].ids[0] |= (uint32_t)c->tmp.len << 24;
+    return NULL;
+}
+
+/* A new pretoken: first come, first served, and the second of a full bucket goes to the one beside. */
+static struct entry *make_room(struct dp_encoder *c, size_t bucket)
+{
+    struct entry *b = c->buckets[bucket].e, *beside = c->buckets[bucket ^ 1].e;
+    if (!b[0].hi) return &b[0];
+    if (b[1].hi) {
+        int i = beside[0].hi != 0;
+        uint32_t theirs = beside[1].ids[3] & OVERFLOWED;
+        beside[i] = b[1];
+        beside[i].ids[3] &= ~OVERFLOWED;
+        beside[1].ids[3] |= theirs;
+        b[1].ids[3] |= OVERFLOWED;
     }
-    memcpy(out->ptr + out->len, b[0].ids, sizeof b[0].ids);
-    out->ptr[out->len] &= 0xffffff;
-    out->len += b[0].ids[0] >> 24;
+    return &b[1];
+}
+
+/* The pool's record of an entry; NULL when it is of an earlier round, or of another text with the same hash. */
+static const uint32_t *in_pool(const struct dp_encoder *c, const struct entry *b, struct dp_span word)
+{
+    const uint32_t *p = c->pool + b->ids[1];
+    if (b->ids[2] != c->pool_round) return NULL;
+    if (word.len <= KEY_MAX) return p;
+    return p[0] == word.len && memcmp(p + 2 + p[1], word.ptr, word.len) == 0 ? p : NULL;
+}
+
+/* c->tmp are the ids of `word`. Where an entry for it exists, b is that one. */
+static void remember(struct dp_encoder *c, const struct key *k, struct entry *b, struct dp_span word)
+{
+    struct entry x = {k->lo, k->hi, {0}};
+    size_t n = c->tmp.len;
+    if (word.len <= KEY_MAX && n <= INLINE_IDS) {
+        memcpy(x.ids, c->tmp.ptr, n * sizeof *x.ids);
+        x.ids[0] |= (uint32_t)n << 24;
+    } else {
+        size_t text = word.len > KEY_MAX ? word.len : 0, need = 2 + n + (text + 3) / 4;
+        if (need > c->pool_cap - c->pool_len) {
+            c->pool_len = 0;
+            c->pool_round++;
+        }
+        if (need > c->pool_cap) return;
+        uint32_t *p = c->pool + c->pool_len;
+        p[0] = (uint32_t)word.len;
+        p[1] = (uint32_t)n;
+        memcpy(p + 2, c->tmp.ptr, n * sizeof *p);
+        if (text) memcpy(p + 2 + n, word.ptr, text);
+        x.ids[0] = IN_POOL;
+        x.ids[1] = (uint32_t)c->pool_len;
+        x.ids[2] = c->pool_round;
+        c->pool_len += need;
+    }
+    if (!b) b = make_room(c, k->bucket);
+    x.ids[3] |= b->ids[3] & OVERFLOWED;
+    *b = x;
+}
+
+/* What isn't in the table's fast part: new, or in the pool. out has room. */
+static int encode_slow(struct dp_encoder *c, const struct key *k, struct dp_span word, struct dp_ids *out, struct dp_err *e)
+{
+    struct entry *b = k->hi ? find(c, k) : NULL;
+    if (b && b->ids[0] < IN_POOL) {
+        size_t n = b->ids[0] >> 24;
+        memcpy(out->ptr + out->len, b->ids, n * sizeof *b->ids);
+        out->ptr[out->len] &= 0xffffff;
+        if (n == INLINE_IDS) out->ptr[out->len + 3] &= ~OVERFLOWED;
+        out->len += n;
+        return DP_OK;
+    }
+    const uint32_t *p = b ? in_pool(c, b, word) : NULL;
+    if (p) {
+        memcpy(out->ptr + out->len, p + 2, p[1] * sizeof *p);
+        out->len += p[1];
+        return DP_OK;
+    }
+    DP_TRY(merge_word(c, word, e));
+    memcpy(out->ptr + out->len, c->tmp.ptr, c->tmp.len * sizeof *c->tmp.ptr);
+    out->len += c->tmp.len;
+    if (k->hi) remember(c, k, b, word);
     return DP_OK;
+}
+
+static void make_keys(const struct dp_encoder *c, struct dp_span text, size_t at, const size_t *ends, size_t n, struct key *keys)
+{
+    const size_t mask = c->bucket_mask;
+    for (size_t i = 0; i < n; at = ends[i++]) {
+        size_t len = ends[i] - at;
+        if (__builtin_expect(len <= KEY_MAX && text.len - at >= 16, 1)) keys[i] = short_key(text.ptr + at, len, mask);
+        else if (len <= KEY_MAX) keys[i] = last_key(text.ptr + at, len, mask);
+        else keys[i] = len <= LONG_MAX ? long_key(text.ptr + at, len, mask) : (struct key){0, 0, 0};
+        __builtin_prefetch(&c->buckets[keys[i].bucket], 0);
+    }
 }
 
 /* text[from, ...) in pieces ending at ends[0..n). */
@@ -215,29 +295,32 @@ static int encode_group(struct dp_encoder *c, struct dp_span text, size_t from, 
                         struct dp_err *e)
 {
     struct key keys[GROUP];
-    size_t at = from;
-    for (size_t i = 0; i < n; at = ends[i++]) {
-        size_t len = ends[i] - at;
-        if (len > KEY_MAX) continue;
-        keys[i] = key_of(c, text.ptr + at, len, text.len - at);
-        __builtin_prefetch(keys[i].bucket, 1);
-    }
-    at = from;
-    for (size_t i = 0; i < n; at = ends[i++]) {
-        struct dp_span word = dp_span(text.ptr + at, ends[i] - at);
-        if (word.len > KEY_MAX) {
-            DP_TRY(encode_long(c, word, out, e));
+    make_keys(c, text, from, ends, n, keys);
+    DP_TRY(dp_ids_reserve(out, ends[n - 1] - from + INLINE_IDS, e)); /* an id has a byte at least */
+    const struct bucket *buckets = c->buckets;
+    uint32_t *to = out->ptr + out->len;
+    for (size_t i = 0; i < n; i++) {
+        const struct entry *b = buckets[keys[i].bucket].e;
+        uint64_t lo = keys[i].lo, hi = keys[i].hi, other = (b[0].lo ^ lo) | (b[0].hi ^ hi);
+        b += other != 0;
+        uint64_t a, z;
+        memcpy(&a, b->ids, 8);
+        memcpy(&z, b->ids + 2, 8);
+        size_t count = a >> 24 & 0xff;
+        if (__builtin_expect(((b->lo ^ lo) | (b->hi ^ hi)) == 0 && count - 1 < INLINE_IDS, 1)) {
+            a &= ~UINT64_C(0xff000000);
+            z &= ~((uint64_t)OVERFLOWED << 32);
+            memcpy(to, &a, 8);
+            memcpy(to + 2, &z, 8);
+            to += count;
             continue;
         }
-        if (out->cap - out->len < 16) DP_TRY(dp_ids_reserve(out, 16 + (n - i), e));
-        const struct entry *b = keys[i].bucket->e;
-        if (__builtin_expect(b->lo == keys[i].lo && b->hi == keys[i].hi, 1)) {
-            uint32_t *to = out->ptr + out->len;
-            memcpy(to, b->ids, sizeof b->ids);
-            to[0] &= 0xffffff;
-            out->len += b->ids[0] >> 24;
-        } else DP_TRY(encode_short(c, &keys[i], word, out, e));
+        size_t at = i ? ends[i - 1] : from;
+        out->len = (size_t)(to - out->ptr);
+        DP_TRY(encode_slow(c, &keys[i], dp_span(text.ptr + at, ends[i] - at), out, e));
+        to = out->ptr + out->len;
     }
+    out->len = (size_t)(to - out->ptr);
     return DP_OK;
 }
 

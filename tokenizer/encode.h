@@ -32,7 +32,7 @@ enum dp_special_policy {
 };
 
 struct dp_encoder;
-/* cache_bytes 0: 24 MiB. DP_CONFIG for DP_SPECIAL_ALL where a special token asks for lstrip, rstrip or single_word. */
+/* cache_bytes 0: 32 MiB. DP_CONFIG for DP_SPECIAL_ALL where a special token asks for lstrip, rstrip or single_word. */
 int dp_encoder_open(struct dp_encoder **out, const struct dp_tokenizer *t, size_t cache_bytes, enum dp_special_policy special,
                     struct dp_err *e);
 void dp_encoder_close(struct dp_encoder *c);

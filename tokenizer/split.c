@@ -11,6 +11,7 @@
  * caseless letter, and both are taken whole by the next piece. */
 #include "tokenizer/split.h"
 
+#include "base/cpu.h"
 #include "tokenizer/split_int.h"
 
 #include <string.h>
@@ -78,8 +79,7 @@ bool dp_split_by_pattern(struct dp_span pattern, enum dp_split *out)
     return false;
 }
 
-/* Class bits of ASCII; 0 for bytes that begin something longer. */
-static const uint8_t ascii[256] = {
+const uint8_t dp_split_ascii[256] = {
     [0 ... 8] = C_OTHER,     [9] = C_BLANK,           [10] = C_NEWLINE,        [11 ... 12] = C_BLANK,    [13] = C_NEWLINE,
     [14 ... 31] = C_OTHER,   [32] = C_BLANK,          [33 ... 47] = C_OTHER,   ['0' ... '9'] = C_NUMBER, [':' ... '@'] = C_OTHER,
     ['A' ... 'Z'] = C_UPPER, ['[' ... '`'] = C_OTHER, ['a' ... 'z'] = C_LOWER, ['{' ... 127] = C_OTHER,
@@ -87,46 +87,10 @@ static const uint8_t ascii[256] = {
 
 typedef const uint8_t *ptr; /* file-local: these signatures are read more easily with it */
 
-/* Length of the well-formed UTF-8 character at p (Unicode 16, table 3-7), its code point; 1 and -1 when malformed. */
-static inline int decode(ptr p, ptr end, int32_t *cp)
-{
-    unsigned a = p[0];
-    *cp = -1;
-    if (a < 0xC2 || a > 0xF4 || end - p < 2) return 1;
-    unsigned b = p[1] ^ 0x80u;
-    if (b > 63) return 1;
-    if (a < 0xE0) return *cp = (int32_t)((a & 31) << 6 | b), 2;
-    if (end - p < 3) return 1;
-    unsigned c = p[2] ^ 0x80u;
-    if (c > 63) return 1;
-    if (a < 0xF0) {
-        unsigned v = (a & 15) << 12 | b << 6 | c;
-        if (v < 0x800 || (v >= 0xD800 && v < 0xE000)) return 1;
-        return *cp = (int32_t)v, 3;
-    }
-    if (end - p < 4) return 1;
-    unsigned d = p[3] ^ 0x80u, v = (a & 7) << 18 | b << 12 | c << 6 | d;
-    if (d > 63 || v < 0x10000 || v > 0x10FFFF) return 1;
-    return *cp = (int32_t)v, 4;
-}
-
-static unsigned wide_class(ptr p, ptr end, int *len)
-{
-    int32_t cp;
-    *len = decode(p, end, &cp);
-    if (cp < 0) return C_OTHER;
-    unsigned pair = dp_split_blocks[dp_split_block_of[cp >> 8] * 128u + ((unsigned)cp & 255) / 2];
-    return 1u << (pair >> (cp & 1) * 4 & 15);
-}
-
-/* Class of the character at p, its length in *len; class 0 at the end. */
-static inline unsigned class_at(ptr p, ptr end, int *len)
-{
-    if (p >= end) return *len = 0, 0;
-    unsigned c = ascii[*p];
-    if (c) return *len = 1, c;
-    return wide_class(p, end, len);
-}
+#define ascii dp_split_ascii
+#define class_at dp_split_class_at
+#define wide_class dp_split_wide_class
+#define contraction dp_split_contraction
 
 static inline ptr skip(ptr p, ptr end, unsigned set)
 {
@@ -137,19 +101,6 @@ static inline ptr skip(ptr p, ptr end, unsigned set)
         if (!(wide_class(p, end, &len) & set)) return p;
         p += len;
     }
-}
-
-/* 's 't 'm 'd 'll 've 're at p: the end, or NULL. With `fold` in any case, and U+017F is an s too (Unicode simple folding). */
-static inline ptr contraction(ptr p, ptr end, bool fold)
-{
-    if (end - p < 2 || *p != '\'') return NULL;
-    unsigned mask = fold ? 0x20 : 0, a = p[1] | mask;
-    if (a == 's' || a == 't' || a == 'm' || a == 'd') return p + 2;
-    if (end - p < 3) return NULL;
-    unsigned b = p[2] | mask;
-    if ((a == 'l' && b == 'l') || ((a == 'v' || a == 'r') && b == 'e')) return p + 3;
-    if (fold && p[1] == 0xC5 && p[2] == 0xBF) return p + 3;
-    return NULL;
 }
 
 /* \s+(?!\S)|\s+ on a run of spaces [p, run): all at the end of text, else all but the last, else that one. */
@@ -272,9 +223,20 @@ static inline ptr next_o200k(ptr p, ptr end)
     return suffix ? suffix : word;
 }
 
-size_t dp_split_run(enum dp_split split, struct dp_span text, size_t *pos, size_t *ends, size_t max)
+const uint8_t *dp_split_next(enum dp_split split, const uint8_t *p, const uint8_t *end)
 {
-    ptr base = (ptr)text.ptr, p = base + *pos, end = base + text.len;
+    switch (split) {
+    case DP_SPLIT_GPT2: return next_gpt2(p, end);
+    case DP_SPLIT_CL100K: return next_cl100k(p, end, 3);
+    case DP_SPLIT_QWEN2: return next_cl100k(p, end, 1);
+    case DP_SPLIT_O200K: return next_o200k(p, end);
+    default: DP_ASSERT(!"a split that exists");
+    }
+}
+
+static size_t run_scalar(enum dp_split split, ptr base, ptr end, size_t *pos, size_t *ends, size_t max)
+{
+    ptr p = base + *pos;
     size_t n = 0;
 #define LOOP(call)                                                                                                                         \
     while (p < end && n < max) {                                                                                                           \
@@ -282,7 +244,6 @@ size_t dp_split_run(enum dp_split split, struct dp_span text, size_t *pos, size_
         ends[n++] = (size_t)(p - base);                                                                                                    \
     }                                                                                                                                      \
     break
-    if (text.len == 0) return 0;
     switch (split) {
     case DP_SPLIT_GPT2: LOOP(next_gpt2(p, end));
     case DP_SPLIT_CL100K: LOOP(next_cl100k(p, end, 3));
@@ -293,4 +254,17 @@ size_t dp_split_run(enum dp_split split, struct dp_span text, size_t *pos, size_
 #undef LOOP
     *pos = (size_t)(p - base);
     return n;
+}
+
+size_t dp_split_run(enum dp_split split, struct dp_span text, size_t *pos, size_t *ends, size_t max)
+{
+    ptr base = (ptr)text.ptr, end = base + text.len;
+    size_t n = 0;
+    if (text.len == 0) return 0;
+    enum dp_cpu_level level = dp_cpu();
+    dp_split_scan_fn scan = level >= DP_CPU_AVX512 ? dp_split_scan_avx512 : level >= DP_CPU_AVX2 ? dp_split_scan_avx2 : NULL;
+    if (!scan) return run_scalar(split, base, end, pos, ends, max);
+    while (text.len - *pos >= DP_SPLIT_WINDOW && max - n >= DP_SPLIT_WINDOW) n += scan(split, base, end, pos, ends + n, max - n);
+    if (n && text.len - *pos >= DP_SPLIT_WINDOW) return n; /* full */
+    return n + run_scalar(split, base, end, pos, ends + n, max - n);
 }

@@ -4,6 +4,9 @@
 #ifndef DP_TOKENIZER_SPLIT_INT_H
 #define DP_TOKENIZER_SPLIT_INT_H
 
+#include "tokenizer/split.h"
+
+#include <stdbool.h>
 #include <stdint.h>
 
 enum class_index { CI_OTHER, CI_UPPER, CI_LOWER, CI_CASELESS, CI_MARK, CI_NUMBER, CI_BLANK, CI_NEWLINE };
@@ -23,5 +26,71 @@ enum {
 /* The class index of cp is the nibble (cp & 255) of block dp_split_block_of[cp >> 8]; low nibble first. */
 extern const uint8_t dp_split_block_of[4352];
 extern const uint8_t dp_split_blocks[];
+
+/* Class bits of ASCII; 0 for bytes that begin something longer. */
+extern const uint8_t dp_split_ascii[256];
+
+/* Length of the well-formed UTF-8 character at p (Unicode 16, table 3-7), its code point; 1 and -1 when malformed. */
+static inline int dp_split_decode(const uint8_t *p, const uint8_t *end, int32_t *cp)
+{
+    unsigned a = p[0];
+    *cp = -1;
+    if (a < 0xC2 || a > 0xF4 || end - p < 2) return 1;
+    unsigned b = p[1] ^ 0x80u;
+    if (b > 63) return 1;
+    if (a < 0xE0) return *cp = (int32_t)((a & 31) << 6 | b), 2;
+    if (end - p < 3) return 1;
+    unsigned c = p[2] ^ 0x80u;
+    if (c > 63) return 1;
+    if (a < 0xF0) {
+        unsigned v = (a & 15) << 12 | b << 6 | c;
+        if (v < 0x800 || (v >= 0xD800 && v < 0xE000)) return 1;
+        return *cp = (int32_t)v, 3;
+    }
+    if (end - p < 4) return 1;
+    unsigned d = p[3] ^ 0x80u, v = (a & 7) << 18 | b << 12 | c << 6 | d;
+    if (d > 63 || v < 0x10000 || v > 0x10FFFF) return 1;
+    return *cp = (int32_t)v, 4;
+}
+
+static inline unsigned dp_split_wide_class(const uint8_t *p, const uint8_t *end, int *len)
+{
+    int32_t cp;
+    *len = dp_split_decode(p, end, &cp);
+    if (cp < 0) return C_OTHER;
+    unsigned pair = dp_split_blocks[dp_split_block_of[cp >> 8] * 128u + ((unsigned)cp & 255) / 2];
+    return 1u << (pair >> (cp & 1) * 4 & 15);
+}
+
+/* Class of the character at p, its length in *len; class 0 at the end. */
+static inline unsigned dp_split_class_at(const uint8_t *p, const uint8_t *end, int *len)
+{
+    if (p >= end) return *len = 0, 0;
+    unsigned c = dp_split_ascii[*p];
+    if (c) return *len = 1, c;
+    return dp_split_wide_class(p, end, len);
+}
+
+/* 's 't 'm 'd 'll 've 're at p: the end, or NULL. With `fold` in any case, and U+017F is an s too (Unicode simple folding). */
+static inline const uint8_t *dp_split_contraction(const uint8_t *p, const uint8_t *end, bool fold)
+{
+    if (end - p < 2 || *p != '\'') return NULL;
+    unsigned mask = fold ? 0x20 : 0, a = p[1] | mask;
+    if (a == 's' || a == 't' || a == 'm' || a == 'd') return p + 2;
+    if (end - p < 3) return NULL;
+    unsigned b = p[2] | mask;
+    if ((a == 'l' && b == 'l') || ((a == 'v' || a == 'r') && b == 'e')) return p + 3;
+    if (fold && p[1] == 0xC5 && p[2] == 0xBF) return p + 3;
+    return NULL;
+}
+
+/* Ends of pieces from base + *pos on, as dp_split_run gives them, until fewer than DP_SPLIT_WINDOW bytes of text or places in `ends` are left
+ * (split_scan.h). Returns their number. */
+enum { DP_SPLIT_WINDOW = 64 };
+typedef size_t (*dp_split_scan_fn)(enum dp_split split, const uint8_t *base, const uint8_t *end, size_t *pos, size_t *ends, size_t max);
+size_t dp_split_scan_avx2(enum dp_split split, const uint8_t *base, const uint8_t *end, size_t *pos, size_t *ends, size_t max);
+size_t dp_split_scan_avx512(enum dp_split split, const uint8_t *base, const uint8_t *end, size_t *pos, size_t *ends, size_t max);
+/* The piece at p: the specification. */
+const uint8_t *dp_split_next(enum dp_split split, const uint8_t *p, const uint8_t *end);
 
 #endif

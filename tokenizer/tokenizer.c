@@ -49,6 +49,8 @@ void dp_tokenizer_free(struct dp_tokenizer *t)
     free(t->merges);
     free(t->merge_id);
     free(t->pairs);
+    free(t->pair_filter);
+    free(t->byte_pairs);
     free(t->specials);
     free(t);
 }
@@ -68,11 +70,21 @@ static int compare_special(const void *a, const void *b)
     return c ? c : (x->text.len > y->text.len) - (x->text.len < y->text.len);
 }
 
+/* The tag spares a look at the texts of nearly all tokens that aren't it. No entry is DP_NO_ID: the largest tag isn't used. */
+static uint32_t text_tag(uint64_t hash)
+{
+    uint32_t tag = (uint32_t)(hash >> 53);
+    return (tag < 2047 ? tag : 2046) << 21;
+}
+
 static int64_t find(const struct dp_tokenizer *t, struct dp_span bytes)
 {
-    size_t at = dp_word_hash(bytes.ptr, bytes.len) & t->by_bytes_mask;
-    for (; t->by_bytes[at] != DP_NO_ID; at = (at + 1) & t->by_bytes_mask)
-        if (dp_span_eq(t->bytes[t->by_bytes[at]], bytes)) return t->by_bytes[at];
+    uint64_t h = dp_word_hash(bytes.ptr, bytes.len);
+    uint32_t tag = text_tag(h);
+    for (size_t at = h & t->by_bytes_mask; t->by_bytes[at] != DP_NO_ID; at = (at + 1) & t->by_bytes_mask) {
+        uint32_t id = t->by_bytes[at] & (DP_TOKENIZER_IDS_MAX - 1);
+        if (t->by_bytes[at] - id == tag && dp_span_eq(t->bytes[id], bytes)) return id;
+    }
     return -1;
 }
 
@@ -127,11 +139,12 @@ static int index_texts(struct dp_tokenizer *t, const char *name, struct dp_err *
     t->by_bytes_mask = slots - 1;
     for (uint32_t i = 0; i < t->size; i++) {
         if (!t->bytes[i].ptr || t->is_special[i]) continue;
-        size_t at = dp_word_hash(t->bytes[i].ptr, t->bytes[i].len) & t->by_bytes_mask;
-        for (; t->by_bytes[at] != DP_NO_ID; at = (at + 1) & t->by_bytes_mask)
-            if (dp_span_eq(t->bytes[t->by_bytes[at]], t->bytes[i]))
-                DP_FAIL(e, CORRUPT, "%s: the ids %u and %u have the same bytes", name, t->by_bytes[at], i);
-        t->by_bytes[at] = i;
+        int64_t twin = find(t, t->bytes[i]);
+        if (twin >= 0) DP_FAIL(e, CORRUPT, "%s: the ids %u and %u have the same bytes", name, (uint32_t)twin, i);
+        uint64_t h = dp_word_hash(t->bytes[i].ptr, t->bytes[i].len);
+        size_t at = h & t->by_bytes_mask;
+        while (t->by_bytes[at] != DP_NO_ID) at = (at + 1) & t->by_bytes_mask;
+        t->by_bytes[at] = text_tag(h) | i;
     }
     for (unsigned b = 0; b < 256; b++) {
         char c = (char)b;
@@ -191,18 +204,24 @@ static int index_merges(struct dp_tokenizer *t, const char *name, struct dp_err 
     size_t slots = table_size(t->merge_count);
     t->pairs = malloc(slots * sizeof *t->pairs);
     if (!t->ranks) t->merge_id = malloc(((size_t)t->merge_count + 1) * sizeof *t->merge_id);
-    if (!t->pairs || (!t->ranks && !t->merge_id)) DP_FAIL(e, NOMEM, "%s: %u merges", name, t->merge_count);
+    t->pair_filter = calloc((size_t)1 << (DP_PAIR_FILTER_BITS - 6), sizeof *t->pair_filter);
+    t->byte_pairs = malloc(65536 * sizeof *t->byte_pairs);
+    if (!t->pairs || !t->pair_filter || !t->byte_pairs || (!t->ranks && !t->merge_id)) DP_FAIL(e, NOMEM, "%s: %u merges", name, t->merge_count);
     memset(t->pairs, 0xff, slots * sizeof *t->pairs);
     t->pair_mask = slots - 1;
     for (uint32_t i = 0; i < t->merge_count; i++) {
         struct dp_merge m = t->merges[i];
         uint64_t key = (uint64_t)m.left << 21 | m.right;
-        size_t at = dp_pair_slot(key, t->pair_mask);
+        uint64_t h = dp_pair_hash(key), bit = h >> (64 - DP_PAIR_FILTER_BITS);
+        size_t at = h & t->pair_mask;
         for (; t->pairs[at] != DP_PAIR_EMPTY; at = (at + 1) & t->pair_mask)
             if (t->pairs[at] >> 21 == key) DP_FAIL(e, CORRUPT, "%s: merge %u is the same pair as an earlier one", name, i);
         t->pairs[at] = key << 21 | (t->ranks ? m.id : i);
+        t->pair_filter[bit >> 6] |= UINT64_C(1) << (bit & 63);
         if (t->merge_id) t->merge_id[i] = m.id;
     }
+    for (unsigned a = 0; a < 256; a++)
+        for (unsigned b = 0; b < 256; b++) t->byte_pairs[a << 8 | b] = dp_pair_rank(t, t->byte_id[a], t->byte_id[b]);
     return DP_OK;
 }
 

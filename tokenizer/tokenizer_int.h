@@ -2,7 +2,8 @@
  *
  * Pair table: one u64 a slot, left << 42 | right << 21 | rank, open addressing, at most half full; PAIR_EMPTY where none.
  * rank is the place in the list of merges (kind merges), or the id itself (kind ranks, several pairs may share it);
- * merge_id[] gives what a rank becomes, NULL where rank is id. */
+ * merge_id[] gives what a rank becomes, NULL where rank is id. Most questions are about pairs that don't merge, so a bit for each hash of
+ * a pair that does (DP_PAIR_FILTER_BITS, small enough for the processor's second-level cache) is asked first; what two bytes become has a table of its own. */
 #ifndef DP_TOKENIZER_TOKENIZER_INT_H
 #define DP_TOKENIZER_TOKENIZER_INT_H
 
@@ -27,13 +28,15 @@ struct dp_tokenizer {
     struct dp_span *bytes; /* by id, into text */
     uint8_t *is_special;   /* by id */
     char *text;
-    uint32_t *by_bytes; /* open addressing of ids; DP_NO_ID where empty */
+    uint32_t *by_bytes; /* open addressing of ids, below 11 bits of the text's hash; DP_NO_ID where empty */
     size_t by_bytes_mask;
     struct dp_merge *merges;
     uint32_t merge_count;
     uint32_t *merge_id;
     uint64_t *pairs;
     size_t pair_mask;
+    uint64_t *pair_filter;
+    uint32_t *byte_pairs; /* rank of [left byte << 8 | right byte] */
     struct dp_special *specials; /* sorted by text */
     size_t special_count;
     size_t special_bytes_max;
@@ -41,17 +44,26 @@ struct dp_tokenizer {
     struct dp_hash128 digest;
 };
 
-static inline size_t dp_pair_slot(uint64_t key, size_t mask)
+enum { DP_PAIR_FILTER_BITS = 21 };
+
+static inline uint64_t dp_pair_hash(uint64_t key)
 {
     uint64_t h = key * UINT64_C(0x9e3779b97f4a7c15);
-    return (h ^ h >> 32) & mask;
+    return h ^ h >> 32;
+}
+
+static inline bool dp_pair_may_merge(const struct dp_tokenizer *t, uint64_t hash)
+{
+    uint64_t bit = hash >> (64 - DP_PAIR_FILTER_BITS);
+    return t->pair_filter[bit >> 6] >> (bit & 63) & 1;
 }
 
 /* DP_NO_ID when the two don't merge. */
 static inline uint32_t dp_pair_rank(const struct dp_tokenizer *t, uint32_t left, uint32_t right)
 {
-    uint64_t key = (uint64_t)left << 21 | right;
-    for (size_t at = dp_pair_slot(key, t->pair_mask);; at = (at + 1) & t->pair_mask) {
+    uint64_t key = (uint64_t)left << 21 | right, h = dp_pair_hash(key);
+    if (!dp_pair_may_merge(t, h)) return DP_NO_ID;
+    for (size_t at = h & t->pair_mask;; at = (at + 1) & t->pair_mask) {
         uint64_t s = t->pairs[at];
         if (s >> 21 == key) return (uint32_t)s & (DP_TOKENIZER_IDS_MAX - 1);
         if (s == DP_PAIR_EMPTY) return DP_NO_ID;

@@ -1,9 +1,10 @@
-/* The pre-tokenizers at the edges of memory: every length 0-257 of random and adversarial bytes, ending at a guard page and beginning
- * after one, gives the same pieces as the same bytes inside a larger buffer; pieces ask for the same however few are asked for at once.
- * Levels: there is one today (scalar); a level above it adds a row to `levels`. --bench prints MB/s. */
+/* The pre-tokenizers at every CPU level against the piece-by-piece specification (dp_split_next), at the edges of memory: random and
+ * adversarial bytes of every length to 257 and some longer, ending at a guard page and beginning after one; however few pieces are asked for
+ * at once. --bench prints MB/s; --seed N and --rounds N search longer. */
 #include "base/cpu.h"
 #include "base/hash.h"
 #include "tokenizer/split.h"
+#include "tokenizer/split_int.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { N = 257, ENDS = 512 };
+enum { N = 257, LONG = 3000, ENDS = 4096 };
 
 static int failed, passed;
 
@@ -52,39 +53,61 @@ static const char *const atoms[] = {" ",
                                     "\xC7\x85",
                                     "\xCA\xB0"};
 
+static const char *const words[] = {"'s", "'S", "'LL", "'re", "'t", " ", "  ", "   ", "\n", "\n\n", "\r\n", "\t", "a", "B", "foo", "Bar", "BAZ", "fooBar", "1", "12", "1234567", "!", "(", "/", "//", "'", "''",
+                                    "\xC3\xA9", "\xC3\x89", "\xE4\xB8\xAD", "\xE4\xB8\xAD\xE6\x96\x87", "\xCC\x81", "\xE2\x80\x99", "\xC2\xA0", "\xE3\x80\x80", "\xD9\xA3", "\xF0\x9F\x98\x80", "'\xC5\xBF"};
+
 static void fill(char *p, size_t n, uint64_t *seed)
 {
-    int kind = (int)(dp_splitmix64(seed) % 4);
+    enum { ATOMS = sizeof atoms / sizeof *atoms, WORDS = sizeof words / sizeof *words };
+    int kind = (int)(dp_splitmix64(seed) % 6);
+    unsigned few = (unsigned)(dp_splitmix64(seed) % WORDS), span = 1 + (unsigned)(dp_splitmix64(seed) % 8);
     for (size_t i = 0; i < n;) {
         uint64_t r = dp_splitmix64(seed);
         if (kind == 0) p[i++] = (char)r;
         else if (kind == 1) p[i++] = (char)(r % 95 + 32);
         else {
-            const char *a = atoms[r % (kind == 2 ? sizeof atoms / sizeof *atoms : 6)];
-            for (; *a && i < n; a++) p[i++] = *a;
+            const char *a = kind == 2 ? atoms[r % ATOMS] : kind == 3 ? atoms[r % 6] : kind == 4 ? words[r % WORDS] : words[(few + r % span) % WORDS];
+            for (int k = kind == 5 && r >> 60 == 0 ? 1 + (int)(r >> 32 & 127) : 1; k > 0; k--)
+                for (const char *b = a; *b && i < n; b++) p[i++] = *b;
         }
     }
 }
 
-static void check_length(enum dp_split split, size_t n, char *low, char *high, uint64_t *seed)
+/* The specification. */
+static size_t want_ends(enum dp_split split, const char *p, size_t n, size_t *ends)
 {
-    static size_t want[ENDS], got[ENDS];
-    char inside[N + 64];
-    for (int round = 0; round < 24; round++) {
+    const uint8_t *base = (const uint8_t *)p, *q = base, *end = base + n;
+    size_t k = 0;
+    while (q < end) {
+        q = dp_split_next(split, q, end);
+        ends[k++] = (size_t)(q - base);
+    }
+    return k;
+}
+
+static void check_length(enum dp_split split, size_t n, char *low, char *high, int rounds, uint64_t *seed)
+{
+    static size_t want[ENDS], got[ENDS + 64];
+    char inside[LONG + 64];
+    for (int round = 0; round < rounds; round++) {
         memset(inside, 'q', sizeof inside);
+        uint64_t from = *seed;
         fill(inside + 8, n, seed);
-        size_t k = all_ends(split, inside + 8, n, want, ENDS);
+        size_t k = want_ends(split, inside + 8, n, want);
         memcpy(low, inside + 8, n);      /* begins at a page */
         memcpy(high - n, inside + 8, n); /* ends at one */
-        const char *at[] = {low, high - n, high - n};
-        static const size_t step[] = {ENDS, ENDS, 1};
+        const char *at[] = {low, high - n, high - n, high - n};
+        static const size_t step[] = {ENDS, ENDS, 1, 70};
         bool ok = (n == 0) == (k == 0) && (k == 0 || want[k - 1] == n);
         for (size_t i = 0; i < k; i++) ok = ok && want[i] > (i ? want[i - 1] : 0);
-        for (int v = 0; v < 3; v++) ok = ok && all_ends(split, at[v], n, got, step[v]) == k && memcmp(got, want, k * sizeof *want) == 0;
+        for (int v = 0; v < 4; v++) ok = ok && all_ends(split, at[v], n, got, step[v]) == k && memcmp(got, want, k * sizeof *want) == 0;
         if (ok) passed++;
         else {
             failed++;
-            fprintf(stderr, "FAIL %s, %zu bytes, round %d\n", dp_split_name(split), n, round);
+            size_t i = 0;
+            all_ends(split, low, n, got, ENDS);
+            while (i < k && got[i] == want[i]) i++;
+            fprintf(stderr, "FAIL %s %s, %zu bytes, seed %llu: piece %zu ends at %zu, not %zu\n", dp_cpu_name(dp_cpu()), dp_split_name(split), n, (unsigned long long)from, i, got[i], want[i]);
         }
     }
 }
@@ -114,12 +137,17 @@ int main(int argc, char **argv)
         perror("mmap");
         return 1;
     }
-    static const char *const levels[] = {"scalar"};
+    static const char *const levels[] = {"scalar", "avx2", "avx512"};
+    int rounds = 8;
+    for (int i = 1; i + 1 < argc; i++) {
+        if (strcmp(argv[i], "--seed") == 0) seed = strtoull(argv[i + 1], NULL, 10);
+        if (strcmp(argv[i], "--rounds") == 0) rounds = atoi(argv[i + 1]);
+    }
     for (size_t l = 0; l < sizeof levels / sizeof *levels; l++) {
         struct dp_err e;
         if (dp_cpu_force(levels[l], &e) < 0) continue;
         for (int s = 0; s < DP_SPLIT_COUNT; s++)
-            for (size_t n = 0; n <= N; n++) check_length((enum dp_split)s, n, map + page, map + 3 * page, &seed);
+            for (size_t n = 0; n <= LONG; n += n < N ? 1 : 97) check_length((enum dp_split)s, n, map + page, map + 3 * page, rounds, &seed);
         for (int s = 0; s < DP_SPLIT_COUNT && argc > 1 && strcmp(argv[1], "--bench") == 0; s++) bench((enum dp_split)s);
     }
     printf("%d passed, %d failed\n", passed, failed);

@@ -1,0 +1,244 @@
+/* tokenizer/split_scan.h - pieces found 64 bytes at a time, by algebra on masks of classes.
+ *
+ * Included by split_avx2.c and split_avx512.c, which give struct window classify(p) and emit(). A window begins where a piece begins, and what
+ * the patterns match at such a place depends on nothing before it: so no state goes from window to window. Of a window's 64 bytes all
+ * starts of pieces are found that its bytes decide; the last of them is where the next window begins. In the masks all bytes of a
+ * character have its class, so that a run of characters is a run of bits. The method is simdjson's (Langdale and Lemire, "Parsing gigabytes of
+ * JSON per second", 2019), for other rules.
+ *
+ * What a few rare neighbourhoods would need (marks and cases mixed, digits outside ASCII) is left to the scalar functions, piece by piece:
+ * `bad` has the first byte from which starts are not to be trusted. Must give exactly the pieces of split.c (tests/unit/test_split.c,
+ * tests/check/check_split.c). */
+#include "tokenizer/split_int.h"
+
+#include <string.h>
+
+struct window {
+    uint64_t upper, lower, number, blank, newline, space, quote, slash, high; /* ASCII's classes; high: bytes from 0x80 */
+    uint64_t caseless, mark, start;                                           /* start: a character begins */
+    uint64_t known;                                                           /* bytes whose class is known: all before a cut character */
+};
+
+/* A level's own: the masks of the 64 bytes at p, and base + each place of a bit of `starts` to ends (with room for 64). */
+static inline struct window classify(const uint8_t *p);
+static inline void emit(uint64_t starts, size_t base, size_t *ends);
+
+static inline uint64_t below(unsigned bit)
+{
+    return bit < 64 ? (UINT64_C(1) << bit) - 1 : UINT64_MAX;
+}
+
+/* The characters outside ASCII, one by one. */
+static inline void classify_high(struct window *w, const uint8_t *p, const uint8_t *end)
+{
+    for (uint64_t h = w->high; h;) {
+        unsigned i = (unsigned)__builtin_ctzll(h);
+        int len;
+        unsigned c = dp_split_wide_class(p + i, end, &len);
+        if (i + (unsigned)len > 64) {
+            w->known = below(i);
+            return;
+        }
+        uint64_t bits = below((unsigned)len) << i;
+        h &= ~bits;
+        w->start &= ~(bits & (bits - 1));
+        switch (__builtin_ctz(c)) {
+        case CI_UPPER: w->upper |= bits; break;
+        case CI_LOWER: w->lower |= bits; break;
+        case CI_CASELESS: w->caseless |= bits; break;
+        case CI_MARK: w->mark |= bits; break;
+        case CI_NUMBER: w->number |= bits; break;
+        case CI_BLANK: w->blank |= bits; break;
+        default: break;
+        }
+    }
+}
+
+/* Starts of the characters whose last bytes are `last`; characters of `last` have 3 bytes at most. */
+static inline uint64_t to_start(uint64_t last, uint64_t start)
+{
+    uint64_t s = last & start, rest = (last & ~start) >> 1;
+    s |= rest & start;
+    return s | ((rest & ~start) >> 1);
+}
+
+/* Places behind a run of one character that begins at `from` (a run's start), where another run begins. */
+static inline uint64_t behind_one(uint64_t from, uint64_t start, bool high)
+{
+    uint64_t s = from << 1;
+    if (high) { /* continuation bytes between */
+        uint64_t c = ~start << 1;
+        s |= from << 2 & c;
+        s |= from << 3 & c & c << 1;
+        s |= from << 4 & c & c << 1 & c << 2;
+    }
+    return s;
+}
+
+/* What the rules of one window give: starts of pieces, bit 0 left open; the first byte not to be trusted; the last start to be trusted. */
+struct found {
+    uint64_t starts, bad;
+    unsigned limit;
+};
+
+static inline void contractions_gpt2(struct found *f, uint64_t quotes, const uint8_t *p, const uint8_t *end)
+{
+    for (; quotes; quotes &= quotes - 1) {
+        unsigned q = (unsigned)__builtin_ctzll(quotes);
+        const uint8_t *e = dp_split_contraction(p + q, end, false);
+        if (!e) continue;
+        unsigned to = (unsigned)(e - p);
+        f->starts &= ~(below(to) & ~below(q + 1));
+        if (to < 64) f->starts |= UINT64_C(1) << to;
+    }
+}
+
+static inline struct found rules_gpt2(const struct window *w, const uint8_t *p, const uint8_t *end, bool high)
+{
+    uint64_t letter = w->upper | w->lower | w->caseless, number = w->number, white = w->blank | w->newline;
+    uint64_t other = ~(letter | number | white) & w->known, after_space = w->space << 1;
+    uint64_t os = other & ~(other << 1) & ~after_space;
+    struct found f = {.limit = 63};
+    f.starts = (letter & ~(letter << 1) & ~after_space) | (number & ~(number << 1) & ~after_space) | os | (white & ~(white << 1));
+    uint64_t last = white & ~(white >> 1) & w->known >> 1;
+    f.starts |= high ? to_start(last, w->start) : last;
+    if (w->quote & os) contractions_gpt2(&f, w->quote & os, p, end);
+    return f;
+}
+
+/* Blank runs behind a newline are pieces of their own, up to their last character, unless another newline ends them. `begin` has
+ * those that begin in any case. */
+static inline void lines(struct found *f, const struct window *w, uint64_t begin)
+{
+    uint64_t bs = w->blank & w->newline << 1 & ~begin;
+    f->starts |= bs;
+    uint64_t top = (w->known & ~(w->known >> 1)) & w->blank;
+    if (top) { /* the last run goes on behind the window */
+        uint64_t not_blank = ~w->blank & below((unsigned)__builtin_ctzll(top));
+        unsigned r = not_blank ? 64 - (unsigned)__builtin_clzll(not_blank) : 0;
+        if (r && bs >> r & 1) f->limit = r - 1;
+    }
+    if ((bs + w->blank) & ~w->blank & w->newline)
+        for (uint64_t k = bs; k; k &= k - 1) {
+            uint64_t one = k & -k, behind = (one + w->blank) & ~w->blank;
+            if (behind & w->newline) f->starts &= ~one;
+        }
+}
+
+/* White space of the patterns with newlines: its starts. */
+static inline void white_space(struct found *f, const struct window *w, uint64_t other, bool slash, bool high)
+{
+    uint64_t white = w->blank | w->newline;
+    uint64_t taken = w->newline & other << 1; /* by the piece of punctuation before */
+    uint64_t behind = taken ? (taken + w->newline) & ~w->newline : 0;
+    f->starts |= (white & ~(white << 1) & ~taken) | (behind & w->blank);
+    if (slash) f->bad |= behind & w->slash;
+    lines(f, w, behind);
+    uint64_t last = w->blank & ~(white >> 1) & w->known >> 1;
+    f->starts |= high ? to_start(last, w->start) : last;
+}
+
+/* Every third digit, or every one. */
+static inline void numbers(struct found *f, const struct window *w, bool three, bool high)
+{
+    uint64_t n = w->number;
+    if (high) f->bad |= n & w->high;
+    if (!three) {
+        f->starts |= n;
+        return;
+    }
+    uint64_t s = n & ~(n << 1), full = n & n << 1 & n << 2 & n << 3; /* ends of four in a row */
+    f->starts |= s;
+    while ((s = s << 3 & full)) f->starts |= s;
+}
+
+static inline struct found rules_cl100k(const struct window *w, const uint8_t *p, const uint8_t *end, bool three, bool high)
+{
+    uint64_t letter = w->upper | w->lower | w->caseless, white = w->blank | w->newline;
+    uint64_t other = ~(letter | w->number | white) & w->known;
+    uint64_t os = other & ~(other << 1) & ~(w->space << 1);
+    struct found f = {.limit = 63};
+    f.starts = os | (letter & ~(letter << 1) & ~(w->blank << 1) & ~behind_one(os, w->start, high));
+    white_space(&f, w, other, false, high);
+    numbers(&f, w, three, high);
+    for (uint64_t k = w->quote & os; k; k &= k - 1) {
+        unsigned q = (unsigned)__builtin_ctzll(k);
+        const uint8_t *e = dp_split_contraction(p + q, end, true);
+        if (e && e - p < 64) f.starts |= UINT64_C(1) << (e - p);
+    }
+    return f;
+}
+
+static inline struct found rules_o200k(const struct window *w, const uint8_t *p, const uint8_t *end, bool high)
+{
+    uint64_t letter = w->upper | w->lower | w->caseless, word = letter | w->mark, white = w->blank | w->newline;
+    uint64_t other = ~(word | w->number | white) & w->known;
+    uint64_t os = other & ~(other << 1) & ~(w->space << 1);
+    struct found f = {.limit = 63};
+    f.starts = os | (word & ~(word << 1) & ~(w->blank << 1) & ~behind_one(os, w->start, high)) | (w->upper & w->lower << 1);
+    if (high) f.bad = (w->mark & ~(word << 1)) | (w->upper & (w->caseless | w->mark) << 1);
+    white_space(&f, w, other, true, high);
+    numbers(&f, w, true, high);
+    unsigned contracted = 64; /* where the latest contraction ended: it has no second one */
+    for (uint64_t k = w->quote & os & word << 1; k; k &= k - 1) {
+        unsigned q = (unsigned)__builtin_ctzll(k);
+        const uint8_t *e = q == contracted ? NULL : dp_split_contraction(p + q, end, true);
+        if (!e) continue;
+        contracted = (unsigned)(e - p);
+        f.starts &= ~(below(contracted) & ~below(q));
+        if (contracted < 64) f.starts |= UINT64_C(1) << contracted;
+    }
+    return f;
+}
+
+static inline struct found rules(enum dp_split split, const struct window *w, const uint8_t *p, const uint8_t *end, bool high)
+{
+    switch (split) {
+    case DP_SPLIT_GPT2: return rules_gpt2(w, p, end, high);
+    case DP_SPLIT_CL100K: return rules_cl100k(w, p, end, true, high);
+    case DP_SPLIT_QWEN2: return rules_cl100k(w, p, end, false, high);
+    default: return rules_o200k(w, p, end, high);
+    }
+}
+
+/* `split` is a constant where this is inlined. */
+static inline size_t scan(enum dp_split split, const uint8_t *base, const uint8_t *end, size_t *pos, size_t *ends, size_t max)
+{
+    const uint8_t *p = base + *pos;
+    size_t n = 0;
+    while (end - p >= DP_SPLIT_WINDOW && max - n >= DP_SPLIT_WINDOW) {
+        struct window w = classify(p);
+        struct found f;
+        if (__builtin_expect(w.high != 0, 0)) {
+            classify_high(&w, p, end);
+            f = rules(split, &w, p, end, true);
+        } else f = rules(split, &w, p, end, false);
+        uint64_t s = f.starts & w.known & below(f.limit + 1) & ~UINT64_C(1);
+        if (f.bad) s &= (f.bad & -f.bad) - 1;
+        size_t at = (size_t)(p - base);
+        if (s) {
+            emit(s, at, ends + n);
+            n += (size_t)__builtin_popcountll(s);
+            p += 63 - __builtin_clzll(s);
+        }
+        const uint8_t *odd = f.bad ? base + at + __builtin_ctzll(f.bad) : p;
+        if (s && !f.bad) continue;
+        do { /* a long piece, or one that the rules don't decide */
+            p = dp_split_next(split, p, end);
+            ends[n++] = (size_t)(p - base);
+        } while (p <= odd && p < end && n < max);
+    }
+    *pos = (size_t)(p - base);
+    return n;
+}
+
+#define SCAN_FUNCTION(name)                                                                                                                \
+    size_t name(enum dp_split split, const uint8_t *base, const uint8_t *end, size_t *pos, size_t *ends, size_t max)                       \
+    {                                                                                                                                      \
+        switch (split) {                                                                                                                   \
+        case DP_SPLIT_GPT2: return scan(DP_SPLIT_GPT2, base, end, pos, ends, max);                                                         \
+        case DP_SPLIT_CL100K: return scan(DP_SPLIT_CL100K, base, end, pos, ends, max);                                                     \
+        case DP_SPLIT_QWEN2: return scan(DP_SPLIT_QWEN2, base, end, pos, ends, max);                                                       \
+        default: return scan(DP_SPLIT_O200K, base, end, pos, ends, max);                                                                   \
+        }                                                                                                                                  \
+    }
