@@ -3,9 +3,10 @@
 #include "base/fs.h"
 #include "base/re.h"
 #include "base/sandbox.h"
+#include "base/tcp.h"
+#include "base/tls.h"
 #include "daemon/control.h"
 #include "daemon/http.h"
-#include "daemon/tls.h"
 #include "tokenizer/tokenizer.h"
 
 #include <glob.h>
@@ -237,7 +238,7 @@ static void check_address(struct dp_check *c, bool token)
     struct dp_err err = {0};
     const char *addr = c->options->serve.http;
     if (!addr || !*addr) return;
-    int fd = dp_tcp_listen(addr, &loopback, &err);
+    int fd = dp_tcp_listen(addr, "serve.http", &loopback, &err);
     if (fd >= 0) close(fd);
     if (fd < 0 && err.sys != EADDRINUSE) problem(c, false, fd, "serve.http", "%s", err.msg); /* in use: by the service at work, as a rule */
     else if (fd < 0) problem(c, true, fd, "serve.http", "%s (well, if the service of this workspace is at work)", err.msg);
@@ -254,7 +255,7 @@ static void check_serve(struct dp_check *c)
     int rc = token ? dp_secret_read(&text, token, &err) : DP_OK;
     if (rc < 0) problem(c, false, rc, "serve.http_token_file", "%s", err.msg);
     check_address(c, token != NULL);
-    rc = cert ? dp_tls_open(&tls, cert, key, &err) : DP_OK;
+    rc = cert ? dp_tls_open(&tls, &(struct dp_tls_config){.server = true, .cert = cert, .key = key}, &err) : DP_OK;
     if (rc < 0) problem(c, false, rc, key && strncmp(err.msg, key, strlen(key)) == 0 ? "serve.tls_key" : "serve.tls_cert", "%s", err.msg);
     dp_tls_close(tls);
     if (o->group && *o->group && !getgrnam(o->group)) problem(c, false, DP_CONFIG, "serve.group", "there is no group \"%s\"", o->group);
