@@ -103,6 +103,9 @@ $(BUILD)/%.oo: %.cc
 	$(if $(V),,@echo "  CXX   $<")
 	$(Q)$(CXX) $(CPPFLAGS) $(ALL_CXXFLAGS) -MMD -MP -c $< -o $@
 
+# Its files are taken in by the assembler.
+$(BUILD)/daemon/dashboard.o: $(wildcard daemon/dashboard/*)
+
 $(BUILD)/libdpipe.a: $(LIB_OBJ)
 	$(Q)rm -f $@; ar rcs $@ $^
 

@@ -78,6 +78,11 @@ static int load(struct dp_tls *t, const struct dp_tls_config *c, struct dp_err *
     if (c->ca && SSL_CTX_load_verify_locations(t->ctx, c->ca, NULL) != 1) return ssl_fail(DP_CONFIG, c->ca, e);
     if (c->ca && c->server) SSL_CTX_set_client_CA_list(t->ctx, SSL_load_client_CA_file(c->ca));
     if (!c->ca && !c->server && SSL_CTX_set_default_verify_paths(t->ctx) != 1) return ssl_fail(DP_CONFIG, "the system's certificates", e);
+    if (c->ca && c->server) { /* a resumed session isn't verified again, and its certificate may have expired meanwhile */
+        SSL_CTX_set_session_cache_mode(t->ctx, SSL_SESS_CACHE_OFF);
+        SSL_CTX_set_options(t->ctx, SSL_OP_NO_TICKET);
+        SSL_CTX_set_num_tickets(t->ctx, 0);
+    }
     if (c->ca || !c->server) SSL_CTX_set_verify(t->ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     return DP_OK;
 }

@@ -13,6 +13,8 @@
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/listener.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -24,7 +26,8 @@ struct dp_http_request {
     struct bufferevent *bev;
     struct event *age;
     struct dp_http_head head;
-    bool answering; /* handed on, not answered yet */
+    bool answering; /* handed on, not answered yet; a stream always is */
+    bool stream;
     bool closing;   /* ends when the answer has left */
     void (*gone)(void *what);
     void *what;
@@ -37,8 +40,9 @@ struct dp_http {
     struct event *accept_again;
     struct dp_tls *tls;
     char *token, *group;
+    bool tls_client; /* every client has shown a certificate */
     struct dp_http_request *first;
-    int count;
+    int count, streams;
 };
 
 /* --- connections --- */
@@ -47,6 +51,7 @@ static void free_conn(struct dp_http_request *r)
 {
     struct dp_http *h = r->http;
     if (r->gone) r->gone(r->what);
+    h->streams -= r->stream;
     bufferevent_free(r->bev);
     event_free(r->age);
     *r->link = r->next;
@@ -83,29 +88,65 @@ void dp_http_pending(struct dp_http_request *r, void (*gone)(void *what), void *
     r->what = what;
 }
 
+bool dp_http_param_at(const struct dp_http_request *r, int k, const char **name, const char **value)
+{
+    if (k >= r->head.params) return false;
+    *name = r->head.param[k].name;
+    *value = r->head.param[k].value;
+    return true;
+}
+
+bool dp_http_is_post(const struct dp_http_request *r)
+{
+    return r->head.method == DP_HTTP_POST;
+}
+
 static const char *reason(int status)
 {
     static const struct {
         int status;
         const char *text;
-    } r[] = {{200, "OK"}, {400, "Bad Request"}, {401, "Unauthorized"}, {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"}, {413, "Content Too Large"},
-             {414, "URI Too Long"}, {421, "Misdirected Request"}, {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"}, {501, "Not Implemented"},
-             {503, "Service Unavailable"}, {505, "HTTP Version Not Supported"}};
+    } r[] = {{200, "OK"}, {304, "Not Modified"}, {400, "Bad Request"}, {401, "Unauthorized"}, {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"},
+             {406, "Not Acceptable"}, {409, "Conflict"}, {413, "Content Too Large"}, {414, "URI Too Long"}, {421, "Misdirected Request"},
+             {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"}, {501, "Not Implemented"}, {503, "Service Unavailable"},
+             {505, "HTTP Version Not Supported"}};
     for (size_t i = 0; i < sizeof r / sizeof *r; i++)
         if (r[i].status == status) return r[i].text;
     return "Status";
 }
 
-void dp_http_reply(struct dp_http_request *r, int status, const char *type, struct dp_span body)
+/* Whether the list Accept names this type, its family or everything, weight 0 aside. Empty: everything is welcome. */
+static bool accepts(const char *list, const char *type)
+{
+    size_t n = strcspn(type, ";"), family = strcspn(type, "/") + 1;
+    if (!*list) return true;
+    for (const char *p = list; *p; p += strcspn(p, ","), p += *p == ',') {
+        p += strspn(p, " \t");
+        size_t k = strcspn(p, ",; \t"), all = strcspn(p, ",");
+        const char *q = memmem(p, all, ";q=0", 4);
+        bool never = q && strspn(q + 4, ".0") == (size_t)(p + all - q - 4);
+        bool fits = (k == n && strncasecmp(p, type, n) == 0) || (k == 3 && memcmp(p, "*/*", 3) == 0) ||
+                    (k == family + 1 && p[family] == '*' && strncasecmp(p, type, family) == 0);
+        if (fits && !never) return true;
+    }
+    return false;
+}
+
+static const char no_content_csp[] = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
+/* The head up to what is special to an answer. */
+static struct evbuffer *begin(struct dp_http_request *r, int status, const char *type, const char *csp)
 {
     struct evbuffer *out = bufferevent_get_output(r->bev);
-    r->closing = r->closing || !r->head.keep_alive;
-    evbuffer_add_printf(out, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n", status, reason(status), type, body.len);
-    evbuffer_add_printf(out, "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\nReferrer-Policy: no-referrer\r\n"
-                             "Content-Security-Policy: default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'\r\n");
-    if (status == 401) evbuffer_add_printf(out, "WWW-Authenticate: Bearer realm=\"dpipe\"\r\n");
-    if (status == 405) evbuffer_add_printf(out, "Allow: GET, HEAD\r\n");
-    if (status == 503) evbuffer_add_printf(out, "Retry-After: 5\r\n");
+    evbuffer_add_printf(out, "HTTP/1.1 %d %s\r\n", status, reason(status));
+    if (type) evbuffer_add_printf(out, "Content-Type: %s\r\n", type);
+    evbuffer_add_printf(out, "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\nReferrer-Policy: no-referrer\r\n"
+                             "Cross-Origin-Opener-Policy: same-origin\r\nCross-Origin-Resource-Policy: same-origin\r\nContent-Security-Policy: %s\r\n", csp);
+    return out;
+}
+
+static void end(struct dp_http_request *r, struct evbuffer *out, struct dp_span body)
+{
     evbuffer_add_printf(out, "Connection: %s\r\n\r\n", r->closing ? "close" : "keep-alive");
     if (r->head.method != DP_HTTP_HEAD) evbuffer_add(out, body.ptr, body.len);
     r->answering = false;
@@ -113,7 +154,50 @@ void dp_http_reply(struct dp_http_request *r, int status, const char *type, stru
     arm(r); /* for the reader's side */
 }
 
-void dp_http_error(struct dp_http_request *r, int status, const char *message)
+static void reply(struct dp_http_request *r, int status, const char *type, struct dp_span body, const char *allow)
+{
+    r->closing = r->closing || !r->head.keep_alive;
+    struct evbuffer *out = begin(r, status, type, no_content_csp);
+    evbuffer_add_printf(out, "Content-Length: %zu\r\nCache-Control: no-store\r\n", body.len);
+    if (status == 401) evbuffer_add_printf(out, "WWW-Authenticate: Bearer realm=\"dpipe\"\r\n");
+    if (allow) evbuffer_add_printf(out, "Allow: %s\r\n", allow);
+    if (status == 503) evbuffer_add_printf(out, "Retry-After: 5\r\n");
+    end(r, out, body);
+}
+
+void dp_http_reply(struct dp_http_request *r, int status, const char *type, struct dp_span body)
+{
+    if (status == 200 && !accepts(r->head.accept, type)) dp_http_error(r, 406, "this page is given in one type only, and Accept doesn't name it");
+    else reply(r, status, type, body, NULL);
+}
+
+/* If-None-Match: a list of tags, weak or not, or *. */
+static bool has_tag(const char *list, const char *etag)
+{
+    size_t n = strlen(etag);
+    for (const char *p = list; *p; p += strcspn(p, ","), p += *p == ',') {
+        p += strspn(p, " \t");
+        if (strncmp(p, "W/", 2) == 0) p += 2;
+        if (*p == '*' || (strncmp(p, etag, n) == 0 && strchr(", \t", p[n]))) return true;
+    }
+    return false;
+}
+
+void dp_http_reply_file(struct dp_http_request *r, const char *type, struct dp_span body, const char *etag, const char *csp)
+{
+    bool same = has_tag(r->head.if_none_match, etag);
+    if (!accepts(r->head.accept, type)) {
+        dp_http_error(r, 406, "this file is given in one type only, and Accept doesn't name it");
+        return;
+    }
+    r->closing = r->closing || !r->head.keep_alive;
+    struct evbuffer *out = begin(r, same ? 304 : 200, same ? NULL : type, csp);
+    if (!same) evbuffer_add_printf(out, "Content-Length: %zu\r\n", body.len);
+    evbuffer_add_printf(out, "ETag: %s\r\nCache-Control: no-cache\r\n", etag); /* kept, but asked for each time: another dpipe may answer */
+    end(r, out, same ? dp_span("", 0) : body);
+}
+
+static void fail(struct dp_http_request *r, int status, const char *message, const char *allow)
 {
     struct dp_buf b;
     struct dp_jsonw w;
@@ -124,8 +208,62 @@ void dp_http_error(struct dp_http_request *r, int status, const char *message)
     dp_jsonw_member(&w, "error", message);
     dp_jsonw_end(&w, '}');
     dp_buf_add_char(&b, '\n');
-    dp_http_reply(r, status, "application/json", dp_buf_span(&b));
+    reply(r, status, "application/json", dp_buf_span(&b), allow);
     dp_buf_release(&b);
+}
+
+void dp_http_error(struct dp_http_request *r, int status, const char *message)
+{
+    fail(r, status, message, NULL);
+}
+
+void dp_http_not_allowed(struct dp_http_request *r, const char *allow)
+{
+    char text[64];
+    snprintf(text, sizeof text, "%s only", allow);
+    fail(r, 405, text, allow);
+}
+
+/* --- streams --- */
+
+static const char stream_type[] = "text/event-stream";
+
+int dp_http_stream(struct dp_http_request *r, void (*gone)(void *what), void *what, int64_t *after)
+{
+    struct dp_http *h = r->http;
+    const char *id = r->head.last_event;
+    size_t digits = strspn(id, "0123456789");
+    *after = digits && digits < 18 && !id[digits] ? (int64_t)strtoll(id, NULL, 10) : -1;
+    if (!accepts(r->head.accept, stream_type)) {
+        dp_http_error(r, 406, "this is a stream of events, and Accept doesn't name text/event-stream");
+        return DP_EMPTY;
+    }
+    if (h->streams >= DP_HTTP_STREAMS || h->streams >= (h->c.connections_max + 3) / 4) return DP_BUSY;
+    r->closing = true;
+    struct evbuffer *out = begin(r, 200, stream_type, no_content_csp);
+    evbuffer_add_printf(out, "Cache-Control: no-store\r\nX-Accel-Buffering: no\r\n");
+    bool ends = r->head.method == DP_HTTP_HEAD;
+    end(r, out, dp_span("", 0));
+    if (ends) return DP_EMPTY;
+    const unsigned vanished_ms = 30000; /* of a reader whose machine is gone */
+    if (h->c.tcp) setsockopt(bufferevent_getfd(r->bev), IPPROTO_TCP, TCP_USER_TIMEOUT, &vanished_ms, sizeof vanished_ms);
+    r->answering = r->stream = true;
+    r->gone = gone;
+    r->what = what;
+    h->streams++;
+    return DP_OK;
+}
+
+bool dp_http_stream_send(struct dp_http_request *r, struct dp_span bytes)
+{
+    struct evbuffer *out = bufferevent_get_output(r->bev);
+    size_t waiting = evbuffer_get_length(out);
+    if (waiting + bytes.len > DP_HTTP_STREAM_BYTES || evbuffer_add(out, bytes.ptr, bytes.len) != 0) {
+        free_conn(r);
+        return false;
+    }
+    if (!waiting) arm(r); /* until all of it has left */
+    return true;
 }
 
 /* --- requests --- */
@@ -140,12 +278,23 @@ static bool loopback_host(const char *host)
     return false;
 }
 
+bool dp_http_foreign(const struct dp_http_request *r)
+{
+    const struct dp_http *h = r->http;
+    const struct dp_http_head *head = &r->head;
+    const char *site = head->fetch_site, *at = strstr(head->origin, "://");
+    if (*site && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0) return true;
+    if (*head->origin && (!at || strcasecmp(at + 3, head->host) != 0)) return true;
+    return !(h->c.tcp && h->token) && !head->action;
+}
+
 /* 0, or the status to refuse with. Probes of health need no secret: they say nothing but whether. */
 static int refused(const struct dp_http *h, const struct dp_http_head *head)
 {
     if (!h->c.tcp) return 0;
-    if (!h->token) return loopback_host(head->host) ? 0 : 421;
+    if (!h->token) return h->tls_client || loopback_host(head->host) ? 0 : 421;
     if (strcmp(head->path, "/livez") == 0 || strcmp(head->path, "/readyz") == 0) return 0;
+    if (head->method != DP_HTTP_POST && h->c.open && h->c.open(head->path)) return 0;
     if (strncasecmp(head->authorization, "Bearer ", 7) != 0) return 401;
     return dp_secret_equal(head->authorization + 7, h->token) ? 0 : 401;
 }
@@ -156,14 +305,13 @@ static void judge(struct dp_http_request *r, int status)
     if (status) {
         r->closing = true;
         dp_http_error(r, status, "the request can't be read");
-    } else if (r->head.method != DP_HTTP_GET && r->head.method != DP_HTTP_HEAD) {
+    } else if (r->head.method == DP_HTTP_OTHER) {
         r->closing = r->closing || r->head.body_bytes > 0;
-        dp_http_error(r, 405, "GET and HEAD only");
+        dp_http_not_allowed(r, "GET, HEAD, POST");
     } else if (r->head.body_bytes) {
         r->closing = true;
         dp_http_error(r, 413, "no request here has a body");
-    } else if ((status = refused(h, &r->head)) != 0)
-        dp_http_error(r, status, status == 401 ? "a bearer token is wanted" : "this address answers to localhost only; set a token to use another name");
+    } else if ((status = refused(h, &r->head)) != 0) dp_http_error(r, status, status == 401 ? "a bearer token is wanted" : "this address answers to localhost only; set a token to use another name");
     else h->c.fn(h->c.ctx, r, r->head.path);
 }
 
@@ -198,6 +346,7 @@ static void on_written(struct bufferevent *bev, void *v)
 {
     struct dp_http_request *r = v;
     (void)bev;
+    if (r->stream) event_del(r->age);
     if (r->answering) return;
     if (r->closing) {
         /* What the client still sends would turn a close into a reset that takes the answer with it. */
@@ -216,7 +365,7 @@ static void on_event(struct bufferevent *bev, short what, void *v)
     struct dp_http_request *r = v;
     (void)bev;
     if (what & BEV_EVENT_CONNECTED) return; /* the TLS handshake is over */
-    if (what & BEV_EVENT_EOF && !(what & BEV_EVENT_ERROR) && (r->answering || evbuffer_get_length(bufferevent_get_output(r->bev)) > 0)) {
+    if (!r->stream && what & BEV_EVENT_EOF && !(what & BEV_EVENT_ERROR) && (r->answering || evbuffer_get_length(bufferevent_get_output(r->bev)) > 0)) {
         r->closing = true; /* a client that only shut its sending side still reads */
         return;
     }
@@ -296,8 +445,9 @@ int dp_http_open(struct dp_http **out, const struct dp_http_config *config, stru
     h->c = *config;
     h->token = config->token ? strdup(config->token) : NULL;
     h->group = config->group && *config->group ? strdup(config->group) : NULL;
-    const struct dp_tls_config tls = {.server = true, .cert = config->cert, .key = config->key};
+    const struct dp_tls_config tls = {.server = true, .cert = config->cert, .key = config->key, .ca = config->client_ca};
     int rc = config->tcp && config->cert ? dp_tls_open(&h->tls, &tls, e) : DP_OK;
+    h->tls_client = h->tls && config->client_ca;
     h->listener = evconnlistener_new(config->base, on_accept, h, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, config->fd);
     h->accept_again = evtimer_new(config->base, accept_again, h);
     if (!h->listener) close(config->fd);
@@ -321,6 +471,11 @@ void dp_http_close(struct dp_http *h)
     free(h->token);
     free(h->group);
     free(h);
+}
+
+int dp_http_streams(const struct dp_http *h)
+{
+    return h ? h->streams : 0;
 }
 
 int dp_http_connections(const struct dp_http *h)

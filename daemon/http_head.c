@@ -79,13 +79,23 @@ static bool name_is(struct dp_span a, const char *s)
     return a.len == strlen(s) && strncasecmp(a.ptr, s, a.len) == 0;
 }
 
-static int keep(char *out, size_t cap, struct dp_span v, bool once)
+static int keep_once(char *out, size_t cap, struct dp_span v)
 {
-    if (*out && once) return 400;
+    if (*out) return 400;
     if (v.len >= cap) return 431;
     memcpy(out, v.ptr, v.len);
     out[v.len] = 0;
     return 0;
+}
+
+/* A field that may come in several lines is one list (RFC 9110, 5.2); what doesn't fit is left out. */
+static void add_to_list(char *out, size_t cap, struct dp_span v)
+{
+    size_t n = strlen(out), comma = n ? 2 : 0;
+    if (v.len + comma >= cap - n) return;
+    memcpy(out + n, ", ", comma);
+    memcpy(out + n + comma, v.ptr, v.len);
+    out[n + comma + v.len] = 0;
 }
 
 static bool has_word(struct dp_span list, const char *word)
@@ -120,9 +130,14 @@ static int field(struct dp_http_head *h, struct dp_span line, bool *length_seen)
     while (v.len && (v.ptr[v.len - 1] == ' ' || v.ptr[v.len - 1] == '\t')) v.len--;
     for (size_t i = 0; i < v.len; i++)
         if (((unsigned char)v.ptr[i] < 0x20 && v.ptr[i] != '\t') || v.ptr[i] == 0x7f) return 400;
-    if (name_is(name, "host")) return keep(h->host, sizeof h->host, v, true);
-    if (name_is(name, "authorization")) return keep(h->authorization, sizeof h->authorization, v, true);
-    if (name_is(name, "accept")) return keep(h->accept, sizeof h->accept, dp_span(v.ptr, v.len < sizeof h->accept ? v.len : sizeof h->accept - 1), false);
+    if (name_is(name, "host")) return keep_once(h->host, sizeof h->host, v);
+    if (name_is(name, "authorization")) return keep_once(h->authorization, sizeof h->authorization, v);
+    if (name_is(name, "accept")) add_to_list(h->accept, sizeof h->accept, v);
+    else if (name_is(name, "if-none-match")) add_to_list(h->if_none_match, sizeof h->if_none_match, v);
+    else if (name_is(name, "origin")) return keep_once(h->origin, sizeof h->origin, v);
+    else if (name_is(name, "sec-fetch-site")) return keep_once(h->fetch_site, sizeof h->fetch_site, v);
+    else if (name_is(name, "last-event-id")) return keep_once(h->last_event, sizeof h->last_event, v);
+    else if (name_is(name, "x-dpipe-action")) h->action = true;
     if (name_is(name, "content-length")) return body_length(h, v, length_seen);
     if (name_is(name, "transfer-encoding")) return 501;
     if (name_is(name, "connection")) {

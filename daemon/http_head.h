@@ -22,6 +22,10 @@ struct dp_http_head {
     } param[DP_HTTP_PARAMS];
     int params;
     char host[256], authorization[1100], accept[256];
+    char origin[256], fetch_site[24]; /* who asks, as a browser tells: Origin, Sec-Fetch-Site */
+    char if_none_match[128];          /* "" also when it is longer */
+    char last_event[24];              /* Last-Event-ID */
+    bool action;                      /* X-Dpipe-Action is there: no web page elsewhere can send it unasked */
     bool keep_alive;
     uint64_t body_bytes;
 };

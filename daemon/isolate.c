@@ -167,6 +167,7 @@ int dp_isolate_run(struct dp_isolate *iso, int worker, const struct dp_unit *u, 
         t->stages = job.stages < sig ? job.stages : sig;
         t->care = (struct dp_unit_care){t->skip, 0, t->careful, 0};
         job.care = &t->care;
+        job.what = u->what;
         if (job.lanes > DP_WATCH_LANES_MAX) job.lanes = DP_WATCH_LANES_MAX;
         rc = attempts(t, iso->worker[worker], &job, res, e);
     }

@@ -1,9 +1,23 @@
 #include "daemon/query.h"
 
+#include "base/fs.h"
+
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
+
+/* An answer that takes long and depends on the catalog and the plan only: kept until these change, and for ten times as long as it took. */
+struct kept {
+    struct dp_buf out;
+    uint64_t stamp;
+    double at, took;
+    bool there;
+};
 
 struct dp_query {
+    struct dp_workspace *ws;
+    struct dp_strings roots, new_roots;
+    struct kept languages, sources;
     struct dp_view *view;
     pthread_t thread;
     pthread_mutex_t mu;
@@ -39,6 +53,31 @@ static int print_list(struct dp_query *q, struct dp_ask *a, enum dp_view_list li
     return rc;
 }
 
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int from_kept(struct dp_query *q, struct dp_ask *a, struct kept *k)
+{
+    uint64_t stamp;
+    double t = now();
+    DP_TRY(dp_view_stamp(q->view, &stamp, &a->err));
+    if (!k->there || (stamp != k->stamp && t - k->at >= 10 * k->took)) {
+        struct dp_jsonw w;
+        dp_jsonw_init(&w, &a->out, 0);
+        DP_TRY(k == &q->languages ? dp_view_languages(q->view, &w, &a->err) : dp_view_roots(q->view, &q->roots, &w, &a->err));
+        DP_TRY(dp_buf_check(&a->out, "answer", &a->err));
+        dp_buf_release(&k->out);
+        dp_buf_init(&k->out, DP_ANSWER_MAX);
+        dp_buf_add_span(&k->out, dp_buf_span(&a->out));
+        *k = (struct kept){k->out, stamp, now(), now() - t, !k->out.full};
+    } else dp_buf_add_span(&a->out, dp_buf_span(&k->out));
+    return DP_OK;
+}
+
 static void answer(struct dp_query *q, struct dp_ask *a)
 {
     struct dp_jsonw w;
@@ -54,6 +93,11 @@ static void answer(struct dp_query *q, struct dp_ask *a)
         dp_jsonw_end(&w, '}');
         break;
     case DP_QUERY_CALL: a->rc = a->call(a->arg, a); break;
+    case DP_QUERY_LANGUAGES: a->rc = from_kept(q, a, &q->languages); break;
+    case DP_QUERY_ROOTS: a->rc = from_kept(q, a, &q->sources); break;
+    case DP_QUERY_SHARDS: a->rc = dp_view_shards(q->view, &a->page, &w, &a->err); break;
+    case DP_QUERY_TRAINING: a->rc = dp_view_training(q->view, &w, &a->err); break;
+    case DP_QUERY_QUARANTINE: a->rc = dp_view_quarantine(q->ws, &a->page, &w, &a->err); break;
     case DP_QUERY_TOTALS: a->rc = dp_view_totals(q->view, &a->totals, &a->err); break;
     }
     if (a->rc >= 0) a->rc = dp_buf_check(&a->out, "answer", &a->err);
@@ -72,6 +116,11 @@ static void *query_main(void *v)
         struct dp_ask *a = planned ? NULL : q->first;
         q->plan = NULL;
         q->new_plan = false;
+        if (planned) {
+            dp_strings_release(&q->roots);
+            q->roots = q->new_roots;
+            q->new_roots = (struct dp_strings){0};
+        }
         if (a && !(q->first = a->link)) q->last = &q->first;
         pthread_mutex_unlock(&q->mu);
         struct dp_err ignored;
@@ -89,17 +138,20 @@ static void *query_main(void *v)
     return NULL;
 }
 
-int dp_query_open(struct dp_query **out, const char *catalog_path, const char *store, void (*ready)(void *ctx), void *ctx, struct dp_err *e)
+int dp_query_open(struct dp_query **out, struct dp_workspace *ws, void (*ready)(void *ctx), void *ctx, struct dp_err *e)
 {
     struct dp_query *q = calloc(1, sizeof *q);
     if (!q) DP_FAIL(e, NOMEM, "questions to the catalog");
+    q->ws = ws;
     q->last = &q->first;
     q->finished_last = &q->finished;
     q->ready = ready;
     q->ctx = ctx;
     pthread_mutex_init(&q->mu, NULL);
     pthread_cond_init(&q->work, NULL);
-    int rc = dp_view_open(&q->view, catalog_path, store, e);
+    char *db = dp_fs_join(ws->dir, "catalog.db");
+    int rc = db ? dp_view_open(&q->view, db, ws->store, e) : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "%s", ws->dir);
+    free(db);
     if (rc >= 0) {
         int sys = pthread_create(&q->thread, NULL, query_main, q);
         q->up = sys == 0;
@@ -136,6 +188,10 @@ void dp_query_close(struct dp_query *q)
     free_asks(q->first);
     free_asks(q->finished);
     free(q->plan);
+    dp_strings_release(&q->roots);
+    dp_strings_release(&q->new_roots);
+    dp_buf_release(&q->languages.out);
+    dp_buf_release(&q->sources.out);
     pthread_mutex_destroy(&q->mu);
     pthread_cond_destroy(&q->work);
     free(q);
@@ -196,9 +252,11 @@ void dp_query_deliver(struct dp_query *q)
     free_asks(a);
 }
 
-void dp_query_plan(struct dp_query *q, struct dp_view_key *key, size_t n)
+void dp_query_plan(struct dp_query *q, struct dp_view_key *key, size_t n, struct dp_strings *roots)
 {
     pthread_mutex_lock(&q->mu);
+    dp_strings_release(&q->new_roots);
+    q->new_roots = *roots;
     free(q->plan);
     q->plan = key;
     q->plan_keys = n;

@@ -5,11 +5,16 @@
 #ifndef DP_DAEMON_QUERY_H
 #define DP_DAEMON_QUERY_H
 
-#include "daemon/view.h"
+#include "base/workspace.h"
+#include "daemon/view_store.h"
 
 enum { DP_QUERY_MAX = 256, DP_ANSWER_MAX = 16 << 20 };
 
-enum dp_query_kind { DP_QUERY_JOBS, DP_QUERY_SOURCES, DP_QUERY_ARTIFACTS, DP_QUERY_SAMPLES, DP_QUERY_TOTALS, DP_QUERY_CALL };
+enum dp_query_kind {
+    DP_QUERY_JOBS, DP_QUERY_SOURCES, DP_QUERY_ARTIFACTS, DP_QUERY_SAMPLES, DP_QUERY_TOTALS, /* daemon/view.h */
+    DP_QUERY_LANGUAGES, DP_QUERY_ROOTS, DP_QUERY_SHARDS, DP_QUERY_TRAINING, DP_QUERY_QUARANTINE, /* daemon/view_store.h */
+    DP_QUERY_CALL,
+};
 
 struct dp_ask {
     enum dp_query_kind kind;
@@ -30,7 +35,8 @@ struct dp_ask {
 };
 
 struct dp_query;
-int dp_query_open(struct dp_query **out, const char *catalog_path, const char *store, void (*ready)(void *ctx), void *ctx, struct dp_err *e);
+/* The workspace stays open until dp_query_close. */
+int dp_query_open(struct dp_query **out, struct dp_workspace *ws, void (*ready)(void *ctx), void *ctx, struct dp_err *e);
 void dp_query_close(struct dp_query *q);
 /* NULL when too many wait, or without memory. done(ctx, ask) is called once by dp_query_deliver; the ask is freed behind it. */
 struct dp_ask *dp_query_submit(struct dp_query *q, enum dp_query_kind kind, const struct dp_page *p, bool lines, void (*done)(void *ctx, struct dp_ask *a),
@@ -41,7 +47,7 @@ struct dp_ask *dp_query_call(struct dp_query *q, int (*call)(void *arg, struct d
 /* The one who asked is gone: `done` won't be called. On the loop's thread. */
 void dp_ask_cancel(struct dp_ask *a);
 void dp_query_deliver(struct dp_query *q);
-/* The present state's units, malloc'ed, taken over. From any thread. */
-void dp_query_plan(struct dp_query *q, struct dp_view_key *key, size_t n);
+/* The present state's units, malloc'ed, and the roots of its sources: both taken over. From any thread. */
+void dp_query_plan(struct dp_query *q, struct dp_view_key *key, size_t n, struct dp_strings *roots);
 
 #endif

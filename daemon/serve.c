@@ -7,7 +7,9 @@
 #include "base/progress.h"
 #include "base/re.h"
 #include "daemon/events.h"
+#include "daemon/history.h"
 #include "daemon/notify.h"
+#include "daemon/serve_internal.h"
 #include "trainer_feed/feed_server.h"
 
 #include <event2/event.h>
@@ -90,7 +92,7 @@ static void print_work(const struct dp_work_status *t, struct dp_jsonw *w)
     if (t->error[0]) dp_jsonw_member(w, "error", t->error);
 }
 
-void dp_serve_print(struct dp_serve *s, struct dp_jsonw *w)
+void dp_serve_print_still(struct dp_serve *s, struct dp_jsonw *w)
 {
     struct dp_work_status t;
     const char *why;
@@ -100,19 +102,32 @@ void dp_serve_print(struct dp_serve *s, struct dp_jsonw *w)
     dp_jsonw_member(w, "state", dp_serve_state_name(st));
     dp_jsonw_key(w, "ready");
     dp_jsonw_bool(w, dp_serve_ready(s, &why));
+    dp_jsonw_member(w, "why", why);
     dp_jsonw_member(w, "version", DP_VERSION);
     dp_jsonw_member_int(w, "pid", (int64_t)getpid());
-    dp_jsonw_member_int(w, "uptime_s", (int64_t)(dp_serve_now() - s->started));
+    dp_jsonw_member_int(w, "began", s->began);
     dp_jsonw_member(w, "workspace", s->road.ws.dir);
     if (s->http_addr) dp_jsonw_member(w, "http", s->http_addr);
     print_work(&t, w);
-    print_progress(w);
-    dp_jsonw_member_int(w, "disk_free", (int64_t)s->disk_free);
     dp_jsonw_member_int(w, "disk_low_mark", (int64_t)s->o.min_free_bytes);
     dp_jsonw_member_int(w, "watched_folders", (int64_t)folders);
     dp_jsonw_member_int(w, "unwatched_folders", (int64_t)beyond);
     dp_jsonw_member_int(w, "reloads", (int64_t)s->reloads);
     dp_jsonw_member_int(w, "reloads_refused", (int64_t)s->reloads_refused);
+}
+
+void dp_serve_print_moving(struct dp_serve *s, struct dp_jsonw *w)
+{
+    print_progress(w);
+    dp_jsonw_member_int(w, "disk_free", (int64_t)s->disk_free);
+    dp_jsonw_member_int(w, "disk_total", (int64_t)s->disk_total);
+}
+
+void dp_serve_print(struct dp_serve *s, struct dp_jsonw *w)
+{
+    dp_serve_print_still(s, w);
+    dp_jsonw_member_int(w, "uptime_s", (int64_t)(dp_serve_now() - s->started));
+    dp_serve_print_moving(s, w);
     dp_jsonw_member_int(w, "last_event", (int64_t)dp_events_last());
     dp_serve_feed_print(s->feed, w);
 }
@@ -191,6 +206,7 @@ static void leave_now(struct dp_serve *s)
     if (s->own_control) unlink(s->control_path);
     if (s->own_http) unlink(s->http_path);
     if (s->feed_path) unlink(s->feed_path);
+    dp_history_close(s->history);
     _exit(0);
 }
 
@@ -261,6 +277,7 @@ static void on_changed(evutil_socket_t fd, short what, void *v)
     look_at_disk(s);
     if (s->stopping) go_on_stopping(s);
     tell_state(s);
+    dp_streams_poke(s->streams);
 }
 
 static void on_answers(evutil_socket_t fd, short what, void *v)
@@ -307,6 +324,7 @@ static void wake_answers(void *v)
 static void add_key(struct dp_view_key *k, size_t *n, const char *stage, const struct dp_key *key)
 {
     if (!key->hex[0]) return;
+    k[*n] = (struct dp_view_key){0};
     snprintf(k[*n].stage, sizeof k->stage, "%s", stage);
     snprintf(k[(*n)++].key, sizeof k->key, "%s", key->hex);
 }
@@ -321,12 +339,19 @@ static void planned(void *v, const struct dp_road *r)
     for (size_t i = 0; i < r->units; i++) {
         add_key(k, &n, "ingest", &r->unit[i].ingest);
         add_key(k, &n, "clean", &r->unit[i].docs);
+        if (!r->unit[i].docs.hex[0]) continue;
+        k[n - 1].source = r->unit[i].first;
+        k[n - 1].files = r->unit[i].members;
+        k[n - 1].bytes = r->unit[i].bytes;
     }
     add_key(k, &n, "dedup", &r->dedup);
     add_key(k, &n, "train-bpe", &r->bpe);
     for (size_t i = 0; i < r->groups; i++) add_key(k, &n, "tokenize", &r->group[i].key);
     add_key(k, &n, "shard", &r->shard);
-    dp_query_plan(s->query, k, n);
+    struct dp_strings roots = {0};
+    struct dp_err err;
+    if (dp_road_roots((struct dp_road *)(uintptr_t)r, &roots, &err) < 0) dp_log(DEBUG, "serve", "roots of the sources: %s", err.msg);
+    dp_query_plan(s->query, k, n, &roots);
 }
 
 /* --- start --- */
@@ -379,19 +404,22 @@ static int open_http_tcp(struct dp_serve *s, const struct dp_serve_options *o, s
 {
     bool loopback = false, passed = false;
     char *token = secret_path(o->http_token_file, "http-token"), *cert = secret_path(o->tls_cert, "tls-cert"), *key = secret_path(o->tls_key, "tls-key");
+    char *ca = secret_path(o->tls_client_ca, "tls-client-ca");
     int fd = dp_listen_take("http", false), rc = DP_OK;
     passed = fd >= 0;
     loopback = passed && dp_tcp_is_loopback(fd);
     if (token) DP_TRY_OUT(dp_secret_read(&s->token, token, e));
     if (!passed && o->http && *o->http) DP_TRY_OUT(fd = dp_tcp_listen(o->http, "serve.http", &loopback, e));
     if (fd < 0) goto out;
-    if (!loopback && !s->token)
-        DP_GOTO(e, CONFIG, "serve.http: %s is reached from other machines: set serve.http_token_file (or the credential http-token) first", passed ? "the passed socket" : o->http);
+    if (ca && !cert) DP_GOTO(e, CONFIG, "serve.tls_client_ca wants serve.tls_cert and serve.tls_key too");
+    if (!loopback && !s->token && !ca)
+        DP_GOTO(e, CONFIG, "serve.http: %s is reached from other machines: set serve.http_token_file (or the credential http-token), or serve.tls_client_ca, first",
+                passed ? "the passed socket" : o->http);
     if (!loopback && !cert) dp_event(DP_LOG_WARN, "http", "HTTP without TLS on an address that other machines reach: the token travels in clear text");
     s->http_addr = strdup(passed ? "passed socket" : o->http);
     s->tls = cert != NULL;
-    struct dp_http_config c = {.base = s->base, .fd = fd, .tcp = true, .token = s->token, .cert = cert, .key = key, .connections_max = (int)o->connections_max,
-                               .fn = dp_serve_http, .ctx = s};
+    struct dp_http_config c = {.base = s->base, .fd = fd, .tcp = true, .token = s->token, .cert = cert, .key = key, .client_ca = ca,
+                               .open = dp_route_is_open, .connections_max = (int)o->connections_max, .fn = dp_serve_http, .ctx = s};
     fd = -1;
     rc = dp_http_open(&s->http_tcp, &c, e);
 out:
@@ -399,6 +427,7 @@ out:
     free(token);
     free(cert);
     free(key);
+    free(ca);
     return rc;
 }
 
@@ -509,15 +538,13 @@ static int write_note(struct dp_serve *s, struct dp_err *e)
 static int start(struct dp_serve *s, struct dp_err *e)
 {
     DP_TRY(open_road(s, e));
+    DP_TRY(dp_history_open(&s->history, s->road.ws.dir, e));
     const struct dp_serve_options *o = &s->road.options->serve;
-    char *db = dp_fs_join(s->road.ws.dir, "catalog.db");
-    if (!db) DP_FAIL(e, NOMEM, "%s", s->road.ws.dir);
-    int rc = dp_query_open(&s->query, db, s->road.ws.store, wake_answers, s, e);
-    free(db);
-    DP_TRY(rc);
+    DP_TRY(dp_query_open(&s->query, &s->road.ws, wake_answers, s, e));
     DP_TRY(dp_inbox_open(&s->watch, e));
     if (!(s->base = event_base_new())) DP_FAIL(e, NOMEM, "event loop");
     DP_TRY(add_events(s, e));
+    DP_TRY(dp_streams_open(&s->streams, s, e));
     DP_TRY(open_control(s, o, e));
     DP_TRY(open_http_unix(s, o, e));
     DP_TRY(open_http_tcp(s, o, e));
@@ -548,12 +575,14 @@ static void finish(struct dp_serve *s)
     dp_control_close(s->control);
     dp_http_close(s->http_unix);
     dp_http_close(s->http_tcp);
+    dp_streams_close(s->streams);
     dp_query_close(s->query);
     dp_inbox_close(s->watch);
     free_events(s);
     if (s->base) event_base_free(s->base);
     if (s->own_control) unlink(s->control_path);
     if (s->own_http) unlink(s->http_path);
+    dp_history_close(s->history);
     if (s->road_open) {
         struct dp_options *o = s->road.options;
         struct dp_err ignored;
@@ -577,6 +606,7 @@ int dp_serve(const struct dp_serve_config *config, struct dp_err *e)
     s.config = *config;
     s.road.ws.lock_fd = -1;
     s.started = s.ticks_at = dp_serve_now();
+    s.began = (int64_t)time(NULL);
     raise_files();
     dp_notify_init();
     dp_listen_init();

@@ -26,6 +26,8 @@ enum dp_serve_state { DP_SERVE_STARTING, DP_SERVE_WORKING, DP_SERVE_IDLE, DP_SER
                       DP_SERVE_STOPPING };
 
 struct event;
+struct dp_streams; /* serve_stream.c */
+struct dp_history;
 struct dp_serve {
     struct dp_serve_config config;
     struct dp_road road; /* the work thread's, but for ws.dir, ws.recipe and ws.catalog */
@@ -40,6 +42,9 @@ struct dp_serve {
     struct dp_http *http_unix, *http_tcp;
     struct dp_serve_feed *feed; /* NULL: none is asked for */
     char *control_path, *http_path, *http_addr, *token, *feed_path; /* paths to remove at the end: NULL when systemd made them */
+    struct dp_streams *streams;
+    struct dp_history *history;
+    int64_t began; /* Unix seconds */
     bool own_control, own_http, tls;
     double started, stop_at, disk_retry_at, watchdog_at, ticks_at, status_at; /* monotonic; 0: not set */
     uint64_t ticks, disk_free, disk_total;
@@ -59,6 +64,9 @@ const char *dp_serve_state_name(enum dp_serve_state st);
 bool dp_serve_ready(struct dp_serve *s, const char **why);
 /* "state":..., and the rest of the live state as members of the object at hand. */
 void dp_serve_print(struct dp_serve *s, struct dp_jsonw *w);
+/* The two halves of it: what changes when something happens, and what changes all the time while work goes on. */
+void dp_serve_print_still(struct dp_serve *s, struct dp_jsonw *w);
+void dp_serve_print_moving(struct dp_serve *s, struct dp_jsonw *w);
 double dp_serve_now(void);
 
 /* daemon/serve_control.c */
@@ -69,7 +77,7 @@ void dp_serve_reload(struct dp_serve *s, struct dp_conn *c);
 void dp_serve_pause(struct dp_serve *s, bool on);
 void dp_serve_drain(struct dp_serve *s);
 void dp_serve_stop(struct dp_serve *s);
-/* daemon/serve_api.c */
+/* daemon/serve_routes.c */
 void dp_serve_http(void *serve, struct dp_http_request *r, const char *path);
 
 #endif

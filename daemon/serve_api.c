@@ -1,5 +1,5 @@
 /* What HTTP is asked: health, metrics (docs/metrics.md), and the API as JSON. */
-#include "daemon/serve.h"
+#include "daemon/serve_internal.h"
 
 #include "base/fs.h"
 #include "base/progress.h"
@@ -15,17 +15,6 @@ static void reply_buf(struct dp_http_request *r, const char *type, struct dp_buf
 {
     if (b->full) dp_http_error(r, 500, "the answer is too large, or memory is short");
     else dp_http_reply(r, 200, type, dp_buf_span(b));
-}
-
-static uint64_t rss_bytes(void)
-{
-    unsigned long long size = 0, rss = 0;
-    FILE *f = fopen("/proc/self/statm", "re");
-    if (f) {
-        if (fscanf(f, "%llu %llu", &size, &rss) != 2) rss = 0;
-        fclose(f);
-    }
-    return rss * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 /* --- metrics --- */
@@ -88,7 +77,7 @@ static void live(struct dp_serve *s, struct dp_buf *b)
     for (int i = 0; i <= DP_SERVE_STOPPING; i++) dp_buf_printf(b, "dpipe_state{state=\"%s\"} %d\n", dp_serve_state_name((enum dp_serve_state)i), i == (int)st);
     gauge(b, "ready", "1 when /readyz says 200", dp_serve_ready(s, &why));
     gauge(b, "uptime_seconds", "since the service began", dp_serve_now() - s->started);
-    gauge(b, "resident_memory_bytes", "resident memory of the process", (double)rss_bytes());
+    gauge(b, "resident_memory_bytes", "resident memory of the process", (double)dp_process_rss(getpid()));
     gauge(b, "disk_free_bytes", "free space of the workspace's file system", (double)s->disk_free);
     gauge(b, "disk_low_mark_bytes", "below this work pauses", (double)s->o.min_free_bytes);
     gauge(b, "queue_age_seconds", "since when something is out of date; 0: nothing is", w.behind_since ? difftime(time(NULL), (time_t)w.behind_since) : 0);
@@ -102,10 +91,13 @@ static void live(struct dp_serve *s, struct dp_buf *b)
     gauge(b, "unwatched_folders", "folders beyond the limit, found by rescans only", (double)beyond);
     counter(b, "reloads_total", "recipes taken over", s->reloads);
     counter(b, "reloads_refused_total", "invalid recipes refused", s->reloads_refused);
-    counter(b, "events_total", "events reported", dp_events_last());
+    counter(b, "events_total", "events reported", dp_events_count());
     metric(b, "http_connections", "gauge", "open HTTP connections");
     dp_buf_printf(b, "dpipe_http_connections{listener=\"unix\"} %d\ndpipe_http_connections{listener=\"tcp\"} %d\n", dp_http_connections(s->http_unix),
                   dp_http_connections(s->http_tcp));
+    metric(b, "http_streams", "gauge", "those of them that are event streams");
+    dp_buf_printf(b, "dpipe_http_streams{listener=\"unix\"} %d\ndpipe_http_streams{listener=\"tcp\"} %d\n", dp_http_streams(s->http_unix),
+                  dp_http_streams(s->http_tcp));
 }
 
 static void feed(struct dp_serve *s, struct dp_buf *b)
@@ -121,7 +113,7 @@ static void feed(struct dp_serve *s, struct dp_buf *b)
     counter(b, "feed_bytes_total", "bytes sent to trainers over TCP", t.bytes);
 }
 
-static void metrics(struct dp_serve *s, const struct dp_totals *t, struct dp_buf *b)
+void dp_serve_metrics(struct dp_serve *s, const struct dp_totals *t, struct dp_buf *b)
 {
     live(s, b);
     feed(s, b);
@@ -136,6 +128,8 @@ static void metrics(struct dp_serve *s, const struct dp_totals *t, struct dp_buf
 }
 
 /* --- answers that come from the catalog --- */
+
+static const char *const json = "application/json";
 
 struct later {
     struct dp_serve *serve;
@@ -170,11 +164,11 @@ static void answered(void *v, struct dp_ask *a)
     free(l);
 }
 
-static void ask(struct dp_serve *s, struct dp_http_request *r, enum dp_query_kind kind, const struct dp_page *p, const char *type,
-                void (*print)(struct dp_serve *, const struct dp_totals *, struct dp_buf *))
+void dp_serve_ask(struct dp_serve *s, struct dp_http_request *r, enum dp_query_kind kind, const struct dp_page *p, const char *type,
+                  void (*print)(struct dp_serve *, const struct dp_totals *, struct dp_buf *))
 {
     struct later *l = calloc(1, sizeof *l);
-    if (l) *l = (struct later){s, r, print, type, dp_query_submit(s->query, kind, p, false, answered, l)};
+    if (l) *l = (struct later){s, r, print, type ? type : json, dp_query_submit(s->query, kind, p, false, answered, l)};
     if (l && l->ask) {
         dp_http_pending(r, gone, l);
         return;
@@ -182,8 +176,6 @@ static void ask(struct dp_serve *s, struct dp_http_request *r, enum dp_query_kin
     free(l);
     dp_http_error(r, 503, "too many questions wait; try again");
 }
-
-static const char *const json = "application/json";
 
 static void print_stage(struct dp_jsonw *w, const char *name, const struct dp_stage_counts *c)
 {
@@ -199,25 +191,35 @@ static void print_stage(struct dp_jsonw *w, const char *name, const struct dp_st
     for (int d = 1; d < DP_DROP_COUNT; d++)
         if (c->drop[d]) dp_jsonw_member_int(w, dp_drop_name((enum dp_drop)d), (int64_t)c->drop[d]);
     dp_jsonw_end(w, '}');
+    dp_jsonw_key(w, "dropped_bytes");
+    dp_jsonw_begin(w, '{');
+    for (int d = 1; d < DP_DROP_COUNT; d++)
+        if (c->drop[d]) dp_jsonw_member_int(w, dp_drop_name((enum dp_drop)d), (int64_t)c->drop_bytes[d]);
+    dp_jsonw_end(w, '}');
     dp_jsonw_end(w, '}');
 }
 
-static void print_stages(struct dp_serve *s, const struct dp_totals *t, struct dp_buf *b)
+void dp_serve_print_stages(const struct dp_totals *t, struct dp_jsonw *w)
+{
+    dp_jsonw_key(w, "stages");
+    dp_jsonw_begin(w, '[');
+    for (size_t i = 0; i < t->stages; i++) print_stage(w, t->stage[i].name, &t->stage[i].c);
+    dp_jsonw_end(w, ']');
+}
+
+void dp_serve_stages(struct dp_serve *s, const struct dp_totals *t, struct dp_buf *b)
 {
     struct dp_jsonw w;
     (void)s;
     dp_jsonw_init(&w, b, 0);
     dp_jsonw_begin(&w, '{');
     dp_jsonw_member_int(&w, "taken", t->taken);
-    dp_jsonw_key(&w, "stages");
-    dp_jsonw_begin(&w, '[');
-    for (size_t i = 0; i < t->stages; i++) print_stage(&w, t->stage[i].name, &t->stage[i].c);
-    dp_jsonw_end(&w, ']');
+    dp_serve_print_stages(t, &w);
     dp_jsonw_end(&w, '}');
     dp_buf_add_char(b, '\n');
 }
 
-static void print_drops(struct dp_serve *s, const struct dp_totals *t, struct dp_buf *b)
+void dp_serve_drops(struct dp_serve *s, const struct dp_totals *t, struct dp_buf *b)
 {
     struct dp_jsonw w;
     (void)s;
@@ -244,7 +246,7 @@ static void print_drops(struct dp_serve *s, const struct dp_totals *t, struct dp
 
 /* --- answers from memory --- */
 
-static void now_json(struct dp_serve *s, struct dp_http_request *r, const struct dp_page *p, void (*print)(struct dp_serve *, const struct dp_page *, struct dp_jsonw *))
+void dp_serve_now_json(struct dp_serve *s, struct dp_http_request *r, const struct dp_page *p, void (*print)(struct dp_serve *, const struct dp_page *, struct dp_jsonw *))
 {
     struct dp_buf b;
     struct dp_jsonw w;
@@ -256,89 +258,4 @@ static void now_json(struct dp_serve *s, struct dp_http_request *r, const struct
     dp_buf_add_char(&b, '\n');
     reply_buf(r, json, &b);
     dp_buf_release(&b);
-}
-
-static void print_status(struct dp_serve *s, const struct dp_page *p, struct dp_jsonw *w)
-{
-    (void)p;
-    dp_serve_print(s, w);
-}
-
-static void print_runs(struct dp_serve *s, const struct dp_page *p, struct dp_jsonw *w)
-{
-    (void)s;
-    dp_jsonw_key(w, "runs");
-    dp_runs_print(w, (size_t)p->limit);
-}
-
-static void print_events(struct dp_serve *s, const struct dp_page *p, struct dp_jsonw *w)
-{
-    (void)s;
-    dp_jsonw_key(w, "events");
-    uint64_t last = dp_events_print(w, (uint64_t)p->after, (size_t)p->limit);
-    dp_jsonw_member_int(w, "next", (int64_t)last);
-}
-
-/* --- paths --- */
-
-static bool number(struct dp_http_request *r, const char *name, int64_t max, int64_t *out)
-{
-    const char *t = dp_http_param(r, name);
-    char *end;
-    if (!t) return true;
-    errno = 0;
-    long long v = strtoll(t, &end, 10);
-    if (end == t || *end || errno || v < 0 || v > max || *t == '+' || *t == ' ') return false;
-    *out = v;
-    return true;
-}
-
-static bool word(struct dp_http_request *r, const char *name, char *out, size_t cap)
-{
-    const char *t = dp_http_param(r, name);
-    if (!t) return true;
-    size_t n = strlen(t);
-    if (!n || n >= cap || strspn(t, "abcdefghijklmnopqrstuvwxyz0123456789_-.") != n) return false;
-    memcpy(out, t, n + 1);
-    return true;
-}
-
-static bool page(struct dp_http_request *r, struct dp_page *p)
-{
-    *p = (struct dp_page){.limit = DP_PAGE_DEFAULT};
-    bool good = number(r, "after", INT64_MAX, &p->after) && number(r, "id", INT64_MAX, &p->id) && number(r, "limit", DP_PAGE_MAX, &p->limit) &&
-                word(r, "state", p->state, sizeof p->state) && word(r, "stage", p->stage, sizeof p->stage) && word(r, "kind", p->kind, sizeof p->kind) &&
-                word(r, "reason", p->reason, sizeof p->reason);
-    if (p->limit < 1) p->limit = 1;
-    return good;
-}
-
-static void health(struct dp_serve *s, struct dp_http_request *r, bool live_only)
-{
-    const char *why = "";
-    char text[128];
-    bool good = live_only || dp_serve_ready(s, &why);
-    snprintf(text, sizeof text, good ? "ok\n" : "not ready: %s\n", why);
-    dp_http_reply(r, good ? 200 : 503, "text/plain; charset=utf-8", dp_span_str(text));
-}
-
-void dp_serve_http(void *serve, struct dp_http_request *r, const char *path)
-{
-    struct dp_serve *s = serve;
-    struct dp_page p;
-    s->requests++;
-    if (strcmp(path, "/livez") == 0) health(s, r, true);
-    else if (strcmp(path, "/readyz") == 0) health(s, r, false);
-    else if (!page(r, &p)) dp_http_error(r, 400, "a parameter of the query is out of its range");
-    else if (strcmp(path, "/metrics") == 0) ask(s, r, DP_QUERY_TOTALS, &p, "text/plain; version=0.0.4; charset=utf-8", metrics);
-    else if (strcmp(path, "/api/v1/status") == 0) now_json(s, r, &p, print_status);
-    else if (strcmp(path, "/api/v1/runs") == 0) now_json(s, r, &p, print_runs);
-    else if (strcmp(path, "/api/v1/events") == 0) now_json(s, r, &p, print_events);
-    else if (strcmp(path, "/api/v1/stages") == 0) ask(s, r, DP_QUERY_TOTALS, &p, json, print_stages);
-    else if (strcmp(path, "/api/v1/drops") == 0) ask(s, r, DP_QUERY_TOTALS, &p, json, print_drops);
-    else if (strcmp(path, "/api/v1/jobs") == 0) ask(s, r, DP_QUERY_JOBS, &p, json, NULL);
-    else if (strcmp(path, "/api/v1/sources") == 0) ask(s, r, DP_QUERY_SOURCES, &p, json, NULL);
-    else if (strcmp(path, "/api/v1/artifacts") == 0) ask(s, r, DP_QUERY_ARTIFACTS, &p, json, NULL);
-    else if (strcmp(path, "/api/v1/samples") == 0) ask(s, r, DP_QUERY_SAMPLES, &p, json, NULL);
-    else dp_http_error(r, 404, "there is no such page");
 }

@@ -37,6 +37,8 @@ const struct dp_opt dp_serve_opts[] = {
      .help = "who must have signed the certificates of the feed's clients over TCP (PEM); default: the credential feed-client-ca"},
     {.name = "feed_clients", .type = DP_OPT_INT, .offset = S(feed_clients_max), .preset = "64", .min = 1, .max = 1024, .arg = "N", .flags = DP_OPT_NOKEY,
      .help = "trainers served at a time, at most"},
+    {.name = "tls_client_ca", .type = DP_OPT_STRING, .offset = S(tls_client_ca), .arg = "FILE", .flags = DP_OPT_NOKEY,
+     .help = "authorities (PEM): only clients with a certificate of theirs may connect on TCP; stands in for a token; default: the credential tls-client-ca"},
     {.name = "socket", .type = DP_OPT_STRING, .offset = S(socket), .arg = "FILE", .flags = DP_OPT_NOKEY,
      .help = "control socket; default control.sock in $RUNTIME_DIRECTORY or the workspace"},
     {.name = "group", .type = DP_OPT_STRING, .offset = S(group), .arg = "GROUP", .flags = DP_OPT_NOKEY, .help = "members may use the sockets as well as the owner and root"},

@@ -1,6 +1,6 @@
 /* daemon/serve_options.h - the section `serve` of the recipe: what the long-running service may be told.
  *
- * Nothing of it is part of an artifact's key. All but `http`, `feed` and its own, `socket`, `group`, the token and the certificate follow a reload. */
+ * Nothing of it is part of an artifact's key. All but `http`, `feed` and its own, `socket`, `group`, the tokens and the certificates follow a reload. */
 #ifndef DP_DAEMON_SERVE_OPTIONS_H
 #define DP_DAEMON_SERVE_OPTIONS_H
 
@@ -15,9 +15,9 @@ struct dp_serve_options {
     double retry_base_s, retry_max_s;
     int64_t tries;
     double drain_timeout_s, keep_s;
-    char *http, *http_token_file, *tls_cert, *tls_key;
     char *feed, *feed_token_file, *feed_client_ca;
     int64_t feed_clients_max;
+    char *http, *http_token_file, *tls_cert, *tls_key, *tls_client_ca;
     char *socket, *group;
     int64_t connections_max;
 };

@@ -19,6 +19,7 @@ struct dp_unit_job {
     bool sign;       /* member 0 is a finished docs file: only its signatures are wanted, because only their options changed */
     size_t stages;   /* how many stages of it to run: 0 for ingest alone, all with signatures */
     int lanes;
+    const char *what; /* the unit's name, for people; may be NULL */
     size_t members;
     /* Open member i for reading, or a negative code. The worker closes it. */
     int (*open_member)(void *ctx, size_t i, const char **name, const char **prefix, const char **digest, struct dp_err *e);

@@ -15,6 +15,7 @@ struct dp_view {
     struct dp_totals totals;
     double totals_at, totals_took;
     int64_t data_version;
+    uint64_t plans;
     bool have_totals, plan_changed;
 };
 
@@ -73,7 +74,8 @@ int dp_view_open(struct dp_view **out, const char *catalog_path, const char *sto
         v->deadline = now() + DP_VIEW_MS / 1000.0;
         sqlite3_progress_handler(v->db, 20000, out_of_time, v);
         /* The temporary table is in memory: a reader writes nothing to the workspace. */
-        rc = exec(v, "PRAGMA temp_store=MEMORY; CREATE TEMP TABLE plan (stage TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (stage, key)) WITHOUT ROWID", e);
+        rc = exec(v, "PRAGMA temp_store=MEMORY; CREATE TEMP TABLE plan (stage TEXT NOT NULL, key TEXT NOT NULL, source INTEGER NOT NULL, files INTEGER NOT NULL,"
+                     " bytes INTEGER NOT NULL, PRIMARY KEY (stage, key)) WITHOUT ROWID", e);
     }
     if (rc < 0) {
         dp_view_close(v);
@@ -173,11 +175,14 @@ int dp_view_plan(struct dp_view *v, const struct dp_view_key *key, size_t n, str
     sqlite3_stmt *st = NULL;
     v->deadline = now() + 3600; /* not a question */
     int rc = exec(v, "BEGIN; DELETE FROM temp.plan", e);
-    if (rc >= 0) rc = prepare(v, &st, "INSERT OR IGNORE INTO temp.plan VALUES(?1,?2)", e);
+    if (rc >= 0) rc = prepare(v, &st, "INSERT OR IGNORE INTO temp.plan VALUES(?1,?2,?3,?4,?5)", e);
     v->deadline = now() + 3600;
     for (size_t i = 0; rc >= 0 && i < n; i++) {
         sqlite3_bind_text(st, 1, key[i].stage, -1, SQLITE_STATIC);
         sqlite3_bind_text(st, 2, key[i].key, -1, SQLITE_STATIC);
+        sqlite3_bind_int64(st, 3, key[i].source);
+        sqlite3_bind_int64(st, 4, (int64_t)key[i].files);
+        sqlite3_bind_int64(st, 5, (int64_t)key[i].bytes);
         rc = step(v, st, e);
         sqlite3_reset(st);
     }
@@ -185,6 +190,7 @@ int dp_view_plan(struct dp_view *v, const struct dp_view_key *key, size_t n, str
     if (rc >= 0) rc = exec(v, "COMMIT", e);
     if (rc < 0 && !sqlite3_get_autocommit(v->db)) sqlite3_exec(v->db, "ROLLBACK", NULL, NULL, NULL);
     v->plan_changed = true;
+    v->plans++;
     return rc < 0 ? rc : DP_OK;
 }
 
@@ -201,7 +207,8 @@ static int sum_stages(struct dp_view *v, struct dp_totals *t, struct dp_err *e)
     sqlite3_stmt *st;
     DP_TRY(prepare(v, &st,
                    "SELECT n.stage,sum(docs_in),sum(docs_out),sum(bytes_in),sum(bytes_out),sum(ns) FROM temp.plan p JOIN unit u ON u.stage=p.stage AND u.key=p.key"
-                   " JOIN count n ON n.unit=u.id WHERE u.state='done' GROUP BY n.stage", e));
+                   " JOIN count n ON n.unit=u.id WHERE u.state='done' GROUP BY n.stage"
+                   " ORDER BY min(CASE p.stage WHEN 'ingest' THEN 0 WHEN 'clean' THEN 1 WHEN 'dedup' THEN 2 ELSE 3 END), min(n.ordinal)", e)); /* the road's */
     int rc;
     while ((rc = step(v, st, e)) == 1) {
         size_t i = find_stage(t, text(st, 0));
@@ -288,6 +295,83 @@ int dp_view_totals(struct dp_view *v, struct dp_totals *t, struct dp_err *e)
     }
     *t = v->totals;
     return DP_OK;
+}
+
+int dp_view_stamp(struct dp_view *v, uint64_t *stamp, struct dp_err *e)
+{
+    DP_TRY(numbers(v, "PRAGMA data_version", (uint64_t *[]){stamp}, 1, e));
+    *stamp += v->plans << 32;
+    return DP_OK;
+}
+
+/* --- walks --- */
+
+int dp_view_artifacts(struct dp_view *v, const char *stage, const char *kind, int (*fn)(void *ctx, const struct dp_view_artifact *a, struct dp_err *e), void *ctx,
+                      struct dp_err *e)
+{
+    sqlite3_stmt *st;
+    DP_TRY(prepare(v, &st,
+                   "SELECT p.key,a.name,a.digest,a.bytes,a.docs,a.payload FROM temp.plan p JOIN unit u ON u.stage=p.stage AND u.key=p.key"
+                   " JOIN artifact a ON a.unit=u.id WHERE p.stage=?1 AND u.state='done' AND a.kind=?2", e));
+    bind_text(st, 1, stage);
+    bind_text(st, 2, kind);
+    int rc;
+    while ((rc = step(v, st, e)) == 1) {
+        struct dp_view_artifact a = {text(st, 0), text(st, 1), text(st, 2), sqlite3_column_int64(st, 3), sqlite3_column_int64(st, 4), sqlite3_column_int64(st, 5)};
+        if ((rc = fn(ctx, &a, e)) < 0) break;
+    }
+    sqlite3_finalize(st);
+    return rc < 0 ? rc : DP_OK;
+}
+
+int dp_view_units(struct dp_view *v, int (*fn)(void *ctx, const struct dp_view_unit *u, struct dp_err *e), void *ctx, struct dp_err *e)
+{
+    sqlite3_stmt *st;
+    DP_TRY(prepare(v, &st,
+                   "SELECT s.path,u.state,p.files,p.bytes,s.mtime_ns/1000000000,sum(CASE a.kind WHEN 'docs' THEN a.docs END),"
+                   "sum(CASE a.kind WHEN 'docs' THEN a.payload END),sum(CASE a.kind WHEN 'drops' THEN a.docs END)"
+                   " FROM temp.plan p JOIN source s ON s.id=p.source LEFT JOIN unit u ON u.stage=p.stage AND u.key=p.key LEFT JOIN artifact a ON a.unit=u.id"
+                   " WHERE p.stage='clean' GROUP BY p.key", e));
+    int rc;
+    while ((rc = step(v, st, e)) == 1) {
+        struct dp_view_unit u = {text(st, 0), text(st, 1), sqlite3_column_int64(st, 2), sqlite3_column_int64(st, 3), sqlite3_column_int64(st, 4),
+                                 sqlite3_column_int64(st, 5), sqlite3_column_int64(st, 6), sqlite3_column_int64(st, 7)};
+        if ((rc = fn(ctx, &u, e)) < 0) break;
+    }
+    sqlite3_finalize(st);
+    return rc < 0 ? rc : DP_OK;
+}
+
+int dp_view_files(struct dp_view *v, int (*fn)(void *ctx, const char *path, int64_t bytes, int64_t modified, struct dp_err *e), void *ctx, struct dp_err *e)
+{
+    sqlite3_stmt *st;
+    DP_TRY(prepare(v, &st, "SELECT path,bytes,mtime_ns/1000000000 FROM source", e));
+    int rc;
+    while ((rc = step(v, st, e)) == 1)
+        if ((rc = fn(ctx, text(st, 0), sqlite3_column_int64(st, 1), sqlite3_column_int64(st, 2), e)) < 0) break;
+    sqlite3_finalize(st);
+    return rc < 0 ? rc : DP_OK;
+}
+
+int dp_view_loss(struct dp_view *v, char name[96], char key[64], bool *finished, struct dp_err *e)
+{
+    sqlite3_stmt *st;
+    DP_TRY(prepare(v, &st,
+                   "SELECT a.name,u.key,u.stage='train' FROM unit u JOIN artifact a ON a.unit=u.id WHERE u.stage IN ('train','train-ckpt') AND u.state='done'"
+                   " AND a.kind='loss' ORDER BY a.id DESC LIMIT 1", e));
+    int rc = step(v, st, e);
+    if (rc == 1) {
+        snprintf(name, 96, "%s", text(st, 0));
+        snprintf(key, 64, "%s", text(st, 1));
+        *finished = sqlite3_column_int64(st, 2) != 0;
+    }
+    sqlite3_finalize(st);
+    return rc < 0 ? rc : rc == 1 ? DP_OK : DP_EMPTY;
+}
+
+char *dp_view_path(const struct dp_view *v, const char *name)
+{
+    return dp_fs_join(v->store, name);
 }
 
 /* --- samples --- */

@@ -20,6 +20,7 @@ void dp_view_close(struct dp_view *v);
 struct dp_page {
     int64_t id, after, limit;
     char state[16], stage[32], kind[32], reason[48];
+    char after_name[64]; /* of lists that are in order of name */
 };
 
 enum dp_view_list { DP_VIEW_JOBS, DP_VIEW_SOURCES, DP_VIEW_ARTIFACTS };
@@ -30,6 +31,8 @@ int dp_view_list(struct dp_view *v, enum dp_view_list list, const struct dp_page
 /* The present state's units: pairs (stage, key), n of them. Replaces those named before. */
 struct dp_view_key {
     char stage[12], key[33];
+    int64_t source;        /* of a unit of reading (stage clean): its first file, */
+    uint64_t files, bytes; /* and what it reads */
 };
 int dp_view_plan(struct dp_view *v, const struct dp_view_key *key, size_t n, struct dp_err *e);
 
@@ -45,6 +48,32 @@ struct dp_totals {
 };
 /* Sums; kept until the catalog or the plan changes, and for ten times as long as they took. */
 int dp_view_totals(struct dp_view *v, struct dp_totals *t, struct dp_err *e);
+
+/* Another number when the catalog or the plan has changed: what was made of them is out of date. */
+int dp_view_stamp(struct dp_view *v, uint64_t *stamp, struct dp_err *e);
+
+/* Walks. Strings live for the call; a negative code of fn ends the walk and is returned. */
+struct dp_view_artifact {
+    const char *key, *name, *digest;
+    int64_t bytes, docs, payload;
+};
+/* What the present state's units of a stage made, of one kind. */
+int dp_view_artifacts(struct dp_view *v, const char *stage, const char *kind, int (*fn)(void *ctx, const struct dp_view_artifact *a, struct dp_err *e), void *ctx,
+                      struct dp_err *e);
+struct dp_view_unit {
+    const char *path;       /* of its first file */
+    const char *state;      /* "" before it was ever tried */
+    int64_t files, bytes, modified; /* modified: the first file's time, Unix seconds */
+    int64_t documents, text_bytes, dropped;
+};
+/* The present state's units of reading. */
+int dp_view_units(struct dp_view *v, int (*fn)(void *ctx, const struct dp_view_unit *u, struct dp_err *e), void *ctx, struct dp_err *e);
+/* Every registered file. */
+int dp_view_files(struct dp_view *v, int (*fn)(void *ctx, const char *path, int64_t bytes, int64_t modified, struct dp_err *e), void *ctx, struct dp_err *e);
+/* The newest loss log, of a finished run or of the last checkpoint of one that runs: its file and key. DP_EMPTY: there is none. */
+int dp_view_loss(struct dp_view *v, char name[96], char key[64], bool *finished, struct dp_err *e);
+/* A file of store/; malloc'ed, NULL without memory. */
+char *dp_view_path(const struct dp_view *v, const char *name);
 
 /* Dropped documents of the present state, some of each of the latest drops files, as a JSON array. */
 int dp_view_samples(struct dp_view *v, const struct dp_page *p, struct dp_jsonw *w, struct dp_err *e);

@@ -3,6 +3,7 @@
 #include "base/channel.h"
 #include "base/cpu.h"
 #include "base/log.h"
+#include "daemon/worker_board.h"
 #include "daemon/worker_message.h"
 
 #include <fcntl.h>
@@ -38,6 +39,7 @@ struct dp_worker {
     char *program;
     pid_t pid;
     int fd, watch_fd, lanes;
+    int place; /* daemon/worker_board.h */
     struct dp_watch *watch;
     struct dp_message *m;
     int64_t units; /* of this process */
@@ -67,6 +69,7 @@ int dp_worker_open(struct dp_worker **out, const struct dp_options *o, const cha
     *out = NULL;
     if (w) {
         w->fd = w->watch_fd = -1;
+        w->place = dp_board_take();
         w->options = o;
         w->program = strdup(program ? program : "/proc/self/exe");
         w->m = malloc(sizeof *w->m);
@@ -113,6 +116,7 @@ static int end_process(struct dp_worker *w, int patience_ms)
         } else if (got == 0) nanosleep(&(struct timespec){0, 2000000}, NULL);
     }
     w->pid = 0;
+    dp_board_process(w->place, 0, 0);
     w->peak_bytes = (uint64_t)used.ru_maxrss << 10;
     return status;
 }
@@ -131,6 +135,7 @@ void dp_worker_close(struct dp_worker *w)
 {
     if (!w) return;
     stop_process(w);
+    dp_board_leave(w->place);
     free(w->program);
     free(w->m);
     free(w);
@@ -169,7 +174,10 @@ static int spawn(struct dp_worker *w, int child_end, struct dp_err *e)
     if (!sys) sys = posix_spawn(&w->pid, w->program, &fa, &attr, argv, envp);
     posix_spawnattr_destroy(&attr);
     posix_spawn_file_actions_destroy(&fa);
-    if (!sys) return DP_OK;
+    if (!sys) {
+        dp_board_process(w->place, (int)w->pid, w->lanes);
+        return DP_OK;
+    }
     w->pid = 0;
     return dp_err_set(e, DP_CONFIG, sys, __FILE__, __LINE__, "cannot start a worker process (%s); --isolate=thread works without", w->program);
 }
@@ -412,6 +420,7 @@ static void pass_on(struct dp_worker *w, const struct dp_unit_job *job)
         memcpy(&p, m->bytes, sizeof p);
         w->bytes += p.bytes;
         w->docs += p.docs;
+        dp_board_progress(w->place, p.bytes, p.docs);
         if (job->progress) job->progress(job->ctx, p.bytes, p.docs);
         return;
     }
@@ -511,11 +520,13 @@ int dp_worker_run(struct dp_worker *w, const struct dp_unit_job *job, struct dp_
     w->member_bytes = w->bytes = w->docs = 0;
     w->stop_ms = w->logged = 0;
     w->busy = true;
+    dp_board_begin(w->place, job->what);
     int rc = send_unit(w, job, e);
     if (rc == DP_EOF || rc == DP_BUSY) rc = found_dead(w);
     else if (rc >= 0) rc = converse(w, job, res, e);
     /* Our own trouble in the middle of it (no memory for a message): whoever comes next must not be answered with the rest of this unit. */
     if (rc < 0 && w->busy) stop_process(w);
+    dp_board_end(w->place, rc == DP_EMPTY);
     /* What a lost attempt told is taken back. */
     if (rc != DP_OK && job->progress) job->progress(job->ctx, 0 - w->bytes, 0 - w->docs);
     return rc;
