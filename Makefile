@@ -82,7 +82,7 @@ PROBE    := $(BUILD)/tests/fault/probe
 PROG     := $(BUILD)/dpipe
 
 .SECONDARY:
-.PHONY: all lib tests benches objects help deps check check-clang check-fast parity lint fmt fuzz demo bench-pipeline bench-feed check-systemd deb wheel install uninstall dist compdb cov clean man completions
+.PHONY: all lib tests benches objects help deps check check-browser check-clang check-fast parity lint fmt fuzz demo bench-pipeline bench-feed check-systemd deb wheel install uninstall dist compdb cov clean man completions
 .DEFAULT_GOAL := all
 
 ## all: the program, build/MODE/dpipe (the default)
@@ -152,6 +152,10 @@ check: lint
 ## check-systemd: boot the package in a minimal Debian under systemd-nspawn (root, mmdebstrap, a mirror)
 check-systemd: all
 	@tests/systemd/boot.sh
+
+## check-browser: the dashboard in Chromium by playwright-core (installed where that is possible); screenshots in build/browser
+check-browser: all $(SHIMS)
+	@tests/browser/run.sh
 
 ## check-clang: compile everything with clang, warnings as errors, in build/clang; says so where there is no clang
 check-clang:

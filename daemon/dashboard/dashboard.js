@@ -331,7 +331,10 @@ function drawFunnel() {
           el("td", { class: "n wide" }, x.dropped_bytes[reason] ? exact(x.dropped_bytes[reason]) : ""), el("td", { class: "wide" })));
   }
   const first = st[0], dedup = st.find((x) => x.stage === "dedup"), last = dedup || st[st.length - 1];
-  $("funnel-sum").textContent = number(first.documents_in) + " in, " + number(last.documents_out) + " kept, " + number(dropped) + " dropped";
+  /* In the middle of a pass the first stages are of the new state and the later ones, not made again yet, of the one before. */
+  const behind = st.findIndex((x, i) => i > 0 && x.documents_in !== st[i - 1].documents_out);
+  $("funnel-sum").textContent = behind > 0 ? number(first.documents_in) + " in; from " + st[behind].stage + " on as of the pass before"
+    : number(first.documents_in) + " in, " + number(last.documents_out) + " kept, " + number(dropped) + " dropped";
   const head = (title, cls) => el("th", { scope: "col", class: cls }, title);
   fill($("funnel"), el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Funnel", "data-key": "scroll-funnel" }, el("table", {},
     el("thead", {}, el("tr", {}, head("Stage"),
