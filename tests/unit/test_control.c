@@ -84,6 +84,32 @@ TEST(http_heads_are_parsed)
     CHECK_INT(h.body_bytes, 12);
 }
 
+TEST(who_asks_is_read_from_a_head)
+{
+    struct dp_http_head h;
+    char text[2000], longer[400];
+    REQUIRE(head("POST /a HTTP/1.1\r\nHost: a\r\nOrigin: http://a\r\nSec-Fetch-Site: same-origin\r\nX-DPIPE-ACTION:\r\nLast-Event-ID: 17\r\n"
+                 "Accept: text/html\r\nIf-None-Match: \"x\"\r\nAccept: */*;q=0.1\r\nIf-None-Match: W/\"y\"\r\n\r\n", &h) == 0);
+    CHECK_INT(h.method, DP_HTTP_POST);
+    CHECK_STR(h.origin, "http://a");
+    CHECK_STR(h.fetch_site, "same-origin");
+    CHECK_STR(h.last_event, "17");
+    CHECK_STR(h.accept, "text/html, */*;q=0.1");
+    CHECK_STR(h.if_none_match, "\"x\", W/\"y\"");
+    CHECK(h.action);
+    REQUIRE(head("GET / HTTP/1.1\r\nHost: a\r\n\r\n", &h) == 0);
+    CHECK(!h.action && !*h.origin);
+    CHECK_INT(head("GET / HTTP/1.1\r\nHost: a\r\nOrigin: http://a\r\nOrigin: http://b\r\n\r\n", &h), 400);
+    /* Lists that are too long are no reason to refuse, and count as absent; an origin that is too long is refused. */
+    memset(longer, 'x', sizeof longer - 1);
+    longer[sizeof longer - 1] = 0;
+    snprintf(text, sizeof text, "GET / HTTP/1.1\r\nHost: a\r\nAccept: %s\r\nIf-None-Match: %s\r\n\r\n", longer, longer);
+    REQUIRE(head(text, &h) == 0);
+    CHECK(!*h.accept && !*h.if_none_match);
+    snprintf(text, sizeof text, "GET / HTTP/1.1\r\nHost: a\r\nOrigin: %s\r\n\r\n", longer);
+    CHECK_INT(head(text, &h), 431);
+}
+
 TEST(bad_http_heads_are_refused)
 {
     static const struct {
