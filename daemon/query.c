@@ -24,9 +24,12 @@ struct dp_query {
     pthread_cond_t work;
     struct dp_ask *first, **last, *finished, **finished_last;
     size_t waiting; /* submitted and not delivered */
-    struct dp_view_key *plan;
-    size_t plan_keys;
-    bool new_plan, quit, up;
+    struct plan {
+        struct dp_view_key *key;
+        size_t n;
+        bool there;
+    } plan, later; /* told and not taken yet; `later` is newer */
+    bool quit, up;
     void (*ready)(void *ctx);
     void *ctx;
 };
@@ -103,32 +106,39 @@ static void answer(struct dp_query *q, struct dp_ask *a)
     if (a->rc >= 0) a->rc = dp_buf_check(&a->out, "answer", &a->err);
 }
 
+/* Under the mutex, which is let go meanwhile. */
+static void take_plans(struct dp_query *q)
+{
+    struct plan p[] = {q->plan, q->later};
+    struct dp_err ignored;
+    if (p[0].there) {
+        dp_strings_release(&q->roots);
+        q->roots = q->new_roots;
+        q->new_roots = (struct dp_strings){0};
+    }
+    q->plan = q->later = (struct plan){0};
+    pthread_mutex_unlock(&q->mu);
+    for (int i = 0; i < 2; i++) {
+        if (p[i].there) dp_view_plan(q->view, p[i].key, p[i].n, i == 1, &ignored);
+        free(p[i].key);
+    }
+    pthread_mutex_lock(&q->mu);
+}
+
 static void *query_main(void *v)
 {
     struct dp_query *q = v;
     pthread_mutex_lock(&q->mu);
     for (;;) {
-        while (!q->first && !q->new_plan && !q->quit) pthread_cond_wait(&q->work, &q->mu);
+        while (!q->first && !q->plan.there && !q->later.there && !q->quit) pthread_cond_wait(&q->work, &q->mu);
         if (q->quit) break;
-        struct dp_view_key *plan = q->plan;
-        size_t keys = q->plan_keys;
-        bool planned = q->new_plan;
-        struct dp_ask *a = planned ? NULL : q->first;
-        q->plan = NULL;
-        q->new_plan = false;
-        if (planned) {
-            dp_strings_release(&q->roots);
-            q->roots = q->new_roots;
-            q->new_roots = (struct dp_strings){0};
-        }
-        if (a && !(q->first = a->link)) q->last = &q->first;
-        pthread_mutex_unlock(&q->mu);
-        struct dp_err ignored;
-        if (planned) dp_view_plan(q->view, plan, keys, &ignored);
-        free(plan);
-        if (a) answer(q, a);
-        pthread_mutex_lock(&q->mu);
+        if (q->plan.there || q->later.there) take_plans(q);
+        struct dp_ask *a = q->first;
         if (!a) continue;
+        if (!(q->first = a->link)) q->last = &q->first;
+        pthread_mutex_unlock(&q->mu);
+        answer(q, a);
+        pthread_mutex_lock(&q->mu);
         a->link = NULL;
         *q->finished_last = a;
         q->finished_last = &a->link;
@@ -187,7 +197,8 @@ void dp_query_close(struct dp_query *q)
     dp_view_close(q->view);
     free_asks(q->first);
     free_asks(q->finished);
-    free(q->plan);
+    free(q->plan.key);
+    free(q->later.key);
     dp_strings_release(&q->roots);
     dp_strings_release(&q->new_roots);
     dp_buf_release(&q->languages.out);
@@ -255,12 +266,14 @@ void dp_query_deliver(struct dp_query *q)
 void dp_query_plan(struct dp_query *q, struct dp_view_key *key, size_t n, struct dp_strings *roots)
 {
     pthread_mutex_lock(&q->mu);
-    dp_strings_release(&q->new_roots);
-    q->new_roots = *roots;
-    free(q->plan);
-    q->plan = key;
-    q->plan_keys = n;
-    q->new_plan = true;
+    free(q->later.key);
+    q->later = (struct plan){0};
+    if (roots) {
+        dp_strings_release(&q->new_roots);
+        q->new_roots = *roots;
+        free(q->plan.key);
+        q->plan = (struct plan){key, n, true};
+    } else q->later = (struct plan){key, n, true};
     pthread_cond_signal(&q->work);
     pthread_mutex_unlock(&q->mu);
 }

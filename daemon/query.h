@@ -47,7 +47,7 @@ struct dp_ask *dp_query_call(struct dp_query *q, int (*call)(void *arg, struct d
 /* The one who asked is gone: `done` won't be called. On the loop's thread. */
 void dp_ask_cancel(struct dp_ask *a);
 void dp_query_deliver(struct dp_query *q);
-/* The present state's units, malloc'ed, and the roots of its sources: both taken over. From any thread. */
+/* The present state's units, malloc'ed, and the roots of its sources: both taken over. roots NULL: only the units behind cleaning. From any thread. */
 void dp_query_plan(struct dp_query *q, struct dp_view_key *key, size_t n, struct dp_strings *roots);
 
 #endif

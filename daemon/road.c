@@ -80,6 +80,7 @@ int dp_road_run(struct dp_road *r, enum dp_step until, struct dp_err *e)
     for (int s = DP_STEP_DEDUP; s <= (int)until; s++) {
         if (dp_road_held(r)) DP_FAIL(e, STOPPED, "stopped; what is published stays, run again to go on");
         DP_TRY(steps[s](r, e));
+        if (r->policy.step_done) r->policy.step_done(r->policy.step_ctx, r);
     }
     return DP_OK;
 }

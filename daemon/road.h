@@ -63,6 +63,7 @@ struct dp_group {
     struct dp_key key;
 };
 
+struct dp_road;
 /* What failing units and sources mean. All zero, as for `dpipe run`: the first failure ends the run. */
 struct dp_policy {
     bool go_on;          /* report a failing unit or source, leave it out, and go on with the rest; try it again later */
@@ -75,6 +76,9 @@ struct dp_policy {
     /* Told of every unit that failed; from any worker. May be NULL. */
     void (*failed)(void *ctx, const char *what, const struct dp_err *why);
     void *failed_ctx;
+    /* Told behind every step of a run that its artifacts are there, on the thread that runs; may be NULL. */
+    void (*step_done)(void *ctx, const struct dp_road *r);
+    void *step_ctx;
 };
 /* What a run with go_on left aside. */
 struct dp_left {

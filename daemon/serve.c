@@ -329,11 +329,21 @@ static void add_key(struct dp_view_key *k, size_t *n, const char *stage, const s
     snprintf(k[(*n)++].key, sizeof k->key, "%s", key->hex);
 }
 
-/* From the work thread, behind a plan and behind a pass: which units make the present state. */
+static void add_later(struct dp_view_key *k, size_t *n, const struct dp_road *r)
+{
+    add_key(k, n, "dedup", &r->dedup);
+    add_key(k, n, "train-bpe", &r->bpe);
+    for (size_t i = 0; i < r->groups; i++) add_key(k, n, "tokenize", &r->group[i].key);
+    add_key(k, n, "shard", &r->shard);
+}
+
+/* From the work thread, behind a plan: which units make the present state. */
 static void planned(void *v, const struct dp_road *r)
 {
     struct dp_serve *s = v;
-    struct dp_view_key *k = malloc((r->units * 3 + r->groups + 8) * sizeof *k);
+    struct dp_view_key *k = malloc((r->units * 2 + r->groups + 8) * sizeof *k);
+    struct dp_strings roots = {0};
+    struct dp_err err;
     size_t n = 0;
     if (!k) return;
     for (size_t i = 0; i < r->units; i++) {
@@ -342,16 +352,20 @@ static void planned(void *v, const struct dp_road *r)
         if (!r->unit[i].docs.hex[0]) continue;
         k[n - 1].source = r->unit[i].first;
         k[n - 1].files = r->unit[i].members;
-        k[n - 1].bytes = r->unit[i].bytes;
     }
-    add_key(k, &n, "dedup", &r->dedup);
-    add_key(k, &n, "train-bpe", &r->bpe);
-    for (size_t i = 0; i < r->groups; i++) add_key(k, &n, "tokenize", &r->group[i].key);
-    add_key(k, &n, "shard", &r->shard);
-    struct dp_strings roots = {0};
-    struct dp_err err;
+    add_later(k, &n, r);
     if (dp_road_roots((struct dp_road *)(uintptr_t)r, &roots, &err) < 0) dp_log(DEBUG, "serve", "roots of the sources: %s", err.msg);
     dp_query_plan(s->query, k, n, &roots);
+}
+
+/* And behind every step from dedup on, whose keys aren't known before. */
+static void step_done(void *v, const struct dp_road *r)
+{
+    struct dp_view_key *k = malloc((r->groups + 8) * sizeof *k);
+    size_t n = 0;
+    if (!k) return;
+    add_later(k, &n, r);
+    dp_query_plan(((struct dp_serve *)v)->query, k, n, NULL);
 }
 
 /* --- start --- */
@@ -550,7 +564,7 @@ static int start(struct dp_serve *s, struct dp_err *e)
     DP_TRY(open_http_tcp(s, o, e));
     DP_TRY(open_feed(s, o, e));
     DP_TRY(write_note(s, e));
-    struct dp_work_config c = {.road = &s->road, .watch = s->watch, .changed = wake_loop, .ctx = s, .planned = planned, .retiring = retiring};
+    struct dp_work_config c = {.road = &s->road, .watch = s->watch, .changed = wake_loop, .ctx = s, .planned = planned, .step_done = step_done, .retiring = retiring};
     DP_TRY(dp_work_open(&s->work, &c, e));
     dp_event(DP_LOG_INFO, "state", "serving %s: control on %s%s%s", s->road.ws.dir, s->control_path ? s->control_path : "the passed socket",
              s->http_addr ? (s->tls ? ", HTTPS on " : ", HTTP on ") : "", s->http_addr ? s->http_addr : "");

@@ -75,7 +75,7 @@ int dp_view_open(struct dp_view **out, const char *catalog_path, const char *sto
         sqlite3_progress_handler(v->db, 20000, out_of_time, v);
         /* The temporary table is in memory: a reader writes nothing to the workspace. */
         rc = exec(v, "PRAGMA temp_store=MEMORY; CREATE TEMP TABLE plan (stage TEXT NOT NULL, key TEXT NOT NULL, source INTEGER NOT NULL, files INTEGER NOT NULL,"
-                     " bytes INTEGER NOT NULL, PRIMARY KEY (stage, key)) WITHOUT ROWID", e);
+                     " PRIMARY KEY (stage, key)) WITHOUT ROWID; CREATE INDEX temp.plan_source ON plan(source) WHERE source>0", e);
     }
     if (rc < 0) {
         dp_view_close(v);
@@ -170,19 +170,18 @@ int dp_view_list(struct dp_view *v, enum dp_view_list list, const struct dp_page
 
 /* --- sums --- */
 
-int dp_view_plan(struct dp_view *v, const struct dp_view_key *key, size_t n, struct dp_err *e)
+int dp_view_plan(struct dp_view *v, const struct dp_view_key *key, size_t n, bool later, struct dp_err *e)
 {
     sqlite3_stmt *st = NULL;
     v->deadline = now() + 3600; /* not a question */
-    int rc = exec(v, "BEGIN; DELETE FROM temp.plan", e);
-    if (rc >= 0) rc = prepare(v, &st, "INSERT OR IGNORE INTO temp.plan VALUES(?1,?2,?3,?4,?5)", e);
+    int rc = exec(v, later ? "BEGIN; DELETE FROM temp.plan WHERE stage NOT IN ('ingest','clean')" : "BEGIN; DELETE FROM temp.plan", e);
+    if (rc >= 0) rc = prepare(v, &st, "INSERT OR IGNORE INTO temp.plan VALUES(?1,?2,?3,?4)", e);
     v->deadline = now() + 3600;
     for (size_t i = 0; rc >= 0 && i < n; i++) {
         sqlite3_bind_text(st, 1, key[i].stage, -1, SQLITE_STATIC);
         sqlite3_bind_text(st, 2, key[i].key, -1, SQLITE_STATIC);
         sqlite3_bind_int64(st, 3, key[i].source);
         sqlite3_bind_int64(st, 4, (int64_t)key[i].files);
-        sqlite3_bind_int64(st, 5, (int64_t)key[i].bytes);
         rc = step(v, st, e);
         sqlite3_reset(st);
     }
@@ -324,31 +323,21 @@ int dp_view_artifacts(struct dp_view *v, const char *stage, const char *kind, in
     return rc < 0 ? rc : DP_OK;
 }
 
-int dp_view_units(struct dp_view *v, int (*fn)(void *ctx, const struct dp_view_unit *u, struct dp_err *e), void *ctx, struct dp_err *e)
+int dp_view_files(struct dp_view *v, int (*fn)(void *ctx, const struct dp_view_file *f, struct dp_err *e), void *ctx, struct dp_err *e)
 {
     sqlite3_stmt *st;
     DP_TRY(prepare(v, &st,
-                   "SELECT s.path,u.state,p.files,p.bytes,s.mtime_ns/1000000000,sum(CASE a.kind WHEN 'docs' THEN a.docs END),"
-                   "sum(CASE a.kind WHEN 'docs' THEN a.payload END),sum(CASE a.kind WHEN 'drops' THEN a.docs END)"
-                   " FROM temp.plan p JOIN source s ON s.id=p.source LEFT JOIN unit u ON u.stage=p.stage AND u.key=p.key LEFT JOIN artifact a ON a.unit=u.id"
-                   " WHERE p.stage='clean' GROUP BY p.key", e));
+                   "SELECT s.path,s.bytes,s.mtime_ns/1000000000,s.path>(SELECT min(path) FROM source t WHERE t.prefix=s.prefix AND t.digest=s.digest),p.files,u.state,"
+                   "(SELECT sum(docs) FROM artifact a WHERE a.unit=u.id AND a.kind='docs'),(SELECT sum(payload) FROM artifact a WHERE a.unit=u.id AND a.kind='docs'),"
+                   "(SELECT sum(docs) FROM artifact a WHERE a.unit=u.id AND a.kind='drops')"
+                   " FROM source s LEFT JOIN temp.plan p ON p.source=s.id AND p.source>0 LEFT JOIN unit u ON u.stage=p.stage AND u.key=p.key"
+                   " ORDER BY s.prefix,s.name,s.digest", e));
     int rc;
     while ((rc = step(v, st, e)) == 1) {
-        struct dp_view_unit u = {text(st, 0), text(st, 1), sqlite3_column_int64(st, 2), sqlite3_column_int64(st, 3), sqlite3_column_int64(st, 4),
-                                 sqlite3_column_int64(st, 5), sqlite3_column_int64(st, 6), sqlite3_column_int64(st, 7)};
-        if ((rc = fn(ctx, &u, e)) < 0) break;
+        struct dp_view_file f = {text(st, 0), sqlite3_column_int64(st, 1), sqlite3_column_int64(st, 2), sqlite3_column_int(st, 3), sqlite3_column_int64(st, 4), text(st, 5),
+                                 sqlite3_column_int64(st, 6), sqlite3_column_int64(st, 7), sqlite3_column_int64(st, 8)};
+        if ((rc = fn(ctx, &f, e)) < 0) break;
     }
-    sqlite3_finalize(st);
-    return rc < 0 ? rc : DP_OK;
-}
-
-int dp_view_files(struct dp_view *v, int (*fn)(void *ctx, const char *path, int64_t bytes, int64_t modified, struct dp_err *e), void *ctx, struct dp_err *e)
-{
-    sqlite3_stmt *st;
-    DP_TRY(prepare(v, &st, "SELECT path,bytes,mtime_ns/1000000000 FROM source", e));
-    int rc;
-    while ((rc = step(v, st, e)) == 1)
-        if ((rc = fn(ctx, text(st, 0), sqlite3_column_int64(st, 1), sqlite3_column_int64(st, 2), e)) < 0) break;
     sqlite3_finalize(st);
     return rc < 0 ? rc : DP_OK;
 }

@@ -28,13 +28,13 @@ enum dp_view_list { DP_VIEW_JOBS, DP_VIEW_SOURCES, DP_VIEW_ARTIFACTS };
 int dp_view_list(struct dp_view *v, enum dp_view_list list, const struct dp_page *p, struct dp_jsonw *w, void (*row)(void *ctx), void *ctx, int64_t *next,
                  struct dp_err *e);
 
-/* The present state's units: pairs (stage, key), n of them. Replaces those named before. */
+/* The present state's units: pairs (stage, key), n of them. Replaces those named before; with `later` only those behind cleaning. */
 struct dp_view_key {
     char stage[12], key[33];
-    int64_t source;        /* of a unit of reading (stage clean): its first file, */
-    uint64_t files, bytes; /* and what it reads */
+    int64_t source; /* of a unit of reading (stage clean): its first file, and how many it has; 0 */
+    uint64_t files;
 };
-int dp_view_plan(struct dp_view *v, const struct dp_view_key *key, size_t n, struct dp_err *e);
+int dp_view_plan(struct dp_view *v, const struct dp_view_key *key, size_t n, bool later, struct dp_err *e);
 
 struct dp_totals {
     struct {
@@ -60,16 +60,17 @@ struct dp_view_artifact {
 /* What the present state's units of a stage made, of one kind. */
 int dp_view_artifacts(struct dp_view *v, const char *stage, const char *kind, int (*fn)(void *ctx, const struct dp_view_artifact *a, struct dp_err *e), void *ctx,
                       struct dp_err *e);
-struct dp_view_unit {
-    const char *path;       /* of its first file */
-    const char *state;      /* "" before it was ever tried */
-    int64_t files, bytes, modified; /* modified: the first file's time, Unix seconds */
+struct dp_view_file {
+    const char *path;
+    int64_t bytes, modified; /* Unix seconds */
+    bool again;              /* the content is that of another file, which is read instead */
+    /* A unit of reading begins with this file and holds so many (the next ones that aren't `again`); 0: none begins */
+    int64_t files;
+    const char *state;       /* the unit's; "" before it was ever tried */
     int64_t documents, text_bytes, dropped;
 };
-/* The present state's units of reading. */
-int dp_view_units(struct dp_view *v, int (*fn)(void *ctx, const struct dp_view_unit *u, struct dp_err *e), void *ctx, struct dp_err *e);
-/* Every registered file. */
-int dp_view_files(struct dp_view *v, int (*fn)(void *ctx, const char *path, int64_t bytes, int64_t modified, struct dp_err *e), void *ctx, struct dp_err *e);
+/* Every registered file in the order of the units, so that a unit's stand together (dp_catalog_sources has the same order). */
+int dp_view_files(struct dp_view *v, int (*fn)(void *ctx, const struct dp_view_file *f, struct dp_err *e), void *ctx, struct dp_err *e);
 /* The newest loss log, of a finished run or of the last checkpoint of one that runs: its file and key. DP_EMPTY: there is none. */
 int dp_view_loss(struct dp_view *v, char name[96], char key[64], bool *finished, struct dp_err *e);
 /* A file of store/; malloc'ed, NULL without memory. */

@@ -88,15 +88,24 @@ int dp_view_languages(struct dp_view *v, struct dp_jsonw *w, struct dp_err *e)
 
 /* --- sources by root --- */
 
+struct came { /* of units that are done */
+    int64_t units, documents, text_bytes, dropped;
+};
 struct root {
     const char *path;
     int64_t files, bytes, newest;
-    int64_t units, pending, failed, pending_bytes, oldest_pending;
-    int64_t documents, text_bytes, dropped;
+    int64_t pending, failed, pending_bytes, oldest_pending; /* files */
+    struct came came;
 };
 struct roots {
     struct root *v; /* the first is the rest's */
     size_t n;
+    struct came across;
+    /* the unit at hand */
+    int64_t left; /* files of it to come */
+    bool done, failed;
+    struct root *root; /* of its files so far; NULL: several */
+    struct came unit;
 };
 
 static int by_path(const void *a, const void *b)
@@ -123,30 +132,48 @@ static struct root *root_of(const struct roots *r, const char *path)
     return &r->v[0];
 }
 
-static int add_file(void *ctx, const char *path, int64_t bytes, int64_t modified, struct dp_err *e)
+static void add_came(struct came *to, const struct came *c)
 {
-    struct root *r = root_of(ctx, path);
+    to->units += c->units;
+    to->documents += c->documents;
+    to->text_bytes += c->text_bytes;
+    to->dropped += c->dropped;
+}
+
+static int add_file(void *ctx, const struct dp_view_file *f, struct dp_err *e)
+{
+    struct roots *r = ctx;
+    struct root *root = root_of(r, f->path);
     (void)e;
-    r->files++;
-    r->bytes += bytes;
-    if (modified > r->newest) r->newest = modified;
+    root->files++;
+    root->bytes += f->bytes;
+    if (f->modified > root->newest) root->newest = f->modified;
+    if (f->again) return DP_OK;
+    if (f->files > 0) {
+        r->left = f->files;
+        r->done = strcmp(f->state, "done") == 0;
+        r->failed = strcmp(f->state, "failed") == 0;
+        r->unit = (struct came){r->done, f->documents, f->text_bytes, f->dropped};
+        r->root = root;
+    }
+    bool planned = r->left > 0;
+    if (root != r->root) r->root = NULL;
+    if (!planned || !r->done) {
+        root->pending++;
+        root->failed += planned && r->failed;
+        root->pending_bytes += f->bytes;
+        if (!root->oldest_pending || f->modified < root->oldest_pending) root->oldest_pending = f->modified;
+    }
+    if (planned && --r->left == 0 && r->done) add_came(r->root ? &r->root->came : &r->across, &r->unit);
     return DP_OK;
 }
 
-static int add_unit(void *ctx, const struct dp_view_unit *u, struct dp_err *e)
+static void print_came(const struct came *c, struct dp_jsonw *w)
 {
-    struct root *r = root_of(ctx, u->path);
-    (void)e;
-    r->units++;
-    r->documents += u->documents;
-    r->text_bytes += u->text_bytes;
-    r->dropped += u->dropped;
-    if (strcmp(u->state, "done") == 0) return DP_OK;
-    r->pending++;
-    r->failed += strcmp(u->state, "failed") == 0;
-    r->pending_bytes += u->bytes;
-    if (!r->oldest_pending || u->modified < r->oldest_pending) r->oldest_pending = u->modified;
-    return DP_OK;
+    dp_jsonw_member_int(w, "units", c->units);
+    dp_jsonw_member_int(w, "documents", c->documents);
+    dp_jsonw_member_int(w, "text_bytes", c->text_bytes);
+    dp_jsonw_member_int(w, "dropped", c->dropped);
 }
 
 static void print_root(const struct root *r, struct dp_jsonw *w)
@@ -154,23 +181,23 @@ static void print_root(const struct root *r, struct dp_jsonw *w)
     const struct {
         const char *key;
         int64_t v;
-    } n[] = {{"files", r->files}, {"bytes", r->bytes}, {"newest", r->newest}, {"units", r->units}, {"pending", r->pending}, {"failed", r->failed},
-             {"pending_bytes", r->pending_bytes}, {"oldest_pending", r->oldest_pending}, {"documents", r->documents}, {"text_bytes", r->text_bytes}, {"dropped", r->dropped}};
+    } n[] = {{"files", r->files}, {"bytes", r->bytes}, {"newest", r->newest}, {"pending", r->pending}, {"failed", r->failed}, {"pending_bytes", r->pending_bytes},
+             {"oldest_pending", r->oldest_pending}};
     dp_jsonw_begin(w, '{');
     dp_jsonw_member(w, "root", r->path);
     for (size_t i = 0; i < sizeof n / sizeof *n; i++) dp_jsonw_member_int(w, n[i].key, n[i].v);
+    print_came(&r->came, w);
     dp_jsonw_end(w, '}');
 }
 
 int dp_view_roots(struct dp_view *v, const struct dp_strings *roots, struct dp_jsonw *w, struct dp_err *e)
 {
-    struct roots r = {calloc(roots->n + 1, sizeof *r.v), 1};
+    struct roots r = {.v = calloc(roots->n + 1, sizeof *r.v), .n = 1};
     if (!r.v) DP_FAIL(e, NOMEM, "list of sources");
     r.v[0].path = "";
     for (size_t i = 0; i < roots->n; i++) r.v[r.n++].path = roots->v[i];
     qsort(r.v + 1, r.n - 1, sizeof *r.v, by_path);
     int rc = dp_view_files(v, add_file, &r, e);
-    if (rc >= 0) rc = dp_view_units(v, add_unit, &r, e);
     qsort(r.v, r.n, sizeof *r.v, larger_first);
     dp_jsonw_begin(w, '{');
     dp_jsonw_key(w, "roots");
@@ -178,6 +205,10 @@ int dp_view_roots(struct dp_view *v, const struct dp_strings *roots, struct dp_j
     for (size_t i = 0; i < r.n && i < DP_VIEW_ROOTS; i++)
         if (*r.v[i].path || r.v[i].files) print_root(&r.v[i], w);
     dp_jsonw_end(w, ']');
+    dp_jsonw_key(w, "across");
+    dp_jsonw_begin(w, '{');
+    print_came(&r.across, w);
+    dp_jsonw_end(w, '}');
     dp_jsonw_end(w, '}');
     free(r.v);
     return rc;

@@ -13,7 +13,8 @@ enum { DP_VIEW_ROOTS = 1000, DP_VIEW_POINTS = 600 };
 
 /* Documents, bytes and tokens by language: the sums of tokens-K.json. */
 int dp_view_languages(struct dp_view *v, struct dp_jsonw *w, struct dp_err *e);
-/* Files, work left and lag of every root (sorted list); files below none of them are under "". At most DP_VIEW_ROOTS, the largest. */
+/* Files, work left and lag of every root; files below none of them are under "". At most DP_VIEW_ROOTS, the largest. Units of small files may have some of
+ * several roots: what came of these can't be told apart and stands under "across". */
 int dp_view_roots(struct dp_view *v, const struct dp_strings *roots, struct dp_jsonw *w, struct dp_err *e);
 /* The present manifest, and a page of its shards: `after` counts them. */
 int dp_view_shards(struct dp_view *v, const struct dp_page *p, struct dp_jsonw *w, struct dp_err *e);

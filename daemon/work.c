@@ -52,7 +52,8 @@ static void set_policy(struct dp_work *w)
 {
     const struct dp_serve_options *o = options(w);
     w->c.road->policy = (struct dp_policy){.go_on = true, .tries = (int)o->tries, .retry = {o->retry_base_s, o->retry_max_s, 0.5}, .hold = &w->hold,
-                                           .accept = w->c.watch ? dp_inbox_accept : NULL, .accept_ctx = w->c.watch, .failed = unit_failed};
+                                           .accept = w->c.watch ? dp_inbox_accept : NULL, .accept_ctx = w->c.watch, .failed = unit_failed,
+                                           .step_done = w->c.step_done, .step_ctx = w->c.ctx};
     w->c.road->stop = &w->halt;
     dp_progress_stop_by(&w->halt);
     if (w->c.watch) dp_inbox_set(w->c.watch, o->settle_s, (size_t)o->watches_max);
@@ -128,7 +129,6 @@ static int pass(struct dp_work *w, bool look_again, struct dp_err *e)
     if (!r->units) return DP_EMPTY;
     if (w->c.planned) w->c.planned(w->c.ctx, r);
     int rc = dp_road_run(r, until(w), e);
-    if (rc >= 0 && w->c.planned) w->c.planned(w->c.ctx, r); /* the later steps' keys too */
     if (rc == DP_OK) retire(w);
     else dp_retire_broken(&w->retire);
     return rc;

@@ -415,7 +415,9 @@ async function loadSources() {
     { title: "Documents", n: true, cell: (x) => number(x.documents) },
     { title: "Text", n: true, wide: true, cell: (x) => exact(x.text_bytes) },
     { title: "Dropped", n: true, cell: (x) => number(x.dropped) },
-  ], roots.roots, "No source is registered."));
+  ], roots.roots, "No source is registered."),
+  roots.across.units ? el("p", { class: "note" }, plural(roots.across.units, "unit") + " of small files " + (roots.across.units === 1 ? "has" : "have") + " files of several roots: "
+    + plural(roots.across.documents, "document") + " more, " + bytes(roots.across.text_bytes) + ", " + number(roots.across.dropped) + " dropped.") : null);
   const list = languages.languages.sort((a, b) => b.documents - a.documents), total = list.reduce((a, x) => a + x.documents, 0);
   let name = (code) => code;
   try { const names = new Intl.DisplayNames(["en"], { type: "language" }); name = (code) => code === "und" ? "not determined" : names.of(code); } catch { /* codes alone */ }

@@ -47,9 +47,15 @@ ask GET /api/v1/status; says "$work/o" '"state":"idle"'
 ask POST /api/v1/pause "Origin: http://127.0.0.1:$port\r\nSec-Fetch-Site: same-origin\r\nX-Dpipe-Action: 1\r\n"; status 200 pause; ask GET /readyz; status 503 "readyz when paused"
 ask POST /api/v1/resume 'X-Dpipe-Action: 1\r\n'; status 200 resume; ask POST /api/v1/rescan 'X-Dpipe-Action: 1\r\n'; status 200 rescan
 ask POST /api/v1/jobs/retry 'X-Dpipe-Action: 1\r\n'; status 200 "retry all"; says "$work/o" '"retried":0'; ask POST /api/v1/jobs/1/retry 'X-Dpipe-Action: 1\r\n'; status 404 "a job that hasn't failed"
+ask GET /api/v1/roots; says "$work/o" '"units":1,"documents":4,'; says "$work/o" '"across":{"units":0,'
 expect 0 "$DPIPE" stop -w "$w"; wait $pid
+ask GET /livez 2>/dev/null && bad "it answers after its end" || ok
+# Two folders of small files share a unit: its documents are nobody's alone, its files each their root's.
+mkdir "$work/in2"; words 20 200 >"$work/in2/u.txt"; sed -i "s,^sources: .*,sources: [$work/in\, $work/in2]," "$w/recipe.yaml"
 # Events and runs of the process before.
-serve; wait_for 20 idle; ask GET '/api/v1/events?limit=1'; says "$work/o" '"events":[{"number":1,'; ask GET /api/v1/runs; says "$work/o" '"number":1,'
+serve; wait_for 20 idle; five() { ask GET /api/v1/stages && grep -q '"documents_in":5' "$work/o" && idle; }; wait_for 20 five
+ask GET /api/v1/roots; says "$work/o" "{\"root\":\"$work/in2\",\"files\":1,"; says "$work/o" '"across":{"units":1,"documents":5,'; grep -q '"pending":[1-9]' "$work/o" && bad "files are pending: $(body)" || ok
+ask GET '/api/v1/events?limit=1'; says "$work/o" '"events":[{"number":1,'; ask GET /api/v1/runs; says "$work/o" '"number":1,'
 same "$(stat -c %a "$w/history.jsonl")" 600 "mode of the history"; expect 0 "$DPIPE" stop -w "$w"; wait $pid
 # The history that can't be written stops nothing.
 chmod 500 "$w/history.jsonl"; rm -f "$w/history.jsonl"; mkdir "$w/history.jsonl"; serve; wait_for 20 idle && ok || bad "no service without a history"; grep -q "aren't kept" "$work/log" || sleep 1; says "$work/log" "events aren't kept"
