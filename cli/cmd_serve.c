@@ -62,7 +62,8 @@ const struct dp_command dp_cmd_serve = {.name = "serve", .summary = "keep everyt
     .sections = "serve ingest clean. dedup dedup. tokenizer train-bpe shards feed train", .args_max = 0, .run = run,
     .about = "Stays in the foreground, watches the recipe's sources, the remembered ones and the folder spool/ of the workspace, and makes what is missing, again and\n"
              "again, up to the stage of --until. A unit that fails is tried again later and the rest goes on; with little disk space work pauses. The workspace is the\n"
-             "service's while it runs: ask it by `dpipe status|pause|resume|drain|rescan|reload|job|loglevel|stop -w DIR`, or by HTTP (http.sock in the workspace, or --http).\n"
+             "service's while it runs: ask it by `dpipe status|pause|resume|drain|rescan|reload|job|loglevel|stop -w DIR`, or by HTTP (http.sock in the workspace, or\n"
+             "--http :8080, which has a dashboard at http://localhost:8080/ and an API described at /api/v1/openapi.json).\n"
              "With --feed it serves batches to trainers, of the newest complete manifest: `dpipe feed --connect ADDR`, trainer_feed/feed_client.h, or python/.\n"
              "SIGHUP reads the recipe again, an invalid one is refused. SIGTERM and SIGINT stop: running units get --drain-timeout, nothing is lost.\n"
              "Under systemd it speaks sd_notify, feeds the watchdog from its progress and takes passed sockets. docs/daemon.md tells the rest."};

@@ -37,9 +37,9 @@ struct dp_work_config {
     void *ctx;
     /* Called after every plan with the keys that make the present state, and behind every step from dedup on, which sets its own. From the work thread. */
     void (*planned)(void *ctx, const struct dp_road *r);
+    void (*step_done)(void *ctx, const struct dp_road *r);
     /* Before superseded artifacts are removed: what somebody reads may be refreshed. false: not now. From the work thread; may be NULL. */
     bool (*retiring)(void *ctx, const struct dp_road *r);
-    void (*step_done)(void *ctx, const struct dp_road *r);
 };
 int dp_work_open(struct dp_work **out, const struct dp_work_config *config, struct dp_err *e);
 /* Waits for the thread; call dp_work_quit first. */
