@@ -283,8 +283,8 @@ bool dp_http_foreign(const struct dp_http_request *r)
     const struct dp_http *h = r->http;
     const struct dp_http_head *head = &r->head;
     const char *site = head->fetch_site, *at = strstr(head->origin, "://");
-    if (*site && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0) return true;
-    if (*head->origin && (!at || strcasecmp(at + 3, head->host) != 0)) return true;
+    /* A browser's own word, where it gives one, is right behind a proxy too; it gives none to plain HTTP elsewhere. */
+    if (*site ? strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0 : *head->origin && (!at || strcasecmp(at + 3, head->host) != 0)) return true;
     return !(h->c.tcp && h->token) && !head->action;
 }
 

@@ -549,6 +549,15 @@ static int write_note(struct dp_serve *s, struct dp_err *e)
     return dp_workspace_note(&s->road.ws, text, e);
 }
 
+static void tell_addresses(const struct dp_serve *s)
+{
+    char http[300] = "";
+    const char *addr = s->http_addr, *scheme = s->tls ? "https" : "http";
+    if (addr && strchr(addr, ':')) snprintf(http, sizeof http, ", dashboard and API on %s://%s%.200s/", scheme, *addr == ':' ? "localhost" : "", addr);
+    else if (addr) snprintf(http, sizeof http, ", dashboard and API (%s) on the %s", scheme, addr);
+    dp_event(DP_LOG_INFO, "state", "serving %s: control on %s%s", s->road.ws.dir, s->control_path ? s->control_path : "the passed socket", http);
+}
+
 static int start(struct dp_serve *s, struct dp_err *e)
 {
     DP_TRY(open_road(s, e));
@@ -566,10 +575,9 @@ static int start(struct dp_serve *s, struct dp_err *e)
     DP_TRY(write_note(s, e));
     struct dp_work_config c = {.road = &s->road, .watch = s->watch, .changed = wake_loop, .ctx = s, .planned = planned, .step_done = step_done, .retiring = retiring};
     DP_TRY(dp_work_open(&s->work, &c, e));
-    dp_event(DP_LOG_INFO, "state", "serving %s: control on %s%s%s", s->road.ws.dir, s->control_path ? s->control_path : "the passed socket",
-             s->http_addr ? (s->tls ? ", HTTPS on " : ", HTTP on ") : "", s->http_addr ? s->http_addr : "");
     if (!dp_re_jit()) dp_event(DP_LOG_WARN, "jit", "patterns are interpreted, not compiled: is MemoryDenyWriteExecute= on?");
     if (s->feed) dp_event(DP_LOG_INFO, "feed", "feeds on %s", o->feed ? o->feed : "the passed socket");
+    tell_addresses(s);
     dp_notify("READY=1\nSTATUS=starting");
     return DP_OK;
 }

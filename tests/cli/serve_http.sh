@@ -66,6 +66,7 @@ for p in / /dashboard.js /api/v1/openapi.json; do ask GET $p; status 200 "$p wit
 for p in /api/v1/status /api/v1/stream /metrics /nothing; do ask GET $p; status 401 "$p without a token"; says "$work/o" "WWW-Authenticate: Bearer"; done
 ask POST /api/v1/pause 'X-Dpipe-Action: 1\r\n'; status 401 "an action without a token"; ask POST / 'X-Dpipe-Action: 1\r\n'; status 401 "POST of the page"
 ask POST /api/v1/pause "${auth}Origin: http://evil.example\r\n"; status 403 "a stranger's page with the token"; ask POST /api/v1/pause "$auth"; status 200 "an action with the token"
+ask POST /api/v1/resume "${auth}Origin: https://behind.a.proxy\r\nSec-Fetch-Site: same-origin\r\n"; status 200 "the page's own action behind a proxy that renames the host"
 expect 0 "$DPIPE" stop -w "$w"; wait $pid
 
 # Client certificates: of our authority, none, of another, expired, a server's.
@@ -83,6 +84,7 @@ if command -v openssl >/dev/null && (
   good_up() { tls /livez good; grep -q 'HTTP/1.1 200' "$work/o"; }
   wait_for 20 good_up && ok || bad "no answer to a good certificate: $(tail -3 "$work/log")"
   tls /api/v1/status good; says "$work/o" '"state":'
+  (printf 'GET /api/v1/stream HTTP/1.1\r\nHost: a\r\n\r\n'; sleep 2) | timeout 10 openssl s_client -quiet -verify_quiet -connect "127.0.0.1:$port" -cert "$work/good.pem" -key "$work/good.key" >"$work/o" 2>/dev/null; says "$work/o" "event: stages" # a stream over TLS
   for c in '' stranger wrong expired; do tls /livez $c; grep -q HTTP/1.1 "$work/o" && bad "answered to ${c:-no} certificate" || ok; done
   for v in tls1_2 tls1_3; do printf 'GET /livez HTTP/1.1\r\nHost: a\r\n\r\n' | timeout 10 openssl s_client -quiet -verify_quiet -ign_eof -$v -connect "127.0.0.1:$port" >"$work/o" 2>/dev/null; grep -q HTTP/1.1 "$work/o" && bad "answered by $v without a certificate" || ok; done
   good_up && ok || bad "a refused certificate hurt the others"
