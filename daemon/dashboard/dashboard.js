@@ -205,8 +205,11 @@ function drawBanners() {
   fill($("banners"), list.map(([kind, t]) => el("p", { class: "banner " + kind }, t)));
 }
 
+/* By the rate of late, once it is known: a step that was resumed counts what was done before. */
 function eta(p) {
-  return p && p.total && p.done > 0 && p.done < p.total && p.seconds > 1 ? p.seconds * (p.total - p.done) / p.done : NaN;
+  if (!p || !p.total || p.done <= 0 || p.done >= p.total || p.seconds < 1) return NaN;
+  const r = rate(live.points), long = live.points.length && live.points[live.points.length - 1].at - live.points[0].at >= 4000;
+  return long ? (r && r.done > 0 ? (p.total - p.done) / r.done : NaN) : p.seconds * (p.total - p.done) / p.done;
 }
 
 function drawState() {
@@ -217,7 +220,7 @@ function drawState() {
   $("state").textContent = s.state;
   $("state").className = "pill " + (live.down ? "" : s.ready ? stateClass[s.state] || "" : s.state === "starting" ? "warn" : s.state.startsWith("paused") || s.state.startsWith("drain") ? stateClass[s.state] : "bad");
   const rest = eta(p);
-  $("why").textContent = s.why !== s.state ? s.why : p ? p.step + (p.total ? ", " + percent(p.done, p.total) : "") + (isFinite(rest) ? ", " + seconds(rest) + " left" : "")
+  $("why").textContent = s.why !== s.state ? s.why : p ? p.step + (p.total ? ", " + percent(p.done, p.total) : "") + (isFinite(rest) ? ", " + whole(rest) + " left" : "")
     : s.units_waiting ? plural(s.units_waiting, "unit") + " wait for a retry" : s.units_given_up ? plural(s.units_given_up, "unit") + " given up" : "";
   $("workspace").textContent = s.workspace;
   $("workspace").title = s.workspace;
@@ -285,7 +288,7 @@ function drawNow() {
       el("p", {}, el("b", {}, p.step), el("span", {}, amount(p.done) + (p.total ? " of " + amount(p.total) + " (" + percent(p.done, p.total) + ")" : "")),
         p.documents ? el("span", {}, plural(p.documents, "document")) : null,
         r ? el("span", {}, amount(Math.round(r.done)) + "/s" + (r.documents >= 1 ? ", " + number(r.documents) + " documents/s" : "")) : null,
-        el("span", { class: "muted" }, whole(p.seconds) + " so far" + (isFinite(rest) ? ", " + seconds(rest) + " left" : ""))),
+        el("span", { class: "muted" }, whole(p.seconds) + " so far" + (isFinite(rest) ? ", " + whole(rest) + " left" : ""))),
       p.total ? el("div", { class: "meter", role: "progressbar", "aria-label": p.step, "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round(100 * p.done / p.total) },
         el("i", { "width%": Math.min(100, 100 * p.done / p.total) })) : null),
     spark(live.points));
@@ -636,7 +639,7 @@ async function loadHistory() {
     { title: "Run", n: true, cell: (x) => number(x.number) },
     { title: "Result", cell: (x) => el("span", { class: "tag " + (x.result === "done" ? (x.failed ? "warn" : "good") : x.result === "stopped" ? "warn" : "bad") }, x.result) },
     { title: "Ended", n: true, cell: (x) => time(x.ended) },
-    { title: "Took", n: true, cell: (x) => seconds(x.ended - x.begun) },
+    { title: "Took", n: true, cell: (x) => whole(x.ended - x.begun) },
     { title: "New files", n: true, cell: (x) => number(x.sources) },
     { title: "Units made", n: true, cell: (x) => number(x.made) },
     { title: "up to date", n: true, cell: (x) => number(x.found) },

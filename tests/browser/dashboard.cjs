@@ -280,6 +280,8 @@ async function token(browser) {
   same(await page.evaluate(() => [Object.keys(localStorage).length, document.cookie]), [0, ""], "and not kept beyond the tab");
   await page.click("#rescan");
   await until(async () => (await page.textContent("#said")).includes("looked through"), "an action with the token", 10);
+  await page.click("#metrics-link");
+  await until(async () => page.url().startsWith("blob:") && (await page.textContent("body")).includes("dpipe_ready 1"), "metrics with the token", 10);
   await page.context().close();
 }
 
