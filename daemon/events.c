@@ -12,6 +12,7 @@ static struct {
     struct dp_event_row ring[DP_EVENTS];
     uint64_t n, last, before; /* events in the ring so far; the last one's number; how many of them are of earlier processes */
     struct dp_run run[DP_RUNS];
+    bool fresh_count[DP_RUNS]; /* counted, and not asked for by the history */
     int64_t runs; /* the last one's number */
     size_t n_runs;
     void (*tell)(void *ctx);
@@ -131,7 +132,52 @@ uint64_t dp_events_print(struct dp_jsonw *w, uint64_t after, const char *kind, s
 static void add_run(const struct dp_run *r)
 {
     E.runs = r->number;
+    E.fresh_count[E.n_runs % DP_RUNS] = false;
     E.run[E.n_runs++ % DP_RUNS] = *r;
+}
+
+static struct dp_run *find_run(int64_t number)
+{
+    for (size_t i = E.n_runs > DP_RUNS ? E.n_runs - DP_RUNS : 0; i < E.n_runs; i++)
+        if (E.run[i % DP_RUNS].number == number) return &E.run[i % DP_RUNS];
+    return NULL;
+}
+
+int64_t dp_runs_last(void)
+{
+    pthread_mutex_lock(&E.mu);
+    int64_t n = E.runs;
+    pthread_mutex_unlock(&E.mu);
+    return n;
+}
+
+void dp_runs_count(int64_t number, uint64_t read, uint64_t kept, uint64_t dropped, uint64_t tokens)
+{
+    pthread_mutex_lock(&E.mu);
+    struct dp_run *r = find_run(number);
+    if (r) {
+        r->counted = true;
+        r->read = read;
+        r->kept = kept;
+        r->dropped = dropped;
+        r->tokens = tokens;
+        E.fresh_count[r - E.run] = true;
+        tell();
+    }
+    pthread_mutex_unlock(&E.mu);
+}
+
+bool dp_runs_next_counted(struct dp_run *out)
+{
+    bool found = false;
+    pthread_mutex_lock(&E.mu);
+    for (size_t i = E.n_runs > DP_RUNS ? E.n_runs - DP_RUNS : 0; i < E.n_runs && !found; i++) {
+        found = E.fresh_count[i % DP_RUNS];
+        E.fresh_count[i % DP_RUNS] = false;
+        if (found) *out = E.run[i % DP_RUNS];
+    }
+    pthread_mutex_unlock(&E.mu);
+    return found;
 }
 
 void dp_runs_add(struct dp_run *r)
@@ -167,6 +213,12 @@ void dp_run_print(struct dp_jsonw *w, const struct dp_run *r)
     dp_jsonw_member_int(w, "failed", (int64_t)r->failed);
     dp_jsonw_member(w, "result", r->result);
     if (r->error[0]) dp_jsonw_member(w, "error", r->error);
+    if (r->counted) {
+        dp_jsonw_member_int(w, "documents_read", (int64_t)r->read);
+        dp_jsonw_member_int(w, "documents_kept", (int64_t)r->kept);
+        dp_jsonw_member_int(w, "documents_dropped", (int64_t)r->dropped);
+        dp_jsonw_member_int(w, "tokens", (int64_t)r->tokens);
+    }
     dp_jsonw_end(w, '}');
 }
 
@@ -195,7 +247,9 @@ void dp_events_restore(const struct dp_event_row *v)
 void dp_runs_restore(const struct dp_run *r)
 {
     pthread_mutex_lock(&E.mu);
-    if (r->number > E.runs) add_run(r);
+    struct dp_run *same = find_run(r->number); /* written again when it was counted */
+    if (same) *same = *r;
+    else if (r->number > E.runs) add_run(r);
     pthread_mutex_unlock(&E.mu);
 }
 

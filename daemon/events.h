@@ -35,11 +35,18 @@ struct dp_run {
     uint64_t made, found, failed, sources;
     char result[24]; /* "done", "stopped", or the code's name */
     char error[240];
+    bool counted;    /* what follows is known: of all that is there, taken behind the pass */
+    uint64_t read, kept, dropped, tokens; /* documents; tokens in shards */
 };
 void dp_runs_add(struct dp_run *r); /* sets r->number */
+int64_t dp_runs_last(void);
+/* Fill in what was counted behind the run of this number. */
+void dp_runs_count(int64_t number, uint64_t read, uint64_t kept, uint64_t dropped, uint64_t tokens);
 void dp_runs_print(struct dp_jsonw *w, size_t limit); /* newest first */
 /* A copy of the first run with number > after; false when there is none. */
 bool dp_runs_next(int64_t after, struct dp_run *out);
+/* Runs that were counted since the last call, oldest first; for daemon/history.c alone. */
+bool dp_runs_next_counted(struct dp_run *out);
 void dp_run_print(struct dp_jsonw *w, const struct dp_run *r);
 
 /* --- for daemon/history.c --- */

@@ -51,6 +51,12 @@ static void take_run(const struct dp_json *v)
 {
     struct dp_run r = {.number = dp_json_int(dp_json_get(v, "number"), 0), .begun = dp_json_int(dp_json_get(v, "begun"), 0), .ended = dp_json_int(dp_json_get(v, "ended"), 0),
                        .made = count(v, "made"), .found = count(v, "found"), .failed = count(v, "failed"), .sources = count(v, "sources")};
+    if ((r.counted = dp_json_get(v, "documents_read") != NULL)) {
+        r.read = count(v, "documents_read");
+        r.kept = count(v, "documents_kept");
+        r.dropped = count(v, "documents_dropped");
+        r.tokens = count(v, "tokens");
+    }
     copy(r.result, sizeof r.result, dp_json_str(dp_json_get(v, "result")));
     copy(r.error, sizeof r.error, dp_json_str(dp_json_get(v, "error")));
     if (r.number < (int64_t)1 << 52) dp_runs_restore(&r);
@@ -78,17 +84,22 @@ static void read_back(const char *path)
 
 /* --- writing --- */
 
+static void add_run(struct dp_buf *b, const struct dp_run *r)
+{
+    struct dp_jsonw w;
+    dp_jsonw_init(&w, b, 0);
+    dp_buf_add_str(b, "{\"run\":");
+    dp_run_print(&w, r);
+    dp_buf_add_str(b, "}\n");
+}
+
 static void collect(struct dp_history *h, struct dp_buf *b)
 {
     struct dp_event_row v;
     struct dp_run r;
     struct dp_jsonw w;
-    for (; dp_runs_next(h->run, &r); h->run = r.number) {
-        dp_jsonw_init(&w, b, 0);
-        dp_buf_add_str(b, "{\"run\":");
-        dp_run_print(&w, &r);
-        dp_buf_add_str(b, "}\n");
-    }
+    for (; dp_runs_next(h->run, &r); h->run = r.number) add_run(b, &r);
+    while (dp_runs_next_counted(&r)) add_run(b, &r); /* once more, with its numbers */
     for (; dp_events_next(h->event, &v); h->event = v.number) {
         dp_jsonw_init(&w, b, 0);
         dp_buf_add_str(b, "{\"event\":");

@@ -1,6 +1,6 @@
 /* daemon/history.h - events and runs over restarts: W/history.jsonl, and W/history.1.jsonl before it.
  *
- * One JSON object a line, {"event":{...}} or {"run":{...}} as the API has them. A file that grows over DP_HISTORY_BYTES takes the older one's place. A thread
+ * One JSON object a line, {"event":{...}} or {"run":{...}} as the API has them; a run stands there again once its documents were counted. A file that grows over DP_HISTORY_BYTES takes the older one's place. A thread
  * of its own writes, half a second behind the first thing worth it; debug events are not, and go along with the next that is. So no one who
  * reports waits for a disk, and an idle service doesn't touch it. Nothing is synced: a power cut may take the last seconds, a kill the
  * last half. A line that can't be written (a full disk) is left out, one that can't be read is skipped: history is for people. */

@@ -101,7 +101,7 @@ static void answer(struct dp_query *q, struct dp_ask *a)
     case DP_QUERY_SHARDS: a->rc = dp_view_shards(q->view, &a->page, &w, &a->err); break;
     case DP_QUERY_TRAINING: a->rc = dp_view_training(q->view, &w, &a->err); break;
     case DP_QUERY_QUARANTINE: a->rc = dp_view_quarantine(q->ws, &a->page, &w, &a->err); break;
-    case DP_QUERY_TOTALS: a->rc = dp_view_totals(q->view, &a->totals, &a->err); break;
+    case DP_QUERY_TOTALS: a->rc = dp_view_totals(q->view, &a->totals, a->page.fresh, &a->err); break;
     }
     if (a->rc >= 0) a->rc = dp_buf_check(&a->out, "answer", &a->err);
 }

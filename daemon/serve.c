@@ -268,6 +268,30 @@ static void on_tick(evutil_socket_t fd, short what, void *v)
     event_add(s->tick, watchdog > 0 && watchdog < 4 ? &soon : &next);
 }
 
+static void counted(void *v, struct dp_ask *a)
+{
+    const struct dp_totals *t = &a->totals;
+    uint64_t kept = 0, dropped = 0, tokens = 0;
+    if (a->rc < 0 || !t->stages) return;
+    for (size_t i = 0; i < t->stages; i++) {
+        const struct dp_stage_counts *c = &t->stage[i].c;
+        bool tokenize = strcmp(t->stage[i].name, "tokenize") == 0; /* it counts tokens, and drops nothing */
+        if (tokenize) tokens = c->bytes_out;
+        else kept = c->docs_out;
+        for (int d = 1; d < DP_DROP_COUNT; d++) dropped += c->drop[d];
+    }
+    dp_runs_count((int64_t)(intptr_t)v, t->stage[0].c.docs_in, kept, dropped, tokens);
+}
+
+/* Behind a pass that did something: how many documents there are now. */
+static void count_run(struct dp_serve *s)
+{
+    int64_t last = dp_runs_last();
+    if (last == s->run_counted) return;
+    s->run_counted = last;
+    dp_query_submit(s->query, DP_QUERY_TOTALS, &(struct dp_page){.fresh = true}, false, counted, (void *)(intptr_t)last);
+}
+
 static void on_changed(evutil_socket_t fd, short what, void *v)
 {
     struct dp_serve *s = v;
@@ -277,6 +301,7 @@ static void on_changed(evutil_socket_t fd, short what, void *v)
     look_at_disk(s);
     if (s->stopping) go_on_stopping(s);
     tell_state(s);
+    count_run(s);
     dp_streams_poke(s->streams);
 }
 
@@ -562,6 +587,7 @@ static int start(struct dp_serve *s, struct dp_err *e)
 {
     DP_TRY(open_road(s, e));
     DP_TRY(dp_history_open(&s->history, s->road.ws.dir, e));
+    s->run_counted = dp_runs_last();
     const struct dp_serve_options *o = &s->road.options->serve;
     DP_TRY(dp_query_open(&s->query, &s->road.ws, wake_answers, s, e));
     DP_TRY(dp_inbox_open(&s->watch, e));

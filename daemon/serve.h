@@ -45,6 +45,7 @@ struct dp_serve {
     struct dp_streams *streams;
     struct dp_history *history;
     int64_t began; /* Unix seconds */
+    int64_t run_counted; /* number of the last run whose documents were asked for */
     bool own_control, own_http, tls;
     double started, stop_at, disk_retry_at, watchdog_at, ticks_at, status_at; /* monotonic; 0: not set */
     uint64_t ticks, disk_free, disk_total;

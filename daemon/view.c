@@ -272,12 +272,12 @@ static int take_totals(struct dp_view *v, struct dp_totals *t, struct dp_err *e)
     return rc < 0 ? rc : DP_OK;
 }
 
-int dp_view_totals(struct dp_view *v, struct dp_totals *t, struct dp_err *e)
+int dp_view_totals(struct dp_view *v, struct dp_totals *t, bool at_once, struct dp_err *e)
 {
     uint64_t version = 0;
     DP_TRY(numbers(v, "PRAGMA data_version", (uint64_t *[]){&version}, 1, e));
     double t0 = now();
-    bool fresh = v->have_totals && ((!v->plan_changed && (int64_t)version == v->data_version) || t0 - v->totals_at < 10 * v->totals_took);
+    bool fresh = v->have_totals && ((!v->plan_changed && (int64_t)version == v->data_version) || (!at_once && t0 - v->totals_at < 10 * v->totals_took));
     if (!fresh) {
         struct dp_totals *n = calloc(1, sizeof *n);
         int rc = n ? take_totals(v, n, e) : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "sums");

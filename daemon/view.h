@@ -21,6 +21,7 @@ struct dp_page {
     int64_t id, after, limit;
     char state[16], stage[32], kind[32], reason[48];
     char after_name[64]; /* of lists that are in order of name */
+    bool fresh;          /* sums: as of now, whatever they cost */
 };
 
 enum dp_view_list { DP_VIEW_JOBS, DP_VIEW_SOURCES, DP_VIEW_ARTIFACTS };
@@ -46,8 +47,8 @@ struct dp_totals {
     uint64_t sources, source_bytes, artifacts, artifact_bytes;
     int64_t taken; /* Unix seconds */
 };
-/* Sums; kept until the catalog or the plan changes, and for ten times as long as they took. */
-int dp_view_totals(struct dp_view *v, struct dp_totals *t, struct dp_err *e);
+/* Sums; kept until the catalog or the plan changes, and, but for `at_once`, for ten times as long as they took. */
+int dp_view_totals(struct dp_view *v, struct dp_totals *t, bool at_once, struct dp_err *e);
 
 /* Another number when the catalog or the plan has changed: what was made of them is out of date. */
 int dp_view_stamp(struct dp_view *v, uint64_t *stamp, struct dp_err *e);

@@ -635,6 +635,11 @@ async function loadTraining() {
 
 async function loadHistory() {
   const runs = (await get("/api/v1/runs?limit=100")).runs;
+  /* What is there behind a run, and how much more that is than behind the one before. */
+  const counted = (key) => (x) => {
+    const before = runs.find((r) => r.number < x.number && r[key] !== undefined), d = x[key] === undefined || !before ? 0 : x[key] - before[key];
+    return x[key] === undefined ? "" : [d ? el("span", { class: "muted" }, (d > 0 ? "+" : "\u2212") + number(Math.abs(d)) + "\u2002") : null, number(x[key])];
+  };
   fill($("runs"), table("Runs", [
     { title: "Run", n: true, cell: (x) => number(x.number) },
     { title: "Result", cell: (x) => el("span", { class: "tag " + (x.result === "done" ? (x.failed ? "warn" : "good") : x.result === "stopped" ? "warn" : "bad") }, x.result) },
@@ -644,7 +649,10 @@ async function loadHistory() {
     { title: "Units made", n: true, cell: (x) => number(x.made) },
     { title: "up to date", n: true, cell: (x) => number(x.found) },
     { title: "failed", n: true, cell: (x) => x.failed ? el("span", { class: "bad" }, number(x.failed)) : "0" },
-    { title: "Error", class: "wrap", cell: (x) => x.error || "" },
+    { title: "Documents", n: true, cell: counted("documents_read") },
+    { title: "Kept", n: true, cell: counted("documents_kept") },
+    { title: "Tokens", n: true, cell: counted("tokens") },
+    { title: "Error", class: "wrap", cell: (x) => visible(x.error || "") },
   ], runs, "Nothing has been done yet."));
   const level = $("level").value, rank = { error: 3, warning: 2, info: 1, debug: 0 };
   const rows = live.events.filter((e) => !level || (level === "info" ? rank[e.level] >= 1 : e.level === level)).slice(-300).reverse();
