@@ -5,7 +5,7 @@
     X(init) X(check_config) X(ingest) X(clean) X(dedup) X(train_bpe) X(tokenize) X(detokenize) X(shard) X(verify)  \
     X(feed) X(train) X(eval) X(generate) X(run) X(serve) X(status) X(pause) X(resume) X(drain)    \
     X(reload) X(rescan) X(stop) X(loglevel) X(job) X(inspect) X(quarantine) X(export)             \
-    X(export_shards) X(trace) X(help)
+    X(export_shards) X(trace) X(bench) X(help)
 
 #define X(name) extern const struct dp_command dp_cmd_##name;
 COMMANDS(X)

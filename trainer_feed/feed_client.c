@@ -29,7 +29,7 @@ struct dp_feed_client {
     struct dp_tls *tls;
     unsigned meta;
     int compress;
-    uint64_t slots, reconnects;
+    uint64_t slots, reconnects, batches, bytes; /* the last two: of connections before this one */
     double dead_seconds, reconnect_seconds, lost_at; /* since when no batch has come, monotonic; 0: they come */
     int retry_ms;
     const atomic_bool *stop;
@@ -58,12 +58,17 @@ static bool stopped(const struct dp_feed_client *c)
 static void hang_up(struct dp_feed_client *c)
 {
     if (c->net) {
+        uint64_t batches, bytes;
+        dp_feed_receiver_count(c->net, &batches, &bytes);
+        c->batches += batches;
+        c->bytes += bytes;
         dp_feed_receiver_close(c->net);
         c->sock = c->batch_fd = c->room_fd = -1;
         c->slot = NULL;
         c->ring = NULL;
         c->net = NULL;
     }
+    if (c->ring) c->batches += c->made;
     if (c->slot) munmap((void *)(uintptr_t)c->slot, c->a.slots * c->a.slot_bytes);
     if (c->ring) munmap(c->ring, DP_FEED_RING_HEAD);
     int fds[] = {c->sock, c->batch_fd, c->room_fd};
@@ -443,6 +448,13 @@ void dp_feed_client_info(const struct dp_feed_client *c, struct dp_feed_client_i
     *out = (struct dp_feed_client_info){.seq_len = a->seq_len, .batch = a->batch, .rank = a->rank, .world = a->world, .eot = a->eot,
         .vocab_size = (uint32_t)a->vocab_size, .pad = (int32_t)a->pad, .samples = a->samples, .tokens = a->tokens, .documents = a->documents,
         .slots = a->slots, .meta = a->meta, .reconnects = c->reconnects};
+    out->batches = c->batches;
+    out->bytes = c->bytes;
+    uint64_t batches = 0, bytes = 0;
+    if (c->net) dp_feed_receiver_count(c->net, &batches, &bytes);
+    else if (c->ring) batches = atomic_load(&c->ring->made);
+    out->batches += batches;
+    out->bytes += bytes;
     if (c->ring) out->ready = atomic_load(&c->ring->made) - c->taken - c->held;
 }
 

@@ -45,6 +45,8 @@ struct dp_feed_client_info {
     unsigned meta;
     uint64_t samples, tokens, documents;
     uint64_t slots, reconnects;
+    uint64_t batches; /* that came; over TCP, also what they took, frames and all: */
+    uint64_t bytes;
     uint64_t ready; /* batches that lie finished in the ring: when it is 0 again and again, the server is the slower side */
 };
 struct dp_feed_batch {

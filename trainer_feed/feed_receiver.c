@@ -21,6 +21,7 @@ struct dp_feed_receiver {
     struct dp_zstd_decoder *z;
     int batch_fd, room_fd, end_fd, quit_fd;
     uint64_t made, credit;
+    _Atomic uint64_t bytes;
     int rc; /* of the thread, when end_fd says so */
     bool refused; /* rc is what the server said */
     struct dp_err err;
@@ -43,6 +44,7 @@ static int batch(struct dp_feed_receiver *r, const struct dp_feed_frame *f, stru
         payload = dp_span(r->scratch, f->raw_bytes);
     }
     DP_TRY(dp_feed_batch_decode(&r->shape, &r->a, &r->widen, payload, r->slots + r->made % r->a.slots * r->a.slot_bytes, e));
+    atomic_store_explicit(&r->bytes, r->conn.bytes_in, memory_order_relaxed);
     atomic_store(&r->ring->made, ++r->made);
     dp_feed_ring_wake(&r->ring->hungry, r->batch_fd);
     return DP_OK;
@@ -182,6 +184,12 @@ int dp_feed_receiver_room_fd(const struct dp_feed_receiver *r)
 int dp_feed_receiver_end_fd(const struct dp_feed_receiver *r)
 {
     return r->end_fd;
+}
+
+void dp_feed_receiver_count(const struct dp_feed_receiver *r, uint64_t *batches, uint64_t *bytes)
+{
+    *batches = atomic_load(&r->ring->made);
+    *bytes = atomic_load_explicit(&r->bytes, memory_order_relaxed);
 }
 
 int dp_feed_receiver_result(struct dp_feed_receiver *r, struct dp_err *e)

@@ -18,6 +18,8 @@ const char *dp_feed_receiver_slots(const struct dp_feed_receiver *r);
 int dp_feed_receiver_batch_fd(const struct dp_feed_receiver *r); /* eventfds, as a server's */
 int dp_feed_receiver_room_fd(const struct dp_feed_receiver *r);
 int dp_feed_receiver_end_fd(const struct dp_feed_receiver *r);   /* readable when it has ended */
+/* Bytes and batches that came; from any thread. */
+void dp_feed_receiver_count(const struct dp_feed_receiver *r, uint64_t *batches, uint64_t *bytes);
 /* Then, behind the last batch in the ring: DP_EOF when the server is gone, or what it said last. */
 int dp_feed_receiver_result(struct dp_feed_receiver *r, struct dp_err *e);
 

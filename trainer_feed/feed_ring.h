@@ -18,7 +18,7 @@ bool dp_feed_ring_look(struct dp_feed_patience *p, const _Atomic uint64_t *count
 bool dp_feed_ring_wake(_Atomic uint32_t *flag, int fd);
 /* Who wakes another is often given it as a neighbour on its own processor, where the two then take turns, and spend their patience on each other; the
  * kernel sees no reason to part them, since only one is ever running. The producer's thread looks where the reader says it is, and steps
- * aside (for ten milliseconds at least it won't look again). At half the speed otherwise: bench_feed_ring. */
+ * aside (for ten milliseconds at least it won't look again). At half the speed otherwise: `dpipe bench feed`. */
 struct dp_feed_neighbour {
     double looked;
 };

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 /* Where batches are read as they are made, the ring's lines go from one core's cache to the other's by way of what they share; a ring of a megabyte
- * stays there (bench_feed_ring). */
+ * stays there (`dpipe bench feed`). */
 #define RING_USUAL (UINT64_C(1) << 20)
 enum { SLOTS_USUAL_MIN = 4, SLOTS_USUAL_MAX = 64 };
 
