@@ -174,7 +174,7 @@ demo: all
 bench-pipeline: all
 	@PEERS='$(PEERS)' bench/pipeline.sh
 
-## bench-feed: ids per CPU-second of the feed in C, compressed and in Python; PEERS=1 installs PyTorch and other feeds in build/venv-feed (7 GB) and races them
+## bench-feed: ids per CPU-second of the feed in C, through ring and TCP, compressed and in Python; PEERS=1 installs PyTorch and other feeds in build/venv-feed (7 GB) and races them
 bench-feed: all $(BUILD)/bench/bench_feed $(BUILD)/bench/bench_shards
 	@BUILD='$(BUILD)' PEERS='$(PEERS)' bench/feed.sh
 
@@ -209,7 +209,7 @@ install: all man
 	ln -sf libdpipe.so.0 $(DESTDIR)$(PREFIX)/lib/libdpipe.so
 	for d in base trainer_feed; do install -d $(DESTDIR)$(PREFIX)/include/dpipe/$$d; done
 	install -m644 base/err.h base/hash.h base/span.h base/opt.h base/buf.h $(DESTDIR)$(PREFIX)/include/dpipe/base/
-	install -m644 trainer_feed/feed.h $(DESTDIR)$(PREFIX)/include/dpipe/trainer_feed/
+	install -m644 trainer_feed/feed.h trainer_feed/feed_client.h trainer_feed/feed_server.h $(DESTDIR)$(PREFIX)/include/dpipe/trainer_feed/
 	install -m644 build/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	sed -e 's,@VERSION@,$(VERSION),' -e 's,@LIBS@,$(LIBS),' -e 's,@MORE@,$(MORE_LIBS),' -e 's,@ALL@,$(ALL_LIBS),' tools/dpipe.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/dpipe.pc
 	$(PROG) help --completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dpipe

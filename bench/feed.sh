@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The feed in figures: in C beside memcpy (bench_feed), compressed shards beside zstd (bench_shards), and in Python; JSON lines, then a table.
+# The feed in figures: in C beside memcpy (bench_feed), through ring and TCP (dpipe bench feed), compressed shards beside zstd (bench_shards), and in Python; JSON lines, then a table.
 # usage: bench/feed.sh [ARGUMENT OF bench/bench_feed.py...]   PEERS=1: install PyTorch and other feeds in build/venv-feed (7 GB) first, race them, and
 # compress GPT-2 ids of real pages; BUILD=build/release
 set -euo pipefail
@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 export BUILD=${BUILD:-build/release}
 case $BUILD in /*) ;; *) BUILD=$PWD/$BUILD ;; esac
 "$BUILD/bench/bench_feed"
+"$BUILD/dpipe" bench feed -w build/none --seq-len 2048 --batch 8
 if [ -n "${PEERS:-}" ]; then
   py=$(tools/venv.sh feed)
   if ids=$(bench/gpt2_ids.sh); then "$BUILD/bench/bench_shards" "$ids"; else "$BUILD/bench/bench_shards"; fi

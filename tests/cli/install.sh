@@ -12,7 +12,7 @@ for h in "$d"/opt/dp/include/dpipe/*/*.h; do
   n=$((n + 1)); echo "#include \"${h#"$d"/opt/dp/include/dpipe/}\"" >"$work/one.c"
   expect 0 "$cc" -std=c17 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -I "$d/opt/dp/include/dpipe" "$work/one.c"
 done
-[ $n -ge 6 ] && ok || bad "$n headers installed"
+[ $n -ge 8 ] && ok || bad "$n headers installed"
 expect 0 pkg-config --cflags --libs dpipe; flags=$(cat "$work/out")
 expect 0 pkg-config --static --libs dpipe; says "$work/out" "-lcld2"
 expect 0 pkg-config --variable=archive_libs dpipe; archive=$(cat "$work/out")
@@ -20,10 +20,12 @@ corpus "$work/c"; workspace "$work/w" "$work/c"; expect 0 "$DPIPE" run -q -w "$w
 m=$(ls "$work"/w/store/manifest-*.json)
 expect 0 "$DPIPE" feed --manifest "$m" --seq-len 16 --batch 4 --steps 2 --dump "$work/want"
 # shellcheck disable=SC2086
-expect 0 "$cc" -std=c17 -o "$work/shared" tests/cli/install_feed.c $flags
+expect 0 "$cc" -std=c17 -D_GNU_SOURCE -o "$work/shared" tests/cli/install_feed.c $flags
 LD_LIBRARY_PATH="$d/opt/dp/lib" expect 0 "$work/shared" "$m"; cmp -s "$work/out" "$work/want" && ok || bad "the program's batches aren't those of dpipe feed"
+LD_LIBRARY_PATH="$d/opt/dp/lib" expect 0 "$work/shared" "$m" "$work/sock"; cmp -s "$work/out" "$work/want" && ok || bad "the program's batches through a ring aren't those of dpipe feed"
+LD_LIBRARY_PATH="$d/opt/dp/lib" expect 0 "$work/shared" "$m" "127.0.0.1:$((20000 + $$ % 20000))"; cmp -s "$work/out" "$work/want" && ok || bad "the program's batches over TCP aren't those of dpipe feed"
 # shellcheck disable=SC2086
-expect 0 "$cc" -std=c17 -o "$work/archive" tests/cli/install_feed.c ${flags%-ldpipe*} $archive
+expect 0 "$cc" -std=c17 -D_GNU_SOURCE -o "$work/archive" tests/cli/install_feed.c ${flags%-ldpipe*} $archive
 expect 0 "$work/archive" "$m"; cmp -s "$work/out" "$work/want" && ok || bad "the program linked with libdpipe.a gives other batches"
 expect 0 make uninstall DESTDIR="$d" PREFIX=/opt/dp
 same "$(find "$d" ! -type d | wc -l)" 0 "files after make uninstall"; [ -e "$d/opt/dp/include/dpipe" ] && bad "a folder of headers is left" || ok
