@@ -26,7 +26,7 @@ static const struct dp_opt rows[] = {
     {.name = "connect", .type = DP_OPT_STRING, .offset = offsetof(struct own, connect), .arg = "ADDR", .help = "take the batches from the server there"},
     {.name = "reconnect", .type = DP_OPT_TIME, .offset = offsetof(struct own, reconnect), .preset = "60s", .min = 0, .max = 1e6, .arg = "TIME", .help = "how long to look for a server that is gone"},
     {.name = "slots", .type = DP_OPT_INT, .offset = offsetof(struct own, slots), .preset = "0", .min = 0, .max = 1024, .arg = "N", .help = "--connect: batches that may lie finished; 0: about 1 MiB"},
-    {.name = "compress", .type = DP_OPT_INT, .offset = offsetof(struct own, compress), .preset = "0", .min = 0, .max = 19, .arg = "LEVEL", .help = "--connect over TCP: zstd level of what comes; 0: none"},
+    {.name = "compress", .type = DP_OPT_INT, .offset = offsetof(struct own, compress), .preset = "0", .min = 0, .max = 9, .arg = "LEVEL", .help = "--connect over TCP: zstd level of what comes; 0: none"},
     {.name = "clients", .type = DP_OPT_INT, .offset = offsetof(struct own, clients), .preset = "64", .min = 1, .max = 1024, .arg = "N", .help = "--serve: clients at a time, at most"},
     {.name = "token_file", .type = DP_OPT_STRING, .offset = offsetof(struct own, token_file), .arg = "FILE", .help = "TCP: the token that clients must say, on both sides"},
     {.name = "tls", .type = DP_OPT_BOOL, .offset = offsetof(struct own, tls), .help = "--connect: TLS, also when a certificate is given"},

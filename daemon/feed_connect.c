@@ -8,7 +8,7 @@
 #define S(field) offsetof(struct dp_feed_settings, field)
 static const struct dp_opt rows[] = {
     {.name = "slots", .type = DP_OPT_INT, .offset = S(slots), .preset = "0", .min = 0, .max = 1024},
-    {.name = "compress", .type = DP_OPT_INT, .offset = S(compress), .preset = "0", .min = 0, .max = 19},
+    {.name = "compress", .type = DP_OPT_INT, .offset = S(compress), .preset = "0", .min = 0, .max = 9},
     {.name = "reconnect", .type = DP_OPT_TIME, .offset = S(reconnect), .preset = "60s", .min = 0, .max = 1e9},
     {.name = "meta", .type = DP_OPT_STRING, .offset = S(meta)},
     {.name = "token_file", .type = DP_OPT_STRING, .offset = S(token_file)},

@@ -354,7 +354,10 @@ static int reconnect(struct dp_feed_client *c, struct dp_err *e)
         struct timespec t = {0, c->retry_ms * 1000000L};
         if (rc < 0 && rc != DP_NOTFOUND && rc != DP_BUSY) return rc;
         if (stopped(c)) DP_FAIL(e, STOPPED, "feed: stopped while connecting to %s", c->addr);
-        if (c->retry_ms && dp_feed_now() >= c->lost_at + c->reconnect_seconds) return rc < 0 ? rc : gone(c, e);
+        if (c->retry_ms && dp_feed_now() >= c->lost_at + c->reconnect_seconds) {
+            c->lost_at = 0; /* another call looks again */
+            return rc < 0 ? rc : gone(c, e);
+        }
         nanosleep(&t, NULL);
         rc = connect_once(c, e);
         if (rc < 0) continue;

@@ -27,7 +27,7 @@ struct dp_feed_client_options {
     double reconnect_seconds;          /* how long to look for a server that is gone; 0: not at all */
     const atomic_bool *stop;           /* may be NULL: waiting ends with DP_STOPPED within 200 ms */
     /* TCP */
-    int compress;          /* zstd level 1 to 19 of what comes; 0: none */
+    int compress;          /* zstd level 1 to 9 of what comes; 0: none */
     const char *token;     /* NULL: none */
     bool tls;              /* also when ca or cert is given */
     const char *ca;        /* PEM file: who may have signed the server's certificate; NULL: whom the system trusts */

@@ -11,7 +11,7 @@
  * the two.
  * Limits: clients_max are served; beside them 16 connections may be about to say what they want, for 10 s each, and a further one pushes out
  * the oldest. A TCP client that gives no sign of life for 30 s, or doesn't read what it gave credit for, is let go.
- * Memory: a client costs its ring or, on TCP, three batches (at most ring_bytes_max), and its feed (trainer_feed/feed.h).
+ * Memory: a client costs its ring or, on TCP, three batches (at most ring_bytes_max; with compression 32 MiB more), and its feed (trainer_feed/feed.h).
  * Threads: one runs dp_feed_server_run; dp_feed_server_stop and the ones that tell may be called from any thread. `open` and `close` of the
  * options are called from the clients' threads, one at a time. */
 #ifndef DP_TRAINER_FEED_FEED_SERVER_H

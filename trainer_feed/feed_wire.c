@@ -154,7 +154,7 @@ static int more_line(struct dp_feed_ask *a, unsigned bit, struct dp_span name, s
         if (wire != DP_FEED_WIRE) DP_FAIL(e, USAGE, "feed: a client that speaks version %" PRIu64 " of the feed's wire; this server speaks %d", wire, DP_FEED_WIRE);
         return DP_OK;
     case META: return dp_feed_meta_parse(value, &a->meta, e);
-    case COMPRESS: return parse_number(name, value, 19, &a->compress, e);
+    case COMPRESS: return parse_number(name, value, DP_FEED_COMPRESS_MAX, &a->compress, e);
     case START: a->has_start = true; return parse_number(name, value, DP_FEED_SAMPLE_MAX - 1, &a->start, e);
     case SLOTS: return parse_number(name, value, DP_FEED_SLOTS_MAX, &a->slots, e);
     case STATE: a->has_state = true; return parse_state(value, &a->state, e);
@@ -223,7 +223,7 @@ static const struct field {
 #define F(name, is_signed, max) {#name, offsetof(struct dp_feed_accept, name), is_signed, max}
     F(seq_len, 0, 1 << 24), F(batch, 0, 1 << 20), F(rank, 0, 1 << 20), F(world, 0, 1 << 20), F(eot, SIGNED, UINT32_MAX), F(pad, 0, INT32_MAX),
     F(vocab_size, 0, UINT32_MAX), F(slots, 0, DP_FEED_SLOTS_MAX), F(slot_bytes, 0, UINT64_C(1) << 48), F(samples, 0, INT64_MAX),
-    F(tokens, 0, INT64_MAX), F(documents, 0, INT64_MAX), F(sample, 0, DP_FEED_SAMPLE_MAX), F(compress, 0, 19),
+    F(tokens, 0, INT64_MAX), F(documents, 0, INT64_MAX), F(sample, 0, DP_FEED_SAMPLE_MAX), F(compress, 0, DP_FEED_COMPRESS_MAX),
 #undef F
 };
 enum { FIELDS = sizeof fields / sizeof *fields };

@@ -21,6 +21,7 @@ enum {
     DP_FEED_WIRE = 2, /* the version; 1 had int32 ids, no meta and no TCP */
     DP_FEED_ASK_BYTES_MAX = 16 << 10,
     DP_FEED_SLOTS_MAX = 1024,
+    DP_FEED_COMPRESS_MAX = 9, /* zstd's memory at this level stays under 32 MiB a client; beyond 1 it hardly pays (docs/formats/feed_wire.md) */
     DP_FEED_RING_HEAD = 4096, /* bytes before the first slot */
     DP_FEED_SLOT_HEAD = 64,   /* bytes of a slot before its ids */
     DP_FEED_FDS = 3,          /* with ACCEPT: the memfd, "there is a batch", "there is room" */
@@ -60,7 +61,7 @@ void dp_feed_meta_print(unsigned meta, struct dp_buf *out);
 struct dp_feed_ask {
     struct dp_feed_options feed; /* domains is the defaults' own string; mixture ours */
     uint64_t start, slots;       /* slots 0: as the server likes */
-    uint64_t compress;           /* zstd level of frames on TCP; 0: none */
+    uint64_t compress;           /* zstd level of frames on TCP, at most DP_FEED_COMPRESS_MAX; 0: none */
     unsigned meta;
     bool has_start, has_state;
     struct dp_feed_state state;

@@ -363,7 +363,7 @@ TEST(malformed_requests_are_refused_and_say_why)
         {"seq_len=0", "seq_len", DP_USAGE},
         {"wire=2", "twice", DP_USAGE},
         {"seq_len=16\nmeta=cu_seqlens,masks", "masks", DP_USAGE},
-        {"seq_len=16\ncompress=20", "compress", DP_USAGE},
+        {"seq_len=16\ncompress=10", "compress", DP_USAGE},
         {"seq_len=16\nbatch=9999999", "batch", DP_USAGE},
         {"seq_len=16777216\nbatch=1024", "limit of a ring", DP_LIMIT},
         {"seq_len=16\nslots=1024\nbatch=4096", "limit of a ring", DP_LIMIT},

@@ -714,6 +714,48 @@ TEST(who_gives_no_sign_of_life_is_let_go)
     data_release(&d);
 }
 
+/* A server that is away for longer than the client looks for it: the call fails, and another one looks again. */
+TEST(another_call_looks_again)
+{
+    struct data d;
+    struct here h;
+    struct dp_feed_client *c;
+    struct dp_feed_batch b;
+    REQUIRE_OK(data_make(&d, 300, 0, 1, 60, 100, 81, &err));
+    for (int ring = 0; ring < 2; ring++) {
+        char path[600], addr[64];
+        snprintf(path, sizeof path, "%s/s", d.dir);
+        REQUIRE_OK(here_open(&h, &d, (struct dp_feed_server_options){.addr = ring ? path : NULL}));
+        dp_log_init(DP_LOG_ERROR, DP_LOG_TEXT);
+        struct dp_feed_client_options o = want(ring ? path : h.addr, 0, 1, 0);
+        struct dp_feed *f = beside(&d, 0, 1, 0, 0);
+        o.reconnect_seconds = 0.2;
+        o.slots = 2;
+        REQUIRE_OK(dp_feed_client_open(&c, &o, &err));
+        snprintf(addr, sizeof addr, "%s", h.addr);
+        REQUIRE(agree(c, f, &err));
+        here_close(&h);
+        int rc = DP_OK, k = 0;
+        for (; k < 5 && rc >= 0; k++) {
+            dp_feed_next(f, (int32_t[IDS]){0}, &err);
+            rc = dp_feed_client_next(c, &b, &err);
+        }
+        CHECK(rc == DP_NOTFOUND && k <= 3); /* what lay finished, and then */
+        CHECK_INT(dp_feed_client_next(c, &b, &err), DP_NOTFOUND);
+        REQUIRE_OK(here_open(&h, &d, (struct dp_feed_server_options){.addr = ring ? path : addr}));
+        struct dp_feed_state s;
+        dp_feed_client_state(c, &s);
+        REQUIRE_OK(dp_feed_resume(f, &s, &err));
+        for (k = 0; k < 10; k++) REQUIRE(agree(c, f, &err));
+        dp_feed_client_close(c);
+        CHECK(all_gone(&h));
+        dp_feed_close(f);
+        here_close(&h);
+        dp_log_init(DP_LOG_INFO, DP_LOG_AUTO);
+    }
+    data_release(&d);
+}
+
 /* Connections that say nothing don't keep out who has something to say. */
 TEST(silent_connections_push_each_other_out)
 {
