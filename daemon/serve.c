@@ -473,18 +473,18 @@ out:
 /* TLS is HTTP's; who may come in is the feed's own matter. */
 static int open_feed(struct dp_serve *s, const struct dp_serve_options *o, struct dp_err *e)
 {
-    bool path = o->feed && dp_feed_addr_is_path(o->feed);
+    const char *addr = o->feed && *o->feed ? o->feed : NULL;
     int fd = dp_listen_take("feed", true), rc;
-    if (fd < 0) fd = dp_listen_take("feed", false);
-    else path = true;
-    if (fd < 0 && (!o->feed || !*o->feed)) return DP_OK;
+    if (fd >= 0) addr = "passed/socket";
+    else if ((fd = dp_listen_take("feed", false)) >= 0) addr = "passed:0";
+    if (!addr) return DP_OK;
+    bool path = dp_feed_addr_is_path(addr);
     char *token = secret_path(o->feed_token_file, "feed-token"), *ca = secret_path(o->feed_client_ca, "feed-client-ca");
     char *cert = secret_path(o->tls_cert, "tls-cert"), *key = secret_path(o->tls_key, "tls-key");
-    const struct dp_serve_feed_config c = {.ws = &s->road.ws, .options = s->road.options, .apply = s->config.apply, .ctx = s->config.ctx,
-        .addr = o->feed && *o->feed ? o->feed : path ? "passed/socket" : "passed:0", .listener = fd, .token_file = path ? NULL : token,
-        .cert = path ? NULL : cert, .key = path ? NULL : key, .client_ca = path ? NULL : ca};
+    const struct dp_serve_feed_config c = {.ws = &s->road.ws, .options = s->road.options, .apply = s->config.apply, .ctx = s->config.ctx, .addr = addr,
+        .listener = fd, .token_file = path ? NULL : token, .cert = path ? NULL : cert, .key = path ? NULL : key, .client_ca = path ? NULL : ca};
     rc = dp_serve_feed_open(&s->feed, &c, e);
-    if (rc >= 0 && path && fd < 0) s->feed_path = strdup(o->feed);
+    if (rc >= 0 && path && fd < 0) s->feed_path = strdup(addr);
     free(token);
     free(ca);
     free(cert);
@@ -602,7 +602,7 @@ static int start(struct dp_serve *s, struct dp_err *e)
     struct dp_work_config c = {.road = &s->road, .watch = s->watch, .changed = wake_loop, .ctx = s, .planned = planned, .step_done = step_done, .retiring = retiring};
     DP_TRY(dp_work_open(&s->work, &c, e));
     if (!dp_re_jit()) dp_event(DP_LOG_WARN, "jit", "patterns are interpreted, not compiled: is MemoryDenyWriteExecute= on?");
-    if (s->feed) dp_event(DP_LOG_INFO, "feed", "feeds on %s", o->feed ? o->feed : "the passed socket");
+    if (s->feed) dp_event(DP_LOG_INFO, "feed", "feeds on %s", s->feed_path ? s->feed_path : o->feed ? o->feed : "the passed socket");
     tell_addresses(s);
     dp_notify("READY=1\nSTATUS=starting");
     return DP_OK;

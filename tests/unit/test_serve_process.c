@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "daemon/control.h"
 #include "tests/test.h"
+#include "trainer_feed/feed_client.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -71,7 +72,7 @@ static void make_workspace(struct service *s)
     write_file(s->dir, "recipe.yaml", recipe);
 }
 
-/* Start it. `passed`: a listening socket to be found as descriptor 3 under the name `control`, or -1. */
+/* Start it. `passed`: a listening socket to be found as descriptor 3 under the name `control`, or `feed` when it takes packets, or -1. */
 static void start(struct service *s, const char *watchdog_usec, int passed)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
@@ -93,7 +94,10 @@ static void start(struct service *s, const char *watchdog_usec, int passed)
         snprintf(fds, sizeof fds, "%ld", (long)getpid());
         setenv("LISTEN_PID", fds, 1);
         setenv("LISTEN_FDS", "1", 1);
-        setenv("LISTEN_FDNAMES", "control", 1);
+        int type = 0;
+        socklen_t k = sizeof type;
+        getsockopt(3, SOL_SOCKET, SO_TYPE, &type, &k);
+        setenv("LISTEN_FDNAMES", type == SOCK_SEQPACKET ? "feed" : "control", 1);
     }
     snprintf(fds, sizeof fds, "%s/../log", s->dir);
     int log = open(fds, O_WRONLY | O_CREAT | O_APPEND, 0600);
@@ -380,6 +384,30 @@ TEST(a_passed_socket_is_used)
     REQUIRE(ask(path, "{\"op\":\"status\"}", answer, sizeof answer));
     CHECK(strstr(answer, "\"ok\":true") != NULL);
     CHECK(access(control_path(&s), F_OK) != 0);
+    kill(s.pid, SIGTERM);
+    CHECK_INT(end_of(&s, 10), 0);
+    CHECK(access(path, F_OK) == 0); /* it is the manager's */
+    close(fd);
+    finish(&s);
+}
+
+TEST(a_passed_socket_feeds)
+{
+    struct service s;
+    struct dp_err err = {0};
+    struct dp_feed_client *c;
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    char path[600];
+    make_workspace(&s);
+    snprintf(path, sizeof path, "%s/../feed.sock", s.dir);
+    snprintf(a.sun_path, sizeof a.sun_path, "%.107s", path);
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    REQUIRE(fd >= 0 && bind(fd, (const struct sockaddr *)&a, sizeof a) == 0 && listen(fd, 8) == 0);
+    start(&s, NULL, fd);
+    const struct dp_feed_client_options o = {.addr = path}; /* asked before it is up */
+    CHECK_INT(dp_feed_client_open(&c, &o, &err), DP_BUSY);
+    CHECK(strstr(err.msg, "no complete manifest yet") != NULL);
+    CHECK(access(control_path(&s), F_OK) == 0);
     kill(s.pid, SIGTERM);
     CHECK_INT(end_of(&s, 10), 0);
     CHECK(access(path, F_OK) == 0); /* it is the manager's */
