@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 enum { VOCAB = 50257, DOC_MAX = 4096, PAST = 1 << 16 };
-static const char *const names[] = {"flat.bin", "flat.dpx", "manifest.json", "packed.bin", "packed.dpx", "packed.json"};
+static const char *const names[] = {"flat.bin", "flat.dpx", "manifest.json", "packed.bin", "packed.dpx", "packed.json", "s" /* the ring's socket, of a server that was killed */};
 
 int dp_bench_data_open(struct dp_bench_data *d, struct dp_err *e)
 {

@@ -83,7 +83,9 @@ static void serve(const struct bench *b, const char *addr, int tell)
     int port = -1;
     if (dp_feed_server_open(&s, &o, &e) >= 0) port = dp_feed_server_port(s);
     if (write(tell, &port, sizeof port) != sizeof port || port < 0) _exit(1);
-    _exit(dp_feed_server_run(s, &e) < 0);
+    int rc = dp_feed_server_run(s, &e);
+    dp_feed_server_close(s);
+    _exit(rc < 0);
 }
 
 static int start(struct bench *b, struct server *s, const char *addr, struct dp_err *e)
@@ -313,10 +315,10 @@ static void print_way(struct bench *b, enum way k, struct dp_jsonw *w)
     qsort(b->served[k], n, sizeof **b->served, by_value);
     dp_jsonw_begin(w, '{');
     dp_jsonw_member(w, "way", way_name[k]);
-    member_real(w, "million_ids_per_s", b->wall[k][n / 2], 1);
-    member_real(w, "best", b->wall[k][n - 1], 1);
-    member_real(w, "million_ids_per_cpu_s", b->cpu[k][n / 2], 1);
-    if (server_of(b, k)) member_real(w, "million_ids_per_server_cpu_s", b->served[k][n / 2], 1);
+    member_real(w, "million_ids_per_s", b->wall[k][n / 2], 10);
+    member_real(w, "best", b->wall[k][n - 1], 10);
+    member_real(w, "million_ids_per_cpu_s", b->cpu[k][n / 2], 10);
+    if (server_of(b, k)) member_real(w, "million_ids_per_server_cpu_s", b->served[k][n / 2], 10);
     if (b->client[k]) {
         struct dp_feed_client_info i;
         dp_feed_client_info(b->client[k], &i);
