@@ -76,6 +76,21 @@ TEST(hashes_match_published_vectors)
     CHECK_INT(dp_hash128_parse(dp_span_str("99zz06d3014798d86001c324468d497f"), &back, &err), DP_CORRUPT);
 }
 
+/* Long stretches go by four lanes, single bytes one by one. */
+TEST(crc32c_of_any_length_is_that_of_its_bytes)
+{
+    static unsigned char bytes[40000];
+    static const size_t lengths[] = {1023, 1024, 4095, 4096, 4097, 8191, 8192, 8200, 12288, 16385, 32768, 39000};
+    uint64_t x = 3;
+    for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (unsigned char)dp_splitmix64(&x);
+    for (size_t k = 0; k < sizeof lengths / sizeof *lengths; k++)
+        for (size_t at = 0; at < 9; at++) {
+            uint32_t one = 0xABCD1234;
+            for (size_t i = 0; i < lengths[k]; i++) one = dp_crc32c(one, bytes + at + i, 1);
+            CHECK_INT(dp_crc32c(0xABCD1234, bytes + at, lengths[k]), one);
+        }
+}
+
 TEST(json_writes_and_reads_back)
 {
     struct dp_buf b;
