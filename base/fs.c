@@ -218,6 +218,9 @@ int dp_map_fd(struct dp_map *m, int fd, const char *name, struct dp_err *e)
         return DP_OK;
     }
     void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED && errno == ENOMEM)
+        DP_FAIL_SYS(e, "%s: cannot map %lld bytes: too much address space, or more maps than vm.max_map_count allows a process; make fewer, larger files or raise it",
+                    name, (long long)st.st_size);
     if (p == MAP_FAILED) DP_FAIL_SYS(e, "%s: cannot map %lld bytes", name, (long long)st.st_size);
     *m = (struct dp_map){p, (size_t)st.st_size};
     return DP_OK;

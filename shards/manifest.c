@@ -11,10 +11,13 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+enum { TRIM_BYTES = 1 << 20 };
 
 int dp_manifest_new(struct dp_manifest **out, const struct dp_shard_meta *meta, struct dp_err *e)
 {
@@ -399,7 +402,9 @@ int dp_manifest_read(struct dp_manifest **out, const char *path, struct dp_err *
     dp_buf_init(&buf, DP_MANIFEST_BYTES_MAX);
     int rc = dp_fs_read(path, &buf, e);
     if (rc >= 0) rc = dp_manifest_parse(out, dp_buf_span(&buf), path, e);
+    bool large = buf.len > TRIM_BYTES;
     dp_buf_release(&buf);
+    if (large) malloc_trim(0); /* parsing takes some five times the text, in small pieces that the C library would keep */
     return rc;
 }
 

@@ -117,6 +117,38 @@ TEST(feed_abi_refuses)
     data_release(&data);
 }
 
+static long anonymous_kib(void)
+{
+    FILE *f = fopen("/proc/self/status", "re");
+    char line[256];
+    long kib = 0;
+    while (f && fgets(line, sizeof line, f)) sscanf(line, "RssAnon: %ld", &kib);
+    if (f) fclose(f);
+    return kib;
+}
+
+TEST(feed_abi_memory)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    SKIP("a sanitizer has memory of its own");
+#else
+    static int64_t pairs[2 * 8 * 512];
+    struct data data;
+    struct dp_feed_abi *h;
+    REQUIRE_OK(data_make(&data, 500, 0, 8, 4000, 60, 1, &err));
+    for (int packed = 0; packed < 2; packed++) {
+        long before = anonymous_kib();
+        if (dp_feed_abi_open(&h, data.path, NULL, packed ? "seq_len=512\nbatch=8\npack=bestfit" : "seq_len=512\nbatch=8", msg, sizeof msg) < 0)
+            DP_TEST_FAIL("%s", msg);
+        for (int k = 0; k < 500; k++) REQUIRE(dp_feed_abi_pairs(h, pairs) == DP_OK);
+        long took = anonymous_kib() - before;
+        if (took >= 20 * 1024) DP_TEST_FAIL("a feed of 32,000 documents took %ld KiB", took);
+        dp_feed_abi_close(h);
+    }
+    data_release(&data);
+#endif
+}
+
 static void *serve(void *arg)
 {
     struct dp_err e;
