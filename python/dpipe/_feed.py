@@ -223,20 +223,20 @@ class Feed:
         self._lib.dp_feed_abi_numbers(self._h, a, 12)
         return list(a)
 
-    def _wait(self, call: Callable[[int, int], int], at: int) -> int:
+    def _wait(self, call: Callable[[], int]) -> int:
         """A call that may have to wait for a server, so that Ctrl-C ends it: where no batch lies finished, from another thread."""
         ready = self._lib.dp_feed_abi_ready
         for _ in range(50):
             if ready(self._h) > 0:
-                return call(self._h, at)
+                return call()
         if threading.current_thread() is not threading.main_thread():
-            return call(self._h, at)
+            return call()
         done = threading.Event()
         code: list[int] = []
 
         def run() -> None:
             try:
-                code.append(call(self._h, at))
+                code.append(call())
             finally:
                 done.set()
 
@@ -252,9 +252,14 @@ class Feed:
         return code[0]
 
     def _fill(self, call: Callable[[int, int], int], at: int) -> None:
-        code = self._wait(call, at) if self._connected else call(self._h, at)
+        code = self._wait(lambda: call(self._h, at)) if self._connected else call(self._h, at)
         if code < 0:
             self._failed(code)
+
+    def _fill_all(self, call: Callable[..., int], *at: Optional[int]) -> None:
+        h = self._open()
+        code = self._wait(lambda: call(h, *at, self._m, _lib.MESSAGE_BYTES)) if self._connected else call(h, *at, self._m, _lib.MESSAGE_BYTES)
+        self._check(code)
 
     @property
     def samples(self) -> int:
@@ -306,11 +311,7 @@ class Feed:
         ids, cu = np.empty((B, T + 1), np.int32), np.empty((B, T + 1), np.int32)
         segments, positions, loss = np.empty(B, np.int32), np.empty((B, T), np.int32), np.empty((B, T), np.bool_)
         domain, sample = np.empty(B, np.uint32), np.empty(B, np.uint64)
-        self._check(
-            self._lib.dp_feed_abi_next(
-                self._open(), ids.ctypes.data, cu.ctypes.data, segments.ctypes.data, positions.ctypes.data, loss.ctypes.data, domain.ctypes.data,
-                sample.ctypes.data, self._m, _lib.MESSAGE_BYTES)
-        )
+        self._fill_all(self._lib.dp_feed_abi_next, *map(_address, (ids, cu, segments, positions, loss, domain, sample)))
         return Batch(ids, cu, segments, positions, loss, domain, sample)
 
     def next_pair(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -334,8 +335,7 @@ class Feed:
                   positions: Optional[int] = None, loss_mask: Optional[int] = None, domain: Optional[int] = None,
                   sample: Optional[int] = None) -> None:
         """The same with inputs and targets apart, int64 [batch, seq_len], and the rest typed as Batch says."""
-        self._check(self._lib.dp_feed_abi_next_pair(self._open(), inputs, targets, cu_seqlens, segments, positions, loss_mask, domain, sample, self._m,
-                                                    _lib.MESSAGE_BYTES))
+        self._fill_all(self._lib.dp_feed_abi_next_pair, inputs, targets, cu_seqlens, segments, positions, loss_mask, domain, sample)
 
     @overload
     def ahead(self, depth: int = 2, make: None = None) -> Generator[NDArray[np.int32], None, None]: ...

@@ -107,7 +107,10 @@ class FeedDataset(IterableDataset[Any]):
                 self._worker = (info.id, info.num_workers)
                 self._skip, self._step = self._step if self._resumed else 0, 0
                 rank, world = info.id * world + rank, info.num_workers * world
-            feed = Feed(self._manifest, rank=rank, world=world, **self._options)
+            options = dict(self._options)
+            if self._masks and options.get("connect") is not None:
+                options.setdefault("meta", "cu_seqlens,segments,positions,loss_mask,sample")
+            feed = Feed(self._manifest, rank=rank, world=world, **options)
             if self._pending is not None:
                 feed.load_state_dict(self._pending)
             self._feed, self._pid, self._pending = feed, os.getpid(), None

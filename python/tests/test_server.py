@@ -53,6 +53,34 @@ class ServerTest(unittest.TestCase):
                         self.assertTrue(all((a == b).all() for a, b in zip(c.next_pair(), f.next_pair())))
                 self.assertEqual(c.state_dict(), f.state_dict())
 
+    def test_masks(self) -> None:
+        with dpipe.Feed(self.d.manifest, **self.o) as f, dpipe.Feed(connect=self.path, meta="all", **self.o) as c:
+            for _ in range(20):
+                want, got = f.next_batch(), c.next_batch()
+                for name, array in vars(want).items():
+                    self.assertTrue((getattr(got, name) == array).all(), name)
+
+    def test_tcp(self) -> None:
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        server = subprocess.Popen([fixture.PROGRAM, "feed", "--manifest", self.d.manifest, "--serve", f"127.0.0.1:{port}"], stderr=subprocess.DEVNULL)
+        try:
+            for k in range(200):
+                try:
+                    c = dpipe.Feed(connect=f"127.0.0.1:{port}", compress=1, meta="all", **self.o)
+                    break
+                except dpipe.NotFound:
+                    time.sleep(0.02)
+            with c, dpipe.Feed(self.d.manifest, **self.o) as f:
+                for _ in range(200):
+                    self.assertTrue((c.next() == f.next()).all())
+                self.assertTrue((c.next_batch().positions == f.next_batch().positions).all())
+                self.assertEqual(c.state_dict(), f.state_dict())
+        finally:
+            server.terminate()
+            server.wait()
+
     def test_goes_on(self) -> None:
         with dpipe.Feed(self.d.manifest, **self.o) as f, dpipe.Feed(connect=self.path, **self.o) as c:
             for _ in range(5):
@@ -77,7 +105,9 @@ class ServerTest(unittest.TestCase):
 
     def test_what_a_server_does_not_give(self) -> None:
         with dpipe.Feed(connect=self.path, **self.o) as c:
-            for call in c.next_batch, c.reload, lambda: c.row(0), lambda: c.origin(0):
+            with self.assertRaisesRegex(dpipe.ConfigError, "connect with meta=all"):
+                c.next_batch()
+            for call in c.reload, lambda: c.row(0), lambda: c.origin(0):
                 with self.assertRaisesRegex(dpipe.ConfigError, "open the manifest"):
                     call()
             self.assertEqual(c.domains, [])
@@ -96,8 +126,8 @@ class ServerTest(unittest.TestCase):
                 for _ in range(100000):
                     c.next()
             self.server = Server(self.path, self.d.manifest)
-            with dpipe.Feed(self.d.manifest, start=c.sample, **self.o) as f:
-                self.assertTrue((c.next() == f.next()).all())
+            with dpipe.Feed(self.d.manifest, start=c.sample, **self.o) as f, dpipe.Feed(connect=self.path, start=c.sample, **self.o) as again:
+                self.assertTrue((again.next() == f.next()).all())
 
     def test_interrupted_while_it_waits(self) -> None:
         code = ("import sys, dpipe\nc = dpipe.Feed(connect=sys.argv[1], slots=2)\nprint('open', flush=True)\nsys.stdin.readline()\n"
@@ -124,6 +154,10 @@ class ServerTest(unittest.TestCase):
             from dpipe.torch import FeedDataset
         except ImportError as e:
             self.skipTest(f"torch: {e}")
+        with dpipe.Feed(self.d.manifest, **self.o) as f:
+            for _, batch in zip(range(5), FeedDataset(connect=self.path, masks=True, **self.o)):
+                m = f.next_batch()
+                self.assertEqual((batch["inputs"].tolist(), batch["positions"].tolist()), (m.inputs.tolist(), m.positions.tolist()))
         for workers in 0, 2:
             with dpipe.Feed(self.d.manifest, **self.o) as f:
                 for _, (inputs, targets) in zip(range(10), DataLoader(FeedDataset(connect=self.path, **self.o), batch_size=None, num_workers=workers)):
