@@ -236,9 +236,9 @@ man: $(PROG)
 deb: all man
 	@tools/make-deb.sh $(VERSION) $(PROG)
 
-## wheel: the Python package with this libdpipe.so in it, build/wheel/dpipe-VERSION-py3-none-PLATFORM.whl
-wheel: all
-	@tools/make-wheel.sh $(BUILD)/libdpipe.so
+## wheel: the Python package with this library in it, build/wheel/dpipe-VERSION-py3-none-PLATFORM.whl
+wheel: all lib
+	@CC='$(CC)' tools/make-wheel.sh $(BUILD)/libdpipe.so $(BUILD)/libdpipe.a
 
 ## dist: a source archive, build/dpipe-VERSION.tar.gz
 dist:

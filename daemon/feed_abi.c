@@ -1,7 +1,7 @@
 #include "daemon/feed_abi.h"
 
+#include "daemon/feed_abi_source.h"
 #include "daemon/feed_connect.h"
-#include "daemon/feed_sources.h"
 #include "trainer_feed/feed_pair.h"
 
 #include <stdio.h>
@@ -11,17 +11,14 @@ _Static_assert(DP_FEED_ABI_STATE_BYTES == 176, "a state's layout is what checkpo
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "states are little-endian");
 
 struct dp_feed_abi {
-    struct dp_options options;
-    struct dp_road road;
-    bool options_made, road_open;
-    struct dp_feed_sources *sources;
-    struct dp_feed *feed;          /* NULL with a client */
+    struct dp_feed_abi_source *source; /* NULL with a client, as are its options and its feed */
+    const struct dp_feed_options *o;
+    struct dp_feed *feed;
     struct dp_feed_client *client; /* NULL with a feed */
     struct dp_feed_connect how;    /* the client's */
     unsigned comes;                /* DP_FEED_META_... that a server sends */
     atomic_bool stop;
     size_t batch, seq_len;
-    const char *text;     /* the caller's options, while it is opened */
     dp_feed_pair_fn pair;
     int32_t *rows;        /* [batch][T + 1], made for the first pairs of a feed */
     struct dp_err failed; /* dp_feed_abi_message */
@@ -43,10 +40,9 @@ static int tell(int rc, const struct dp_err *e, char *msg, size_t cap)
     return rc;
 }
 
-static int apply(void *ctx, struct dp_options *o, struct dp_err *e)
+int dp_feed_abi_options(struct dp_feed_options *o, const char *text, struct dp_err *e)
 {
-    const struct dp_feed_abi *h = ctx;
-    for (const char *p = h->text; p && *p;) {
+    for (const char *p = text; p && *p;) {
         struct dp_span line = dp_span(p, strcspn(p, "\n"));
         p += line.len + (p[line.len] == '\n');
         if (!line.len) continue;
@@ -54,35 +50,9 @@ static int apply(void *ctx, struct dp_options *o, struct dp_err *e)
         struct dp_span name = dp_span(line.ptr, eq ? (size_t)(eq - line.ptr) : line.len);
         const struct dp_opt *row = dp_opt_find(dp_feed_opts, name);
         if (!row || !eq) DP_FAIL(e, USAGE, "feed: there is no option \"%.*s\"", DP_SPAN_FMT(name));
-        DP_TRY(dp_opt_set(row, &o->feed, dp_span(eq + 1, line.len - name.len - 1), row->name, e));
+        DP_TRY(dp_opt_set(row, o, dp_span(eq + 1, line.len - name.len - 1), row->name, e));
     }
     return DP_OK;
-}
-
-static int open_workspace(struct dp_feed_abi *h, const char *dir, char **manifest, struct dp_err *e)
-{
-    DP_TRY(dp_road_open(&h->road, dir, &h->options, 1, 64 << 20, false, apply, h, e));
-    h->road_open = true;
-    int done = dp_road_survey(&h->road, e);
-    if (done < 0) return done;
-    if (done <= DP_STEP_SHARD) DP_FAIL(e, NOTFOUND, "%s: no manifest yet: make it with `dpipe run --until shard`", dir);
-    *manifest = dp_road_path(&h->road, "shard", h->road.shard.hex, "manifest", 0, e);
-    return *manifest ? DP_OK : DP_NOTFOUND;
-}
-
-static int open_feed(struct dp_feed_abi *h, const char *manifest, const char *workspace, struct dp_err *e)
-{
-    char *path = NULL;
-    DP_TRY(dp_options_init(&h->options, e));
-    h->options_made = true;
-    if (manifest && workspace) DP_FAIL(e, USAGE, "feed: a manifest and a workspace are given: give one");
-    int rc = workspace ? open_workspace(h, workspace, &path, e) : apply(h, &h->options, e);
-    if (rc >= 0 && !workspace && !manifest && !h->options.feed.domains)
-        rc = dp_err_set(e, DP_USAGE, 0, __FILE__, __LINE__, "feed: no manifest, workspace or domains are given");
-    if (rc >= 0)
-        rc = dp_feed_sources_open(&h->sources, &h->feed, h->road_open ? &h->road : NULL, path ? path : manifest, &h->options.feed, e);
-    free(path);
-    return rc;
 }
 
 int dp_feed_abi_open(struct dp_feed_abi **out, const char *manifest, const char *workspace, const char *options, char *msg, size_t msg_cap)
@@ -91,15 +61,17 @@ int dp_feed_abi_open(struct dp_feed_abi **out, const char *manifest, const char 
     struct dp_feed_abi *h = calloc(1, sizeof *h);
     *out = NULL;
     if (!h) return tell(DP_NOMEM, &e, msg, msg_cap);
-    h->text = options;
     h->pair = dp_feed_pair();
-    int rc = open_feed(h, manifest, workspace, &e);
-    h->text = NULL;
-    h->batch = (size_t)h->options.feed.batch;
-    h->seq_len = (size_t)h->options.feed.seq_len;
-    if (rc < 0) dp_feed_abi_close(h);
-    else *out = h;
-    return tell(rc, &e, msg, msg_cap);
+    int rc = manifest && workspace ? dp_err_set(&e, DP_USAGE, 0, __FILE__, __LINE__, "feed: a manifest and a workspace are given: give one")
+                                   : dp_feed_abi_source_open(&h->source, &h->feed, &h->o, manifest, workspace, options, &e);
+    if (rc < 0) {
+        dp_feed_abi_close(h);
+        return tell(rc, &e, msg, msg_cap);
+    }
+    h->batch = (size_t)h->o->batch;
+    h->seq_len = (size_t)h->o->seq_len;
+    *out = h;
+    return rc;
 }
 
 /* --- a server's --- */
@@ -171,10 +143,7 @@ void dp_feed_abi_stop(struct dp_feed_abi *h, int stop)
 void dp_feed_abi_close(struct dp_feed_abi *h)
 {
     if (!h) return;
-    dp_feed_close(h->feed);
-    dp_feed_sources_close(h->sources);
-    if (h->road_open) dp_road_close(&h->road);
-    if (h->options_made) dp_options_release(&h->options);
+    dp_feed_abi_source_close(h->source);
     dp_feed_client_close(h->client);
     dp_feed_connect_release(&h->how);
     free(h->rows);
@@ -206,10 +175,10 @@ static void feed_numbers(const struct dp_feed_abi *h, int64_t all[DP_FEED_ABI_NU
     const struct dp_feed *f = h->feed;
     struct dp_feed_state s;
     dp_feed_state(f, &s);
-    all[DP_FEED_ABI_SEQ_LEN] = h->options.feed.seq_len;
-    all[DP_FEED_ABI_BATCH] = h->options.feed.batch;
-    all[DP_FEED_ABI_RANK] = h->options.feed.rank;
-    all[DP_FEED_ABI_WORLD] = h->options.feed.world;
+    all[DP_FEED_ABI_SEQ_LEN] = h->o->seq_len;
+    all[DP_FEED_ABI_BATCH] = h->o->batch;
+    all[DP_FEED_ABI_RANK] = h->o->rank;
+    all[DP_FEED_ABI_WORLD] = h->o->world;
     all[DP_FEED_ABI_SAMPLES] = (int64_t)dp_feed_samples(f);
     all[DP_FEED_ABI_TOKENS] = (int64_t)dp_feed_tokens(f);
     all[DP_FEED_ABI_DOCUMENTS] = (int64_t)dp_feed_documents(f);

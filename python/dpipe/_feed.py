@@ -164,7 +164,7 @@ class Feed:
         self._ahead_from = 0
         self._message = _lib.message()
         self._m = ctypes.addressof(self._message)
-        self._lib = lib = _lib.library()
+        self._lib = lib = _lib.library(whole=workspace is not None or _asks_workspaces(domains))
         self._connected = connect is not None
         handle = ctypes.c_void_p()
         options = option_text(
@@ -469,6 +469,15 @@ class _Maker(Feed):
 
     def __del__(self) -> None:
         pass
+
+
+def _asks_workspaces(domains: Union[Mapping[str, PathLike], str, None]) -> bool:
+    """Whether a domain is no manifest, but a workspace's folder or some of its sources."""
+    if isinstance(domains, Mapping):
+        values = [os.fsdecode(v) for v in domains.values()]
+    else:
+        values = [d.partition("=")[2] for d in (domains or "").split(",")]
+    return any(v.startswith("source:") or os.path.isdir(v) for v in values if v)
 
 
 def _address(array: Any) -> int:

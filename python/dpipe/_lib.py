@@ -1,7 +1,8 @@
 """libdpipe by ctypes: finding it, the functions of daemon/feed_abi.h and tokenizer/tokenizer_abi.h, errors.
 
-Looked for in this order: what DPIPE_LIBRARY names, libdpipe.so.0 in this package (a wheel made by `make wheel` carries it), the
-system's libdpipe.so.0. It is loaded at the first use, so importing dpipe works without it.
+Looked for in this order: what DPIPE_LIBRARY names, those in this package, the system's libdpipe.so.0. A wheel made by `make wheel` carries two:
+libdpipe-feed.so.0, which needs nothing of the system but libc, and libdpipe.so.0, the whole, which is taken where a workspace is to be read. They are
+loaded at the first use, so importing dpipe works without.
 """
 from __future__ import annotations
 
@@ -73,32 +74,41 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 }
 
 _lock = threading.Lock()
-_loaded: Optional[ctypes.CDLL] = None
+_loaded: dict[str, ctypes.CDLL] = {}
+_HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def path() -> str:
-    """The file that is, or would be, loaded."""
+def path(whole: bool = False) -> str:
+    """The file that is, or would be, loaded; whole: for workspaces too."""
     named = os.environ.get("DPIPE_LIBRARY")
     if named:
         return named
-    own = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libdpipe.so.0")
-    return own if os.path.exists(own) else "libdpipe.so.0"
+    for name in ("libdpipe.so.0",) if whole else ("libdpipe-feed.so.0", "libdpipe.so.0"):
+        if os.path.exists(os.path.join(_HERE, name)):
+            return os.path.join(_HERE, name)
+    return "libdpipe.so.0"
 
 
-def library() -> ctypes.CDLL:
+def library(whole: bool = False) -> ctypes.CDLL:
     """The library, loaded once."""
-    global _loaded
-    if _loaded is None:
+    name = path(whole)
+    found = _loaded.get(name)
+    if found is None:
         with _lock:
-            if _loaded is None:
-                _loaded = _load(path())
-    return _loaded
+            found = _loaded.get(name) or _load(name)
+            _loaded[name] = found
+    return found
 
 
 def _load(name: str) -> ctypes.CDLL:
     try:
         lib = ctypes.CDLL(name)
     except OSError as e:
+        if os.path.dirname(name) == _HERE and os.path.exists(name):
+            raise ImportError(
+                f"can't load {name}: {e}. It reads workspaces and needs libraries of the system that aren't there (ldd lists them); give the manifest instead, "
+                "W/store/manifest-*.json"
+            ) from None
         raise ImportError(
             f"can't load {name}: {e}. Install dpipe (`make install`, or its .deb), build a wheel that carries the library (`make wheel`), "
             "or name the file in DPIPE_LIBRARY"

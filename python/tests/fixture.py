@@ -45,14 +45,16 @@ def _write(path: str, seed: int, documents: int, words: int) -> None:
 class Data:
     def __init__(self) -> None:
         self.dir = tempfile.mkdtemp(prefix="dpipe-python-")
-        self.a, self.b = os.path.join(self.dir, "a"), os.path.join(self.dir, "b")
+        self.a, self.b, self.c = (os.path.join(self.dir, n) for n in "abc")
         _write(os.path.join(self.dir, "one.jsonl"), 1, 80, 400)
         _write(os.path.join(self.dir, "two.jsonl"), 2, 60, 300)
         _write(os.path.join(self.dir, "three.jsonl"), 3, 50, 200)
+        _write(os.path.join(self.dir, "four.jsonl"), 4, 40, 600)
         self._make(self.a, RECIPE, "one.jsonl", "two.jsonl")
         self.tokenizer = glob.glob(os.path.join(self.a, "store/tokenizer-*.json"))[0]
         self._make(self.b, RECIPE + f"tokenizer: {{file: {self.tokenizer}}}\n", "three.jsonl")
-        self.manifest, self.other = (glob.glob(os.path.join(w, "store/manifest-*.json"))[0] for w in (self.a, self.b))
+        self._make(self.c, RECIPE + f"tokenizer: {{file: {self.tokenizer}}}\n", "four.jsonl")
+        self.manifest, self.other, self.third = (glob.glob(os.path.join(w, "store/manifest-*.json"))[0] for w in (self.a, self.b, self.c))
 
     def _make(self, workspace: str, recipe: str, *files: str) -> None:
         dpipe("init", "-q", workspace)
