@@ -163,7 +163,7 @@ check-clang:
 	else echo "skip check-clang: clang isn't installed"; fi
 
 ## parity: compare with the packages of others (Hugging Face, tiktoken, Megatron, datatrove...), which tools/venv.sh installs in build/venv
-parity: all $(BUILD)/bench/bench_ingest $(BUILD)/tests/parity/clean_parity
+parity: all lib $(BUILD)/bench/bench_ingest $(BUILD)/tests/parity/clean_parity
 	@PYTHON=$$(tools/venv.sh) && export PYTHON PYTHONDONTWRITEBYTECODE=1 && tests/run.sh $(BUILD) $(filter-out %/lib.py,$(sort $(wildcard tests/parity/*.py)))
 
 ## demo: the whole road on real documents, in build/demo; CORPUS=PATH takes another folder, archive or WARC file

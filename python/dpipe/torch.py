@@ -35,7 +35,7 @@ def rank_and_world(rank: Optional[int] = None, world: Optional[int] = None) -> t
 class FeedDataset(IterableDataset[Any]):
     """An IterableDataset that yields finished batches: (inputs, targets), each int64 [batch, seq_len], contiguous and the caller's own.
 
-    Options are those of dpipe.Feed, `connect` too. rows=True gives int32 [batch, seq_len + 1] instead, an eighth of the bytes, for those who widen on
+    Options are those of dpipe.Feed, `connect` too. rows=True gives int32 [batch, seq_len + 1] instead, a quarter of the bytes, for those who widen on
     their device. With masks=True a batch is a dict: inputs and targets, cu_seqlens int32 [batch, seq_len + 1], segments int32 [batch], positions int64
     [batch, seq_len], loss_mask bool [batch, seq_len], sample int64 [batch]; see dpipe.Batch.
 

@@ -16,6 +16,8 @@ PROGRAM = os.environ.get("DPIPE", os.path.join(ROOT, "build/release/dpipe"))
 _built = os.path.join(os.path.dirname(PROGRAM), "libdpipe.so")
 if "DPIPE_LIBRARY" not in os.environ and os.path.exists(_built):
     os.environ["DPIPE_LIBRARY"] = _built
+if "/" in os.environ.get("DPIPE_LIBRARY", ""):
+    os.environ["DPIPE_LIBRARY"] = os.path.abspath(os.environ["DPIPE_LIBRARY"])
 
 WORDS = ("the of and to in that with have time people water light house river stone green walk speak large small morning garden winter "
          "letter window bread music paper silver journey market forest bridge engine number question answer").split()
