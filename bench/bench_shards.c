@@ -140,7 +140,7 @@ static void run(const char *dir, const uint16_t *ids, size_t n, int level, uint3
 int main(int argc, char **argv)
 {
     char dir[] = "/tmp/dpipe-bench-XXXXXX", none = 0, *end = &none;
-    static const uint32_t frames[] = {0, 65536, 131072, 262144, 524288, 1048576};
+    static const uint32_t frames[] = {0, 4096, 16384, 65536, 131072, 262144, 524288, 1048576};
     double millions = argc > 1 ? strtod(argv[1], &end) : 30;
     struct dp_map map = {0};
     struct dp_err e;

@@ -35,8 +35,8 @@ static const struct dp_opt shards_opts[] = {
      .arg = "HOW", .help = "zstd: bodies of independent frames, for cold and remote storage; a third of the bytes"},
     {.name = "zstd_level", .type = DP_OPT_INT, .offset = offsetof(struct dp_shards_options, zstd_level), .preset = "3", .min = 1, .max = 19, .arg = "N",
      .help = "level of compression"},
-    {.name = "zstd_frame_ids", .type = DP_OPT_INT, .offset = offsetof(struct dp_shards_options, zstd_frame_ids), .preset = "65536", .min = 65536,
-     .max = 1048576, .arg = "N", .help = "ids of a zstd frame, a multiple of 65536; larger: smaller files, dearer random rows"},
+    {.name = "zstd_frame_ids", .type = DP_OPT_INT, .offset = offsetof(struct dp_shards_options, zstd_frame_ids), .preset = "65536", .min = 4096,
+     .max = 1048576, .arg = "N", .help = "ids of a zstd frame, a multiple of 65536 or 4096, 8192, 16384, 32768; larger: smaller files, dearer random rows"},
     DP_OPT_END,
 };
 

@@ -36,6 +36,7 @@
 #define DP_SHARD_FRAME_IDS 65536u /* ids under one checksum; the last frame may be shorter */
 
 #define DP_SHARD_PACK_IDS_MAX (16 * DP_SHARD_FRAME_IDS) /* ids of a zstd frame */
+#define DP_SHARD_PACK_IDS_MIN (DP_SHARD_FRAME_IDS / 16)
 
 enum dp_shard_dtype { DP_SHARD_U16 = 2, DP_SHARD_U32 = 4 }; /* the value is the width in bytes */
 
@@ -62,7 +63,7 @@ struct dp_shard_writer;
 int dp_shard_writer_open(struct dp_shard_writer **out, const char *bin_path, const char *dpx_path,
                          const struct dp_shard_meta *m, struct dp_err *e);
 /* The same with a compressed body. Level 1 to 19; frame_ids a multiple of DP_SHARD_FRAME_IDS, to
- * DP_SHARD_PACK_IDS_MAX. NULL: a flat body. The same bytes for the same libzstd. */
+ * DP_SHARD_PACK_IDS_MAX, or a half, fourth, eighth or sixteenth of it. NULL: a flat body. The same bytes for the same libzstd. */
 struct dp_shard_packing {
     int level;
     uint32_t frame_ids;

@@ -4,6 +4,7 @@
 #define DP_SHARDS_SHARD_LAYOUT_H
 
 #include "base/hash.h"
+#include "shards/shard.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -51,6 +52,12 @@ struct dpx_pack {
 };
 _Static_assert(sizeof(struct dpx_pack) == 8, "the table's bytes are the file format");
 
+/* Whether zstd frames may have n ids: frames of checksums hold whole ones, or are held. */
+static inline bool dpx_pack_ids_ok(uint32_t n)
+{
+    if (n > DP_SHARD_FRAME_IDS) return n % DP_SHARD_FRAME_IDS == 0 && n <= DP_SHARD_PACK_IDS_MAX;
+    return n >= DP_SHARD_PACK_IDS_MIN && DP_SHARD_FRAME_IDS % n == 0;
+}
 static inline uint64_t dpx_frames_of(uint64_t tokens, uint32_t frame_ids)
 {
     return tokens / frame_ids + (tokens % frame_ids != 0);

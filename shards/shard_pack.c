@@ -24,10 +24,10 @@ int dp_packer_open(struct dp_packer *p, const struct dp_shard_packing *how, int 
     *p = (struct dp_packer){.cap = (size_t)how->frame_ids * (size_t)width};
     if (how->level < 1 || how->level > 19)
         DP_FAIL(e, CONFIG, "zstd level %d is outside 1 to 19", how->level);
-    if (how->frame_ids % DP_SHARD_FRAME_IDS || how->frame_ids > DP_SHARD_PACK_IDS_MAX ||
-        !how->frame_ids)
-        DP_FAIL(e, CONFIG, "zstd frames of %" PRIu32 " ids; a multiple of %u to %u is wanted",
-                how->frame_ids, DP_SHARD_FRAME_IDS, DP_SHARD_PACK_IDS_MAX);
+    if (!dpx_pack_ids_ok(how->frame_ids))
+        DP_FAIL(e, CONFIG, "zstd frames of %" PRIu32 " ids; a multiple of %u to %u is wanted, or %u, %u, %u or %u", how->frame_ids,
+                DP_SHARD_FRAME_IDS, DP_SHARD_PACK_IDS_MAX, DP_SHARD_FRAME_IDS / 2, DP_SHARD_FRAME_IDS / 4, DP_SHARD_FRAME_IDS / 8,
+                DP_SHARD_PACK_IDS_MIN);
     dp_buf_init(&p->packed, p->cap * 2 + 4096);
     p->ids = malloc(p->cap);
     if (!p->ids) DP_FAIL(e, NOMEM, "zstd frame of %zu bytes", p->cap);

@@ -5,7 +5,7 @@
  * have no checksum of zstd's: the table has a CRC-32C of the compressed bytes, which also covers
  * the bits that a decoder ignores, and the side file has one of the ids.
  * Memory: a packer holds one frame of ids, one compressed, zstd's state (about 1.3 MiB at level 3)
- * and 8 bytes a frame written (128 KiB at most). A reader holds 8 bytes a frame of each open shard,
+ * and 8 bytes a frame written (128 KiB at most for frames of 65,536 ids, 2 MiB for the smallest). A reader holds 8 bytes a frame of each open shard,
  * and each thread that reads a decoder and DP_PACK_SLOTS frames of ids, freed when the thread ends.
  * Thread-safety: a packer has one owner; a dp_packs is read-only, any thread may get frames of it. */
 #ifndef DP_SHARDS_SHARD_PACK_H

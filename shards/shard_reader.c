@@ -59,8 +59,7 @@ static int check_header(struct dp_span dpx, const char *name, struct dpx_header 
     if (h->reserved[0] || h->reserved[1] ||
         (!packed && (h->pack_ids || h->pack_bytes || h->pack_crc)))
         DP_FAIL(e, CORRUPT, "%s: reserved bytes at %d to 123 are not zero", name, packed ? 116 : 100);
-    if (packed && (!h->pack_ids || h->pack_ids % DP_SHARD_FRAME_IDS ||
-                   h->pack_ids > DP_SHARD_PACK_IDS_MAX))
+    if (packed && !dpx_pack_ids_ok(h->pack_ids))
         DP_FAIL(e, CORRUPT, "%s: zstd frames of %" PRIu32 " ids at byte 100", name, h->pack_ids);
     if (h->tokens > DP_SHARD_TOKENS_MAX || h->documents > DP_SHARD_DOCS_MAX)
         DP_FAIL(e, CORRUPT,
@@ -308,17 +307,24 @@ static int check_frame(const struct dp_shard *s, uint64_t f, char what[160])
 {
     uint64_t first = f * DP_SHARD_FRAME_IDS, left = s->tokens - first,
              n = left < DP_SHARD_FRAME_IDS ? left : DP_SHARD_FRAME_IDS;
-    const void *p;
-    DP_TRY(locate(s, first, &n, &p, what)); /* zstd frames are whole frames: n stays */
-    uint32_t crc = dp_crc32c(0, p, (size_t)n * (size_t)s->meta.dtype);
+    uint64_t outside = UINT64_MAX;
+    uint32_t crc = 0;
+    for (uint64_t at = first, end = first + n; at < end;) { /* zstd frames may be smaller */
+        uint64_t k = end - at;
+        const void *p;
+        DP_TRY(locate(s, at, &k, &p, what));
+        crc = dp_crc32c(crc, p, (size_t)k * (size_t)s->meta.dtype);
+        size_t bad = first_outside(s, p, (size_t)k);
+        if (bad < k && outside == UINT64_MAX) outside = at + bad;
+        at += k;
+    }
     if (crc != s->frame_crc[f]) {
         snprintf(what, 160, "checksum %08" PRIx32 ", %08" PRIx32 " when it was written", crc,
                  s->frame_crc[f]);
         return DP_CORRUPT;
     }
-    size_t bad = first_outside(s, p, (size_t)n);
-    if (bad == n) return DP_OK;
-    say_outside(s, first + bad, what);
+    if (outside == UINT64_MAX) return DP_OK;
+    say_outside(s, outside, what);
     return DP_CORRUPT;
 }
 

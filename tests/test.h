@@ -84,12 +84,12 @@ static const char *dp_test_skip;
         return;                                                                                    \
     } while (0)
 
-/* A new folder under TMPDIR (tests/run.sh removes that); valid until the program ends, at most 32 a program. */
+/* A new folder under TMPDIR (tests/run.sh removes that); valid until the program ends, at most 64 a program. */
 __attribute__((unused)) static char *dp_test_tmpdir(void)
 {
-    static char paths[32][512];
+    static char paths[64][512];
     static int used;
-    if (used == 32) abort();
+    if (used == 64) abort();
     char *p = paths[used++];
     snprintf(p, sizeof paths[0], "%s/dpipe-test-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
     if (!mkdtemp(p)) abort();

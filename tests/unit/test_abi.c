@@ -117,7 +117,7 @@ TEST(feed_abi_refuses)
     data_release(&data);
 }
 
-static long anonymous_kib(void)
+__attribute__((unused)) static long anonymous_kib(void)
 {
     FILE *f = fopen("/proc/self/status", "re");
     char line[256];

@@ -57,10 +57,11 @@ static void check_kind(uint32_t vocab, int64_t eot, int docs, uint32_t max_len,
 
 TEST(packed_shard_reads_back)
 {
-    static const struct dp_shard_packing how[] = {{3, 65536}, {1, 131072}, {9, 1048576}};
-    for (int k = -1; k < 3; k++) {
+    static const struct dp_shard_packing how[] = {{3, 65536}, {1, 131072}, {9, 1048576}, {3, 4096}, {3, 32768}};
+    for (int k = -1; k < 5; k++) {
         const struct dp_shard_packing *h = k < 0 ? NULL : &how[k];
         check_kind(50257, 50256, 150, 3000, h);
+        if (k > 2) continue;
         check_kind(65536, -1, 90, 3000, h);
         check_kind(200019, 0, 90, 3000, h);
         check_kind(300, 0, 3, 20, h);
@@ -71,7 +72,7 @@ TEST(packed_shard_reads_back)
 TEST(packed_writer_refuses)
 {
     static const struct dp_shard_packing bad[] = {{0, 65536}, {20, 65536}, {3, 0}, {3, 65535},
-                                                  {3, 2097152}};
+                                                  {3, 2097152}, {3, 2048}, {3, 12288}, {3, 131072 + 4096}};
     struct dp_shard_meta meta = {.vocab_size = 100, .eot = 99};
     char *dir = dp_test_tmpdir(), *bin = dp_fs_join(dir, "a.bin"), *dpx = dp_fs_join(dir, "a.dpx");
     struct dp_shard_writer *w;
@@ -92,23 +93,23 @@ static int copy_open(struct dp_span bin, struct dp_span dpx)
     return rc;
 }
 
-TEST(packed_any_flipped_bit_and_cut_is_found)
+static void flip_and_cut(const struct dp_shard_packing *how, int docs, uint32_t longest, size_t step)
 {
     struct data d;
-    data_packing = &(struct dp_shard_packing){3, 65536};
-    int rc = data_make(&d, 50257, 50256, 1, 9, 60, 11, &err);
+    data_packing = how;
+    int rc = data_make(&d, 50257, 50256, 1, docs, longest, 11, &err);
     data_packing = NULL;
     REQUIRE_OK(rc);
     struct dp_span f[2] = {data_file(d.dir, "part-000.bin"), data_file(d.dir, "part-000.dpx")};
     REQUIRE_OK(copy_open(f[0], f[1]));
     for (int k = 0; k < 2; k++) {
         char *p = (char *)(uintptr_t)f[k].ptr;
-        for (size_t bit = 0; bit < f[k].len * 8; bit++) {
+        for (size_t bit = 0; bit < f[k].len * 8; bit += step) {
             p[bit / 8] = (char)(p[bit / 8] ^ 1 << bit % 8);
             if (copy_open(f[0], f[1]) != DP_CORRUPT) DP_TEST_FAIL("bit %zu of file %d went unnoticed", bit, k);
             p[bit / 8] = (char)(p[bit / 8] ^ 1 << bit % 8);
         }
-        for (size_t n = 0; n < f[k].len; n++) {
+        for (size_t n = 0; n < f[k].len; n += step) {
             struct dp_span cut = {f[k].ptr, n};
             CHECK_INT(k ? copy_open(f[0], cut) : copy_open(cut, f[1]), DP_CORRUPT);
         }
@@ -116,6 +117,12 @@ TEST(packed_any_flipped_bit_and_cut_is_found)
     data_free(f[0]);
     data_free(f[1]);
     data_release(&d);
+}
+
+TEST(packed_any_flipped_bit_and_cut_is_found)
+{
+    flip_and_cut(&(struct dp_shard_packing){3, 65536}, 9, 60, 1);
+    flip_and_cut(&(struct dp_shard_packing){3, 4096}, 90, 300, 61); /* several zstd frames under one checksum */
 }
 
 struct seen {
