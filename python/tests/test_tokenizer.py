@@ -29,6 +29,15 @@ class TokenizerTest(unittest.TestCase):
         self.assertEqual([b.tolist() for b in batch], [self.t.encode(x).tolist() for x in TEXTS])
         self.assertEqual(self.t.encode_batch([]), [])
 
+    def test_others_run_meanwhile(self) -> None:
+        text = " ".join(f"{word}{k}" for k in range(20000) for word in fixture.WORDS[:20])
+        busy = threading.Thread(target=self.t.encode_batch, args=([text] * 4,))
+        counted = 0
+        busy.start()
+        while busy.is_alive():
+            counted += 1
+        self.assertGreater(counted, 1000)  # without the GIL's release the count would be a few, between conversions
+
     def test_ids_are_the_shards(self) -> None:
         """A document's ids in the feed decode to a text that encodes to them."""
         d = fixture.data()
