@@ -446,6 +446,29 @@ int dp_catalog_sources(struct dp_catalog *c, int64_t from, int64_t n, int (*fn)(
     return rc < 0 ? rc : DP_OK;
 }
 
+struct doubt {
+    const char *path;
+    bool look;
+    size_t n;
+};
+
+static int doubt(struct dp_catalog *c, void *ctx, struct dp_err *e)
+{
+    struct doubt *k = ctx;
+#define BELOW " WHERE path=?1 OR substr(path,1,length(?1)+1)=?1||'/'"
+    RUN(c, e, k->look ? "UPDATE source SET mtime_ns=mtime_ns" BELOW : "UPDATE source SET mtime_ns=-1" BELOW, "s", k->path);
+    k->n = (size_t)sqlite3_changes(c->w);
+    return DP_OK;
+}
+
+int dp_catalog_sources_doubt(struct dp_catalog *c, const char *path, bool look, size_t *n, struct dp_err *e)
+{
+    struct doubt k = {.path = path, .look = look};
+    int rc = change(c, doubt, &k, e);
+    *n = k.n;
+    return rc;
+}
+
 struct prune {
     bool (*keep)(void *ctx, const char *path);
     void *ctx;

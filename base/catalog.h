@@ -49,6 +49,9 @@ int dp_catalog_source_known(struct dp_catalog *c, const char *path, int64_t byte
 int dp_catalog_sources(struct dp_catalog *c, int64_t from, int64_t n, int (*fn)(void *ctx, const struct dp_source *s),
                        void *ctx, struct dp_err *e);
 
+/* The file of this path, or those below this folder, are no longer known by size and time: the next look reads them. *n: how many. With `look` they are
+ * only counted. */
+int dp_catalog_sources_doubt(struct dp_catalog *c, const char *path, bool look, size_t *n, struct dp_err *e);
 /* Forget every source that `keep` says false to, in one transaction. *gone: how many. */
 int dp_catalog_sources_prune(struct dp_catalog *c, bool (*keep)(void *ctx, const char *path), void *ctx, uint64_t *gone, struct dp_err *e);
 

@@ -37,9 +37,53 @@ static int run_reload(struct dp_cli *c, struct dp_err *e)
 {
     return simple(c, "{\"op\":\"reload\"}", "the recipe was read again", e);
 }
+/* A request with words in it. */
+static void begin(struct dp_buf *b, struct dp_jsonw *w, const char *op)
+{
+    dp_buf_init(b, 65536);
+    dp_jsonw_init(w, b, 0);
+    dp_jsonw_begin(w, '{');
+    dp_jsonw_key(w, "op");
+    dp_jsonw_cstr(w, op);
+}
+
+/* --- rescan --- */
+
+struct rescan {
+    char *source;
+    bool steps;
+};
+static const struct dp_opt rescan_rows[] = {
+    {.name = "source", .type = DP_OPT_STRING, .offset = offsetof(struct rescan, source), .arg = "PATH", .help = "read this file, or those below this folder, again, changed or not"},
+    {.name = "steps", .type = DP_OPT_BOOL, .offset = offsetof(struct rescan, steps), .help = "and make the steps over all documents now, whatever serve.steps_at says"},
+    DP_OPT_END,
+};
+
+/* Sources are known by the paths that they really have; one that is gone, as it is given. */
+static char *real_path(const char *path)
+{
+    char *full = realpath(path, NULL);
+    return full ? full : strdup(path);
+}
+
 static int run_rescan(struct dp_cli *c, struct dp_err *e)
 {
-    return simple(c, "{\"op\":\"rescan\"}", "every source is looked at again", e);
+    const struct rescan *o = c->own;
+    struct dp_buf b;
+    struct dp_jsonw w;
+    struct dp_json *end;
+    char *path = o->source ? real_path(o->source) : NULL, said[96];
+    if (o->source && !path) DP_FAIL(e, NOMEM, "%s", o->source);
+    begin(&b, &w, "rescan");
+    if (path) dp_jsonw_key(&w, "path"), dp_jsonw_cstr(&w, path);
+    if (o->steps) dp_jsonw_key(&w, "steps"), dp_jsonw_bool(&w, true);
+    dp_jsonw_end(&w, '}');
+    int rc = dp_ask_service(c->global.workspace, dp_buf_span(&b), NULL, NULL, &end, e);
+    dp_buf_release(&b);
+    free(path);
+    DP_TRY(rc);
+    snprintf(said, sizeof said, "%lld sources are read again", (long long)dp_json_int(dp_json_get(end, "sources"), 0));
+    return print_end(c, end, o->source ? said : "every source is looked at again", e);
 }
 
 /* --- commands that wait --- */
@@ -100,16 +144,6 @@ static int run_stop(struct dp_cli *c, struct dp_err *e)
     if (rc >= 0) return print_end(c, end, "stopped", e);
     dp_json_free(end);
     return rc;
-}
-
-/* A request with words in it. */
-static void begin(struct dp_buf *b, struct dp_jsonw *w, const char *op)
-{
-    dp_buf_init(b, 65536);
-    dp_jsonw_init(w, b, 0);
-    dp_jsonw_begin(w, '{');
-    dp_jsonw_key(w, "op");
-    dp_jsonw_cstr(w, op);
 }
 
 static int run_loglevel(struct dp_cli *c, struct dp_err *e)
@@ -217,20 +251,48 @@ static int retry(struct dp_cli *c, int64_t id, struct dp_err *e)
     return print_end(c, end, said, e);
 }
 
+static int redo(struct dp_cli *c, int64_t id, struct dp_err *e)
+{
+    char request[64];
+    struct dp_json *end;
+    snprintf(request, sizeof request, "{\"op\":\"redo\",\"id\":%lld}", (long long)id);
+    DP_TRY(dp_ask_service(c->global.workspace, dp_span_str(request), NULL, NULL, &end, e));
+    return print_end(c, end, "its artifacts are made again", e);
+}
+
+static int first(struct dp_cli *c, const char *pattern, struct dp_err *e)
+{
+    struct dp_buf b;
+    struct dp_jsonw w;
+    struct dp_json *end;
+    begin(&b, &w, "first");
+    dp_jsonw_key(&w, "path");
+    dp_jsonw_cstr(&w, pattern);
+    dp_jsonw_end(&w, '}');
+    int rc = dp_ask_service(c->global.workspace, dp_buf_span(&b), NULL, NULL, &end, e);
+    dp_buf_release(&b);
+    return rc < 0 ? rc : print_end(c, end, "sources that match go first", e);
+}
+
 static int run_job(struct dp_cli *c, struct dp_err *e)
 {
     const struct job *o = c->own;
     const char *verb = c->args[0];
     int64_t id = 0;
-    bool list = strcmp(verb, "list") == 0, show = strcmp(verb, "show") == 0, again = strcmp(verb, "retry") == 0;
-    if (!list && !show && !again) DP_FAIL(e, USAGE, "dpipe job: list, show ID or retry ID, not \"%s\"", verb);
+    bool list = strcmp(verb, "list") == 0, show = strcmp(verb, "show") == 0, again = strcmp(verb, "retry") == 0, anew = strcmp(verb, "redo") == 0;
+    if (strcmp(verb, "first") == 0) {
+        if (c->nargs < 2) DP_FAIL(e, USAGE, "dpipe job first wants a pattern of source paths");
+        return first(c, c->args[1], e);
+    }
+    if (!list && !show && !again && !anew) DP_FAIL(e, USAGE, "dpipe job: list, show ID, retry ID, redo ID or first PATTERN, not \"%s\"", verb);
     if (c->nargs > 1) {
         char *end;
         id = strtoll(c->args[1], &end, 10);
         if (list || *end || id <= 0) DP_FAIL(e, USAGE, "dpipe job %s: \"%s\" is no job's id", verb, c->args[1]);
     }
     if (again && !id && !o->all) DP_FAIL(e, USAGE, "dpipe job retry wants a job's id, or --all");
-    if (show && !id) DP_FAIL(e, USAGE, "dpipe job show wants a job's id");
+    if ((show || anew) && !id) DP_FAIL(e, USAGE, "dpipe job %s wants a job's id", verb);
+    if (anew) return redo(c, id, e);
     if (again) return retry(c, id, e);
     struct printing p = {.c = c, .whole = show};
     dp_buf_init(&p.out, 64 << 20);
@@ -248,8 +310,14 @@ COMMAND(drain) = {.name = "drain", .summary = "pause, and wait until nothing run
     .run = run_drain};
 COMMAND(reload) = {.name = "reload", .summary = "let it read its recipe again", .args = "", .args_max = 0, .run = run_reload,
     .about = "An invalid recipe is refused with the reason (exit status 78) and the one before stays in force."};
-COMMAND(rescan) = {.name = "rescan", .summary = "let it look at every source again, now", .args = "", .args_max = 0, .run = run_rescan};
+COMMAND(rescan) = {.name = "rescan", .summary = "let it look at every source again, now", .args = "", .rows = rescan_rows, .own_size = sizeof(struct rescan),
+    .args_max = 0, .run = run_rescan,
+    .about = "Files are known by size, time and inode; one whose content changed without these is read again with --source. What is as it was gives the same\n"
+             "documents as before, and nothing is made anew; to have artifacts made anew there is `dpipe job redo`."};
 COMMAND(stop) = {.name = "stop", .summary = "end the service", .args = "", .rows = wait_rows, .own_size = sizeof(struct waiting), .args_max = 0, .run = run_stop};
 COMMAND(loglevel) = {.name = "loglevel", .summary = "change what the service logs", .args = "error|warning|info|debug", .args_min = 1, .args_max = 1, .run = run_loglevel};
-COMMAND(job) = {.name = "job", .summary = "list, show or retry the service's units of work", .args = "list | show ID | retry ID", .rows = job_rows, .own_size = sizeof(struct job),
-    .args_min = 1, .args_max = 2, .run = run_job};
+COMMAND(job) = {.name = "job", .summary = "list, show, retry, redo or put first the service's units of work", .args = "list | show ID | retry ID | redo ID | first PATTERN", .rows = job_rows, .own_size = sizeof(struct job),
+    .args_min = 1, .args_max = 2, .run = run_job,
+    .about = "retry forgets the failures of a job (--all: of every one) and tries it now. redo forgets a finished job with its artifacts, so that they are\n"
+             "made again: the same bytes, in place of damaged ones. first: sources whose path, or its end from some / on, matches PATTERN (shell pattern,\n"
+             "* crosses /) go before all others, until the service ends; for good there is the recipe's serve.first. No result depends on it."};

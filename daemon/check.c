@@ -7,6 +7,7 @@
 #include "base/tls.h"
 #include "daemon/control.h"
 #include "daemon/http.h"
+#include "daemon/schedule.h"
 #include "tokenizer/tokenizer.h"
 
 #include <glob.h>
@@ -156,6 +157,12 @@ static void check_steps(struct dp_check *c)
     const struct dp_serve_options *o = &c->options->serve;
     if (o->until && dp_step_parse(o->until) == DP_STEPS)
         problem(c, false, DP_CONFIG, "serve.until", "there is no stage \"%s\"; stages are ingest, clean, dedup, train-bpe, tokenize, shard and train", o->until);
+    struct dp_times t;
+    struct dp_hours h;
+    struct dp_err err = {0};
+    if (dp_times_parse(&t, o->rescan_at, &err) < 0) problem(c, false, err.code, "serve.rescan_at", "%s", err.msg);
+    if (dp_times_parse(&t, o->steps_at, &err) < 0) problem(c, false, err.code, "serve.steps_at", "%s", err.msg);
+    if (dp_hours_parse(&h, o->hours, &err) < 0) problem(c, false, err.code, "serve.hours", "%s", err.msg);
 }
 
 int dp_check_recipe(struct dp_check *c, struct dp_err *e)

@@ -1,6 +1,5 @@
 #include "daemon/feed_sources.h"
 
-#include <fnmatch.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -30,15 +29,6 @@ static bool takes(void *ctx, const char *shard, uint32_t source)
     return false;
 }
 
-static bool matches(const char *pattern, const struct dp_member *m)
-{
-    for (const char *p = m->path;; p++) {
-        if (fnmatch(pattern, p, 0) == 0) return true;
-        p = strchr(p, '/');
-        if (!p) return false;
-    }
-}
-
 static int match_units(struct glob *g, struct dp_road *r, const char *name, const char *pattern, struct dp_err *e)
 {
     size_t found = 0;
@@ -49,7 +39,7 @@ static int match_units(struct glob *g, struct dp_road *r, const char *name, cons
         struct dp_members m = {0};
         size_t n = 0;
         int rc = dp_road_members(r, &r->unit[u], &m, e);
-        for (size_t i = 0; rc >= 0 && i < m.n; i++) n += matches(pattern, &m.v[i]);
+        for (size_t i = 0; rc >= 0 && i < m.n; i++) n += dp_path_matches(pattern, m.v[i].path);
         dp_members_release(&m);
         DP_TRY(rc);
         if (n && n < r->unit[u].members)

@@ -159,7 +159,7 @@ static bool own_file(const struct registering *g, const char *full)
     const char *rest = full + n + 1;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(rest, names[i]) == 0) return true;
-    return strncmp(rest, "store/", 6) == 0 || strncmp(rest, "tmp/", 4) == 0;
+    return strncmp(rest, "store/", 6) == 0 || strncmp(rest, "tmp/", 4) == 0 || strncmp(rest, "quarantine/", 11) == 0;
 }
 
 /* Trouble of one file, not of the machine. */
@@ -383,6 +383,7 @@ struct planning {
     struct dp_members m;
     int64_t first; /* the source id of m.v[0] */
     uint64_t bytes;
+    uint32_t rank;
     size_t cap;    /* of road->unit */
     struct dp_err *e;
 };
@@ -446,7 +447,7 @@ static int end_unit(struct planning *p)
         p->cap = cap;
     }
     struct dp_unit *u = &r->unit[r->units];
-    *u = (struct dp_unit){.first = p->first, .members = m->n, .bytes = p->bytes};
+    *u = (struct dp_unit){.first = p->first, .members = m->n, .bytes = p->bytes, .rank = p->rank};
     if (m->n == 1) snprintf(what, sizeof what, "%s", m->v[0].name);
     else snprintf(what, sizeof what, "%.200s ... %.200s (%zu files)", m->v[0].name, m->v[m->n - 1].name, m->n);
     u->what = strdup(what);
@@ -455,6 +456,13 @@ static int end_unit(struct planning *p)
     int rc = unit_keys(r, u, m, p->e);
     dp_members_release(m);
     return rc;
+}
+
+static uint32_t rank_of(const struct dp_strings *first, const char *path)
+{
+    for (size_t i = 0; first && i < first->n; i++)
+        if (dp_path_matches(first->v[i], path)) return (uint32_t)i;
+    return UINT32_MAX;
 }
 
 static int plan_source(void *ctx, const struct dp_source *s)
@@ -466,7 +474,10 @@ static int plan_source(void *ctx, const struct dp_source *s)
     if (!p->m.n) {
         p->first = s->id;
         p->bytes = 0;
+        p->rank = UINT32_MAX;
     }
+    uint32_t rank = rank_of(p->road->policy.first, s->path);
+    if (rank < p->rank) p->rank = rank;
     p->bytes += (uint64_t)s->bytes;
     if (add_member(&p->m, s) < 0) DP_FAIL(p->e, NOMEM, "list of sources");
     return alone || cut_behind(&p->m.v[p->m.n - 1]) ? end_unit(p) : DP_OK;

@@ -17,12 +17,15 @@ const char *dp_op_name(enum dp_op op)
 }
 
 /* What each operation may be given: bits of the members below. */
-enum { ID = 1, AFTER = 2, LIMIT = 4, STATE = 8, STAGE = 16, LEVEL = 32, NAME = 64, ALL = 128 };
+enum { ID = 1, AFTER = 2, LIMIT = 4, STATE = 8, STAGE = 16, LEVEL = 32, NAME = 64, ALL = 128, PATH = 256, STEPS = 512 };
 static unsigned members_of(enum dp_op op)
 {
     switch (op) {
     case DP_OP_JOBS: return ID | AFTER | LIMIT | STATE | STAGE;
-    case DP_OP_RETRY: return ID;
+    case DP_OP_RETRY:
+    case DP_OP_REDO: return ID;
+    case DP_OP_RESCAN: return PATH | STEPS;
+    case DP_OP_FIRST: return PATH;
     case DP_OP_LOGLEVEL: return LEVEL;
     case DP_OP_QUARANTINE_RETRY:
     case DP_OP_QUARANTINE_DROP: return NAME | ALL;
@@ -49,6 +52,25 @@ static int number(int64_t *out, const struct dp_json *v, const char *key, int64_
     return DP_OK;
 }
 
+static int truth(bool *out, const struct dp_json *v, const char *key, struct dp_err *e)
+{
+    if (dp_json_kind(v) != DP_JSON_BOOL) DP_FAIL(e, USAGE, "\"%s\" is true or false", key);
+    *out = dp_json_bool(v, false);
+    return DP_OK;
+}
+
+/* Bytes as the file system has them, but no control characters. */
+static int path(struct dp_request *r, const struct dp_json *v, const char *key, struct dp_err *e)
+{
+    struct dp_span s = dp_json_str(v);
+    if (!s.ptr || !s.len || s.len >= sizeof r->path) DP_FAIL(e, USAGE, "\"%s\" wants a text of at most %zu bytes", key, sizeof r->path - 1);
+    for (size_t i = 0; i < s.len; i++)
+        if ((unsigned char)s.ptr[i] < 0x20 || s.ptr[i] == 0x7f) DP_FAIL(e, USAGE, "\"%s\" holds a control character", key);
+    memcpy(r->path, s.ptr, s.len);
+    r->path[s.len] = 0;
+    return DP_OK;
+}
+
 static int member(struct dp_request *r, const char *key, const struct dp_json *v, struct dp_err *e)
 {
     unsigned may = members_of(r->op);
@@ -60,11 +82,9 @@ static int member(struct dp_request *r, const char *key, const struct dp_json *v
     if (may & STAGE && strcmp(key, "stage") == 0) return word(r->stage, sizeof r->stage, v, key, e);
     if (may & LEVEL && strcmp(key, "level") == 0) return word(r->level, sizeof r->level, v, key, e);
     if (may & NAME && strcmp(key, "name") == 0) return word(r->name, sizeof r->name, v, key, e);
-    if (may & ALL && strcmp(key, "all") == 0) {
-        if (dp_json_kind(v) != DP_JSON_BOOL) DP_FAIL(e, USAGE, "\"all\" is true or false");
-        r->all = dp_json_bool(v, false);
-        return DP_OK;
-    }
+    if (may & PATH && strcmp(key, "path") == 0) return path(r, v, key, e);
+    if (may & ALL && strcmp(key, "all") == 0) return truth(&r->all, v, key, e);
+    if (may & STEPS && strcmp(key, "steps") == 0) return truth(&r->steps, v, key, e);
     DP_FAIL(e, USAGE, "\"%s\" takes no \"%.40s\"", names[r->op], key);
 }
 
@@ -79,6 +99,8 @@ static int take(struct dp_request *r, const struct dp_json *root, struct dp_err 
     if (r->op == DP_OP_COUNT) DP_FAIL(e, USAGE, "there is no operation \"%.*s\"", (int)(op.len < 40 ? op.len : 40), op.ptr);
     for (void *it = NULL; (it = dp_json_next(root, it, &key, &v));) DP_TRY(member(r, key, v, e));
     if (r->op == DP_OP_LOGLEVEL && !r->level[0]) DP_FAIL(e, USAGE, "\"loglevel\" wants \"level\": error, warning, info or debug");
+    if (r->op == DP_OP_REDO && !r->id) DP_FAIL(e, USAGE, "\"redo\" wants a job's \"id\"");
+    if (r->op == DP_OP_FIRST && !r->path[0]) DP_FAIL(e, USAGE, "\"first\" wants a \"path\"");
     if (members_of(r->op) & NAME && !r->name[0] == !r->all) DP_FAIL(e, USAGE, "\"%s\" wants a \"name\", or \"all\": true", names[r->op]);
     return DP_OK;
 }

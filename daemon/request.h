@@ -16,7 +16,7 @@ enum { DP_REQUEST_MAX = 8192, DP_PAGE_MAX = 1000, DP_PAGE_DEFAULT = 100 };
 #define DP_OPS(X)                                                                                  \
     X(STATUS, "status") X(PAUSE, "pause") X(RESUME, "resume") X(DRAIN, "drain") X(RELOAD, "reload") X(RESCAN, "rescan") \
     X(JOBS, "jobs") X(RETRY, "retry") X(LOGLEVEL, "loglevel") X(STOP, "stop") \
-    X(QUARANTINE_RETRY, "quarantine.retry") X(QUARANTINE_DROP, "quarantine.drop")
+    X(QUARANTINE_RETRY, "quarantine.retry") X(QUARANTINE_DROP, "quarantine.drop") X(FIRST, "first") X(REDO, "redo")
 enum dp_op {
 #define X(id, name) DP_OP_##id,
     DP_OPS(X)
@@ -27,11 +27,13 @@ const char *dp_op_name(enum dp_op op);
 
 struct dp_request {
     enum dp_op op;
-    int64_t id;                   /* jobs: this one; retry: this one; 0: none given */
+    int64_t id;                   /* jobs, retry, redo: this one; 0: none given */
     int64_t after, limit;         /* jobs: a page */
     char state[16], stage[32];    /* jobs: only these; "" all */
     char level[16];               /* loglevel */
     char name[64];                /* quarantine.*: the beginning of one name */
+    char path[4096];              /* rescan: this source; first: a pattern */
+    bool steps;                   /* rescan: and the steps over all documents */
     bool all;                     /* quarantine.*: every one; else a name is given */
 };
 /* DP_USAGE with what is wrong, for the one who asked. */

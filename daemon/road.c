@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "daemon/quarantine.h"
 
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -20,6 +21,15 @@ enum dp_step dp_step_parse(const char *name)
     int s = 0;
     while (s < DP_STEPS && strcmp(name, step_names[s]) != 0) s++;
     return (enum dp_step)s;
+}
+
+bool dp_path_matches(const char *pattern, const char *path)
+{
+    for (const char *p = path;; p++) {
+        if (fnmatch(pattern, p, 0) == 0) return true;
+        p = strchr(p, '/');
+        if (!p) return false;
+    }
 }
 
 bool dp_road_stopped(const struct dp_road *r)
@@ -77,6 +87,7 @@ int dp_road_run(struct dp_road *r, enum dp_step until, struct dp_err *e)
     r->left = (struct dp_left){0};
     DP_TRY(dp_road_documents(r, until, e));
     if (!r->units) return DP_EMPTY; /* every one of them failed */
+    if (r->policy.documents_only) return DP_OK;
     for (int s = DP_STEP_DEDUP; s <= (int)until; s++) {
         if (dp_road_held(r)) DP_FAIL(e, STOPPED, "stopped; what is published stays, run again to go on");
         DP_TRY(steps[s](r, e));

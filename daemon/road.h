@@ -51,6 +51,7 @@ struct dp_unit {
     int64_t first; /* the source id of its first file; the others follow in the order of dp_catalog_sources */
     size_t members;
     uint64_t bytes;
+    uint32_t rank; /* its place by policy.first: the least of its files' */
     char *what; /* for people */
     struct dp_key ingest, docs, sig;
     struct dp_key origin; /* its ingest key before any retry of quarantined documents */
@@ -69,6 +70,8 @@ struct dp_policy {
     bool go_on;          /* report a failing unit or source, leave it out, and go on with the rest; try it again later */
     int64_t tries;       /* after so many failures in a row a unit is left alone */
     struct dp_catalog_retry retry;
+    const struct dp_strings *first; /* patterns of sources that go before the others, in order; may be NULL. No result depends on it */
+    bool documents_only; /* leave the steps over all documents for later */
     atomic_bool *hold;   /* begin no further unit; those that run are finished. May be NULL */
     /* Whether a source file is complete and may be registered now; NULL: every one. From the thread that registers. */
     bool (*accept)(void *ctx, const char *path, const char *relative, const struct stat *st);
@@ -140,6 +143,8 @@ void dp_members_release(struct dp_members *m);
 int dp_road_register_file(struct dp_road *r, const char *path, const char *relative, struct dp_err *e);
 /* The recipe's sources (patterns resolved) and the registered roots, as paths; the spool first when there is one. */
 int dp_road_roots(struct dp_road *r, struct dp_strings *roots, struct dp_err *e);
+/* Whether the path, or a part of it from some / on to its end, matches (fnmatch, * crosses /). */
+bool dp_path_matches(const char *pattern, const char *path);
 void dp_road_unit_release(struct dp_unit *u);
 /* Make everything up to and including `until`. */
 int dp_road_run(struct dp_road *r, enum dp_step until, struct dp_err *e);

@@ -35,7 +35,7 @@ double dp_serve_now(void)
 
 const char *dp_serve_state_name(enum dp_serve_state st)
 {
-    static const char *const names[] = {"starting", "working", "idle", "retrying", "paused", "paused: disk", "draining", "drained", "stopping"};
+    static const char *const names[] = {"starting", "working", "idle", "retrying", "paused", "paused: disk", "draining", "drained", "off hours", "stopping"};
     return names[st];
 }
 
@@ -49,6 +49,7 @@ enum dp_serve_state dp_serve_state(struct dp_serve *s, struct dp_work_status *w)
     if (s->paused) return DP_SERVE_PAUSED;
     if (!w->started) return DP_SERVE_STARTING;
     if (w->busy) return DP_SERVE_WORKING;
+    if (s->off) return DP_SERVE_HOURS;
     return w->step_failures || w->left.waiting ? DP_SERVE_RETRYING : DP_SERVE_IDLE;
 }
 
@@ -57,7 +58,7 @@ bool dp_serve_ready(struct dp_serve *s, const char **why)
     struct dp_work_status w;
     enum dp_serve_state st = dp_serve_state(s, &w);
     *why = s->stuck ? "stuck: the step at hand makes no progress" : dp_serve_state_name(st);
-    return !s->stuck && (st == DP_SERVE_WORKING || st == DP_SERVE_IDLE || st == DP_SERVE_RETRYING);
+    return !s->stuck && (st == DP_SERVE_WORKING || st == DP_SERVE_IDLE || st == DP_SERVE_RETRYING || st == DP_SERVE_HOURS);
 }
 
 static void print_progress(struct dp_jsonw *w)
@@ -89,6 +90,8 @@ static void print_work(const struct dp_work_status *t, struct dp_jsonw *w)
     dp_jsonw_member_int(w, "pass_ended", t->pass_ended);
     dp_jsonw_member_int(w, "behind_since", t->behind_since);
     dp_jsonw_member_int(w, "retry_at", t->retry_at);
+    dp_jsonw_member_int(w, "next_rescan", t->next_rescan);
+    dp_jsonw_member_int(w, "next_steps", t->next_steps);
     if (t->error[0]) dp_jsonw_member(w, "error", t->error);
 }
 
@@ -179,6 +182,23 @@ static void look_at_disk(struct dp_serve *s)
     } else if (!s->disk_low && !w.busy) s->disk_tries = 0;
 }
 
+/* --- hours of work --- */
+
+static void look_at_clock(struct dp_serve *s)
+{
+    bool off = !dp_hours_now(&s->hours, time(NULL));
+    if (off == s->off) return;
+    s->off = off;
+    dp_work_off(s->work, off);
+    dp_event(DP_LOG_INFO, "hours", "%s", off ? "outside of serve.hours: running units are finished, none is begun" : "serve.hours: work goes on");
+}
+
+void dp_serve_hours(struct dp_serve *s, const char *hours)
+{
+    struct dp_err ignored; /* looked at when the recipe was read */
+    dp_hours_parse(&s->hours, hours, &ignored);
+}
+
 /* --- stopping --- */
 
 void dp_serve_stop(struct dp_serve *s)
@@ -262,6 +282,7 @@ static void on_tick(evutil_socket_t fd, short what, void *v)
     (void)what;
     feed_watchdog(s);
     look_at_disk(s);
+    look_at_clock(s);
     if (s->stopping) go_on_stopping(s);
     tell_state(s);
     dp_log_flush(false);
@@ -560,6 +581,7 @@ static int open_road(struct dp_serve *s, struct dp_err *e)
         memcpy(owner, s->road.ws.owner, sizeof owner);
         snprintf(s->road.ws.owner, sizeof s->road.ws.owner, "serve:%.70s", owner);
     }
+    if (s->road_open) dp_serve_hours(s, o->serve.hours);
     if (s->road_open) s->o = o->serve;
     else free(o);
     return rc;

@@ -9,6 +9,7 @@
 #include "daemon/control.h"
 #include "daemon/http.h"
 #include "daemon/query.h"
+#include "daemon/schedule.h"
 #include "daemon/serve_feed.h"
 #include "daemon/work.h"
 
@@ -23,7 +24,7 @@ struct dp_serve_config {
 int dp_serve(const struct dp_serve_config *config, struct dp_err *e);
 
 enum dp_serve_state { DP_SERVE_STARTING, DP_SERVE_WORKING, DP_SERVE_IDLE, DP_SERVE_RETRYING, DP_SERVE_PAUSED, DP_SERVE_DISK, DP_SERVE_DRAINING, DP_SERVE_DRAINED,
-                      DP_SERVE_STOPPING };
+                      DP_SERVE_HOURS, DP_SERVE_STOPPING };
 
 struct event;
 struct dp_streams; /* serve_stream.c */
@@ -51,7 +52,8 @@ struct dp_serve {
     uint64_t ticks, disk_free, disk_total;
     int disk_tries;
     atomic_bool again; /* there is something to plan anew: for the work thread, from the thread for questions */
-    bool paused, draining, disk_low, stopping, halted, stuck;
+    struct dp_hours hours; /* of work */
+    bool paused, draining, off, disk_low, stopping, halted, stuck;
     enum dp_serve_state state; /* as last told */
     int stop_signals;
     uint64_t reloads, reloads_refused, requests;
@@ -69,6 +71,9 @@ void dp_serve_print(struct dp_serve *s, struct dp_jsonw *w);
 void dp_serve_print_still(struct dp_serve *s, struct dp_jsonw *w);
 void dp_serve_print_moving(struct dp_serve *s, struct dp_jsonw *w);
 double dp_serve_now(void);
+
+/* serve.hours of the recipe in force. */
+void dp_serve_hours(struct dp_serve *s, const char *hours);
 
 /* daemon/serve_control.c */
 void dp_serve_request(void *serve, struct dp_conn *c, const struct dp_request *r);

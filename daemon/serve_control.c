@@ -194,6 +194,7 @@ static void reload_done(void *ctx, struct dp_ask *a)
         dp_event(DP_LOG_ERROR, "reload", "the recipe is refused, the one before stays in force: %s", a->err.msg);
     } else {
         s->o = k->options->serve;
+        dp_serve_hours(s, s->o.hours);
         dp_work_reload(s->work, k->options);
         k->options = NULL;
         s->reloads++;
@@ -219,9 +220,71 @@ void dp_serve_reload(struct dp_serve *s, struct dp_conn *c)
     } else if (c) dp_conn_end(c, DP_BUSY, "too many questions wait; try again");
 }
 
+static void end(struct dp_conn *c, int rc, const struct dp_err *e)
+{
+    dp_conn_end(c, rc, rc < 0 ? e->msg : NULL);
+}
+
+/* One source, or a folder of them, is looked for first: a mistyping must not look like success. */
+static void answer_rescan(struct dp_serve *s, struct dp_conn *c, const struct dp_request *r)
+{
+    struct dp_err err = {0};
+    size_t n = 0;
+    char text[48];
+    int rc = r->path[0] ? dp_catalog_sources_doubt(s->road.ws.catalog, r->path, true, &n, &err) : DP_OK;
+    if (rc >= 0 && r->path[0] && !n) rc = dp_err_set(&err, DP_NOTFOUND, 0, __FILE__, __LINE__, "%.180s is no source, nor a folder of sources", r->path);
+    if (rc >= 0 && r->path[0]) rc = dp_work_reread(s->work, r->path, &err);
+    else if (rc >= 0) dp_work_rescan(s->work);
+    if (rc >= 0 && r->steps) dp_work_steps(s->work);
+    snprintf(text, sizeof text, "\"sources\":%zu", n);
+    if (rc >= 0 && r->path[0]) dp_conn_end_with(c, dp_span_str(text));
+    else end(c, rc, &err);
+}
+
+/* The job's row came, or there is none. */
+struct redo {
+    struct dp_serve *serve;
+    struct dp_conn *conn;
+};
+
+static void redo_done(void *ctx, struct dp_ask *a)
+{
+    struct redo *k = ctx;
+    struct dp_json *row = NULL;
+    struct dp_err err = a->err;
+    char stage[16], key[40];
+    int rc = a->rc;
+    if (rc >= 0 && !a->out.len) rc = dp_err_set(&err, DP_NOTFOUND, 0, __FILE__, __LINE__, "there is no job %lld", (long long)a->page.id);
+    if (rc >= 0) rc = dp_json_parse(&row, dp_buf_span(&a->out), "job", &err);
+    snprintf(stage, sizeof stage, "%.*s", DP_SPAN_FMT(dp_json_str(dp_json_get(row, "stage"))));
+    snprintf(key, sizeof key, "%.*s", DP_SPAN_FMT(dp_json_str(dp_json_get(row, "key"))));
+    if (rc >= 0) rc = dp_work_redo(k->serve->work, stage, key, &err);
+    dp_json_free(row);
+    if (k->conn) end(k->conn, rc, &err);
+    free(k);
+}
+
+static void redo_gone(void *redo)
+{
+    ((struct redo *)redo)->conn = NULL;
+}
+
+static void answer_redo(struct dp_serve *s, struct dp_conn *c, const struct dp_request *r)
+{
+    struct dp_page p = {.id = r->id, .limit = 1};
+    struct redo *k = calloc(1, sizeof *k);
+    if (k) *k = (struct redo){s, c};
+    if (k && dp_query_submit(s->query, DP_QUERY_JOBS, &p, true, redo_done, k)) dp_conn_pending(c, redo_gone, k);
+    else {
+        free(k);
+        dp_conn_end(c, DP_BUSY, "too many questions wait; try again");
+    }
+}
+
 void dp_serve_request(void *serve, struct dp_conn *c, const struct dp_request *r)
 {
     struct dp_serve *s = serve;
+    struct dp_err err = {0};
     s->requests++;
     if (s->stopping && r->op != DP_OP_STATUS && r->op != DP_OP_STOP) {
         dp_conn_end(c, DP_BUSY, "the service is stopping");
@@ -239,10 +302,9 @@ void dp_serve_request(void *serve, struct dp_conn *c, const struct dp_request *r
         dp_conn_end(c, DP_OK, NULL);
         break;
     case DP_OP_RELOAD: dp_serve_reload(s, c); break;
-    case DP_OP_RESCAN:
-        dp_work_rescan(s->work);
-        dp_conn_end(c, DP_OK, NULL);
-        break;
+    case DP_OP_RESCAN: answer_rescan(s, c, r); break;
+    case DP_OP_FIRST: end(c, dp_work_first(s->work, r->path, &err), &err); break;
+    case DP_OP_REDO: answer_redo(s, c, r); break;
     case DP_OP_JOBS: answer_jobs(s, c, r); break;
     case DP_OP_RETRY: answer_retry(s, c, r); break;
     case DP_OP_QUARANTINE_RETRY:

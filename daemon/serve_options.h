@@ -19,6 +19,7 @@ struct dp_serve_options {
     int64_t feed_clients_max;
     char *http, *http_token_file, *tls_cert, *tls_key, *tls_client_ca;
     char *socket, *group;
+    char *rescan_at, *steps_at, *hours, *first; /* daemon/schedule.h; patterns, comma-separated */
     int64_t connections_max;
 };
 extern const struct dp_opt dp_serve_opts[];

@@ -322,8 +322,25 @@ static void pass_task(void *ctx, size_t i, int worker)
 static int larger_first(const void *a, const void *b)
 {
     const struct task *x = a, *y = b;
+    if (x->unit->rank != y->unit->rank) return x->unit->rank < y->unit->rank ? -1 : 1;
     if (x->unit->bytes != y->unit->bytes) return x->unit->bytes < y->unit->bytes ? 1 : -1;
     return x->unit < y->unit ? -1 : x->unit > y->unit;
+}
+
+/* Units of one rank, sorted: the large ones by all threads one after the other, the others side by side. */
+static void run_tasks(struct pass *p, size_t from, size_t to)
+{
+    struct dp_road *r = p->road;
+    struct task *all = p->task;
+    uint64_t bytes = 0;
+    size_t i = from;
+    for (size_t k = from; k < to; k++) bytes += p->task[k].unit->bytes;
+    p->lanes = r->threads;
+    for (; r->threads > 1 && i < to && p->task[i].unit->bytes > bytes / (uint64_t)(2 * r->threads); i++) pass_task(p, i, 0);
+    p->lanes = 1;
+    p->task += i;
+    dp_pool_run(r->pool, to - i, pass_task, p);
+    p->task = all;
 }
 
 int dp_road_documents(struct dp_road *r, enum dp_step until, struct dp_err *e)
@@ -364,14 +381,10 @@ int dp_road_documents(struct dp_road *r, enum dp_step until, struct dp_err *e)
     if (p.tasks) {
         qsort(p.task, p.tasks, sizeof *p.task, larger_first);
         dp_progress_begin(until >= DP_STEP_CLEAN ? "clean" : "ingest", "B", bytes);
-        size_t i = 0;
-        p.lanes = r->threads;
-        for (; r->threads > 1 && i < p.tasks && p.task[i].unit->bytes > bytes / (uint64_t)(2 * r->threads); i++) pass_task(&p, i, 0);
-        p.lanes = 1;
-        struct task *all = p.task;
-        p.task += i;
-        dp_pool_run(r->pool, p.tasks - i, pass_task, &p);
-        p.task = all;
+        for (size_t from = 0, to; from < p.tasks; from = to) {
+            for (to = from; to < p.tasks && p.task[to].unit->rank == p.task[from].unit->rank;) to++;
+            run_tasks(&p, from, to);
+        }
         dp_progress_end();
     }
     if (p.rc < 0) *e = p.err;

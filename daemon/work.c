@@ -6,6 +6,7 @@
 #include "daemon/isolate.h"
 #include "daemon/quarantine.h"
 #include "daemon/retire.h"
+#include "daemon/schedule.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,12 @@ struct dp_work {
     bool want_rescan, want_pass, paused, unclean; /* unclean: a failed publication may have left files in store/ */
     atomic_bool hold, halt; /* what the road sees: paused or a reload at hand; halted */
     struct dp_options *next;
+    bool reorder, off;            /* off: outside of the hours of work */
+    struct dp_strings first, order; /* asked for; with the recipe's behind them, as the pass at hand has it */
+    struct dp_strings reread;     /* paths */
+    struct dp_strings redo;       /* "stage key" */
+    struct dp_times rescan_times, step_times;
+    bool steps_due, steps_behind; /* behind: documents came that the steps haven't seen */
     struct dp_retire retire;
     bool more_to_remove;
     double rescan_at, step_retry_at; /* monotonic; 0: none */
@@ -48,13 +55,56 @@ static void unit_failed(void *ctx, const char *what, const struct dp_err *why)
     dp_event(DP_LOG_ERROR, "unit-failed", "%s", why->msg);
 }
 
+/* In the catalog, so that a restart in the middle of the steps goes on with them. */
+static const char steps_setting[] = "serve.steps_due";
+
+static void set_steps_due(struct dp_work *w, bool due)
+{
+    struct dp_err err = {0};
+    if (due != w->steps_due && w->step_times.n && dp_catalog_set(w->c.road->ws.catalog, steps_setting, due ? "1" : "0", &err) < 0)
+        dp_event(DP_LOG_WARN, "steps", "%s", err.msg);
+    w->steps_due = due;
+}
+
+/* Times were looked at when the recipe was read. */
+static void set_times(struct dp_work *w)
+{
+    struct dp_err ignored;
+    time_t t = time(NULL);
+    dp_times_parse(&w->rescan_times, options(w)->rescan_at, &ignored);
+    dp_times_parse(&w->step_times, options(w)->steps_at, &ignored);
+    w->s.next_rescan = (int64_t)dp_times_next(&w->rescan_times, t);
+    w->s.next_steps = (int64_t)dp_times_next(&w->step_times, t);
+}
+
+static void add_word(struct dp_strings *s, struct dp_span word)
+{
+    char text[4096];
+    snprintf(text, sizeof text, "%.*s", DP_SPAN_FMT(word));
+    dp_strings_add(s, text, NULL); /* without memory the order is another one, and nothing else */
+}
+
+/* Under the mutex. */
+static void set_order(struct dp_work *w)
+{
+    dp_strings_release(&w->order);
+    for (size_t i = w->first.n; i-- > 0;) add_word(&w->order, dp_span_str(w->first.v[i])); /* what was asked for last goes first */
+    for (const char *p = options(w)->first; p && *p;) {
+        size_t n = strcspn(p, ","), blank = strspn(p, " ");
+        if (n > blank) add_word(&w->order, dp_span(p + blank, n - blank));
+        p += n + (p[n] == ',');
+    }
+}
+
 static void set_policy(struct dp_work *w)
 {
     const struct dp_serve_options *o = options(w);
     w->c.road->policy = (struct dp_policy){.go_on = true, .tries = (int)o->tries, .retry = {o->retry_base_s, o->retry_max_s, 0.5}, .hold = &w->hold,
                                            .accept = w->c.watch ? dp_inbox_accept : NULL, .accept_ctx = w->c.watch, .failed = unit_failed,
                                            .step_done = w->c.step_done, .step_ctx = w->c.ctx};
+    w->c.road->policy.first = &w->order;
     w->c.road->stop = &w->halt;
+    set_times(w);
     dp_progress_stop_by(&w->halt);
     if (w->c.watch) dp_inbox_set(w->c.watch, o->settle_s, (size_t)o->watches_max);
 }
@@ -129,6 +179,7 @@ static int pass(struct dp_work *w, bool look_again, struct dp_err *e)
     if (!r->units) return DP_EMPTY;
     if (w->c.planned) w->c.planned(w->c.ctx, r);
     int rc = dp_road_run(r, until(w), e);
+    if (rc == DP_OK && r->policy.documents_only) return rc; /* the present state stays what the steps made last */
     if (rc == DP_OK) retire(w);
     else dp_retire_broken(&w->retire);
     return rc;
@@ -171,7 +222,16 @@ static void finish_pass(struct dp_work *w, int rc, const struct dp_err *e, bool 
     w->step_retry_at = 0;
     w->s.disk_full = rc == DP_NOSPACE;
     w->unclean = (rc < 0 && rc != DP_STOPPED) || r->left.failed || r->ws.leftover;
-    if (looked && rc != DP_NOSPACE) w->rescan_at = now() + options(w)->rescan_s;
+    if (looked && rc != DP_NOSPACE) {
+        w->rescan_at = now() + options(w)->rescan_s;
+        w->s.next_rescan = (int64_t)dp_times_next(&w->rescan_times, time(NULL));
+    }
+    if (r->policy.documents_only) w->steps_behind = w->steps_behind || r->made > 0;
+    else if (rc >= 0) {
+        w->steps_behind = false;
+        set_steps_due(w, false);
+        w->s.next_steps = (int64_t)dp_times_next(&w->step_times, time(NULL));
+    }
     w->changes = r->left.changed ? w->changes + 1 : 0;
     if (r->left.changed) { /* look again soon; less soon when it goes on changing, or is gone */
         struct dp_catalog_retry retry = {options(w)->retry_base_s, options(w)->retry_max_s, 0.5};
@@ -190,7 +250,7 @@ static void finish_pass(struct dp_work *w, int rc, const struct dp_err *e, bool 
         w->s.step_failures = 0;
         w->s.error[0] = 0;
     }
-    if (rc >= 0 && !r->left.waiting && !w->want_rescan && !w->want_pass) w->s.behind_since = 0;
+    if (rc >= 0 && !r->left.waiting && !w->want_rescan && !w->want_pass && !w->steps_behind) w->s.behind_since = 0;
     if (w->more_to_remove) w->want_pass = true;
     w->s.retry_at = r->left.retry_at;
     if (w->step_retry_at > 0) {
@@ -219,12 +279,18 @@ static void swap_options(struct dp_work *w)
 static double wait_s(struct dp_work *w)
 {
     double t = now(), s = w->rescan_at > t ? w->rescan_at - t : 0;
-    if (w->paused || atomic_load(&w->halt)) return 3600;
-    if (w->want_rescan || w->want_pass || w->next) return 0;
+    if (w->paused || w->off || atomic_load(&w->halt)) return 3600;
+    if (w->reread.n || w->redo.n || w->want_rescan || w->want_pass || w->next) return 0;
     if (w->step_retry_at > 0 && w->step_retry_at - t < s) s = w->step_retry_at > t ? w->step_retry_at - t : 0;
     if (w->s.left.retry_at) {
         double k = difftime((time_t)w->s.left.retry_at, time(NULL));
         if (k < s) s = k > 0 ? k : 0;
+    }
+    const int64_t times[2] = {w->s.next_rescan, w->steps_due ? 0 : w->s.next_steps};
+    for (int i = 0; i < 2; i++) {
+        double left = times[i] ? difftime((time_t)times[i], time(NULL)) : s;
+        if (times[i] && s > 60) s = 60; /* the clock may jump */
+        if (left < s) s = left > 0 ? left : 0;
     }
     double k = w->c.watch ? dp_inbox_wait(w->c.watch) : -1;
     if (k >= 0 && k < s) s = k;
@@ -242,20 +308,49 @@ static void sleep_s(struct dp_work *w, double s)
     pthread_cond_timedwait(&w->wake, &w->mu, &t);
 }
 
+/* What people asked for that isn't to happen in the middle of a pass: on the work thread, its lists taken. */
+static int do_requests(struct dp_work *w, struct dp_strings *reread, struct dp_strings *redo, struct dp_err *e)
+{
+    struct dp_workspace *ws = &w->c.road->ws;
+    int rc = DP_OK;
+    for (size_t i = 0; rc >= 0 && i < reread->n; i++) {
+        size_t n = 0;
+        rc = dp_catalog_sources_doubt(ws->catalog, reread->v[i], false, &n, e);
+        if (rc >= 0) dp_event(DP_LOG_INFO, "reread", "%zu sources are read again, by request: %s", n, reread->v[i]);
+    }
+    for (size_t i = 0; rc >= 0 && i < redo->n; i++) {
+        char stage[16] = "", key[40] = "";
+        sscanf(redo->v[i], "%15s %39s", stage, key);
+        rc = dp_catalog_forget(ws->catalog, stage, key, dp_workspace_unlink, ws, e);
+        if (rc >= 0) dp_event(DP_LOG_INFO, "redo", "job %s is made again, by request", redo->v[i]);
+    }
+    dp_strings_release(reread);
+    dp_strings_release(redo);
+    return rc;
+}
+
 static void one_pass(struct dp_work *w)
 {
     struct dp_err err = {0};
-    bool look = w->want_rescan || now() >= w->rescan_at || (w->c.watch && dp_inbox_rescan(w->c.watch));
+    struct dp_strings reread = w->reread, redo = w->redo;
+    time_t t = time(NULL);
+    bool look = w->want_rescan || reread.n || now() >= w->rescan_at || (w->s.next_rescan && t >= (time_t)w->s.next_rescan) ||
+                (w->c.watch && dp_inbox_rescan(w->c.watch));
     bool first = w->s.passes == 0;
-    w->want_rescan = w->want_pass = false;
+    w->reread = w->redo = (struct dp_strings){0};
+    w->want_rescan = w->want_pass = w->reorder = false;
     w->s.busy = true;
-    w->s.pass_begun = (int64_t)time(NULL);
+    w->s.pass_begun = (int64_t)t;
     if (!w->s.behind_since) w->s.behind_since = w->s.pass_begun;
-    atomic_store(&w->hold, w->paused);
+    if (w->s.next_steps && t >= (time_t)w->s.next_steps) set_steps_due(w, true);
+    w->c.road->policy.documents_only = w->step_times.n && !w->steps_due;
+    set_order(w);
+    atomic_store(&w->hold, w->paused || w->off);
     bool sweep = w->unclean;
     pthread_mutex_unlock(&w->mu);
     w->c.changed(w->c.ctx);
-    int rc = sweep ? dp_workspace_sweep(&w->c.road->ws, &err) : DP_OK;
+    int rc = do_requests(w, &reread, &redo, &err);
+    if (rc >= 0 && sweep) rc = dp_workspace_sweep(&w->c.road->ws, &err);
     if (rc >= 0) rc = pass(w, look || first, &err);
     pthread_mutex_lock(&w->mu);
     finish_pass(w, rc, &err, look || first);
@@ -271,7 +366,10 @@ static void *work_main(void *v)
     int rc = dp_workspace_sweep(&w->c.road->ws, &err);
     if (rc >= 0) rc = dp_quarantine_migrate(&w->c.road->ws, &err);
     if (rc < 0 && rc != DP_STOPPED) dp_event(DP_LOG_ERROR, "sweep", "%s", err.msg);
+    char *due = dp_catalog_get(w->c.road->ws.catalog, steps_setting);
     pthread_mutex_lock(&w->mu);
+    w->steps_due = due && strcmp(due, "1") == 0;
+    free(due);
     w->s.started = true;
     while (!w->quit) {
         double s = wait_s(w);
@@ -318,6 +416,9 @@ void dp_work_close(struct dp_work *w)
         free(w->next);
     }
     dp_retire_release(&w->retire);
+    struct dp_strings *const lists[] = {&w->first, &w->order, &w->reread, &w->redo};
+    for (int i = 0; i < 4; i++) dp_strings_release(lists[i]);
+    w->c.road->policy.first = NULL;
     pthread_mutex_destroy(&w->mu);
     pthread_cond_destroy(&w->wake);
     free(w);
@@ -326,7 +427,7 @@ void dp_work_close(struct dp_work *w)
 /* Under the mutex. */
 static void poke(struct dp_work *w)
 {
-    atomic_store(&w->hold, w->paused || w->next || w->quit);
+    atomic_store(&w->hold, w->paused || w->off || w->reorder || w->next || w->quit);
     pthread_cond_signal(&w->wake);
 }
 
@@ -356,6 +457,40 @@ void dp_work_rescan(struct dp_work *w)
 void dp_work_wake(struct dp_work *w, bool again)
 {
     LOCKED(w, w->want_pass = w->want_pass || again);
+}
+
+void dp_work_off(struct dp_work *w, bool off)
+{
+    LOCKED(w, w->off = off);
+}
+
+void dp_work_steps(struct dp_work *w)
+{
+    LOCKED(w, (set_steps_due(w, true), w->want_pass = true));
+}
+
+static int ask(struct dp_work *w, struct dp_strings *list, const char *text, bool reorder, struct dp_err *e)
+{
+    int rc;
+    LOCKED(w, (rc = dp_strings_add(list, text, e), w->reorder = w->reorder || (reorder && rc >= 0 && w->s.busy)));
+    return rc;
+}
+
+int dp_work_first(struct dp_work *w, const char *pattern, struct dp_err *e)
+{
+    return ask(w, &w->first, pattern, true, e);
+}
+
+int dp_work_reread(struct dp_work *w, const char *path, struct dp_err *e)
+{
+    return ask(w, &w->reread, path, false, e);
+}
+
+int dp_work_redo(struct dp_work *w, const char *stage, const char *key, struct dp_err *e)
+{
+    char text[64];
+    snprintf(text, sizeof text, "%.15s %.39s", stage, key);
+    return ask(w, &w->redo, text, false, e);
 }
 
 void dp_work_quit(struct dp_work *w)

@@ -26,6 +26,7 @@ struct dp_work_status {
     int64_t pass_begun, pass_ended; /* Unix seconds, 0: never */
     int64_t behind_since;           /* since when something is out of date; 0: nothing is */
     int64_t retry_at;               /* next try of a unit or step that failed; 0: none */
+    int64_t next_rescan, next_steps; /* by the recipe's times; 0: there are none */
     uint64_t step_failures;         /* failures of a step in a row */
     char error[480];                /* why the last pass failed; "" */
 };
@@ -50,6 +51,16 @@ void dp_work_halt(struct dp_work *w, bool on);
 void dp_work_rescan(struct dp_work *w);
 /* Think again about how long to wait: inotify told something; or, with `again`, look at what is planned: failures were forgotten. */
 void dp_work_wake(struct dp_work *w, bool again);
+/* Outside of the hours of work: as held, beside it. */
+void dp_work_off(struct dp_work *w, bool off);
+/* Make the steps over all documents now, whatever serve.steps_at says. */
+void dp_work_steps(struct dp_work *w);
+/* Sources that match go before all others, before those of earlier calls too, until the process ends. A running pass ends softly, to be planned anew. */
+int dp_work_first(struct dp_work *w, const char *pattern, struct dp_err *e);
+/* Behind the pass at hand: read this source, or those below this folder, again, whatever size and time say. */
+int dp_work_reread(struct dp_work *w, const char *path, struct dp_err *e);
+/* Behind the pass at hand: forget the unit with its artifacts, so that they are made again. */
+int dp_work_redo(struct dp_work *w, const char *stage, const char *key, struct dp_err *e);
 /* From the next pass on these options, validated and opened, hold; the old ones are released. Ends a running pass softly. */
 void dp_work_reload(struct dp_work *w, struct dp_options *o);
 /* End the thread as soon as it is at rest. */

@@ -36,7 +36,8 @@ TEST(requests_are_parsed)
     CHECK_INT(r.id, 9);
     for (int i = 0; i < DP_OP_COUNT; i++) {
         char line[64];
-        snprintf(line, sizeof line, "{\"op\":\"%s\"%s}", dp_op_name((enum dp_op)i), i == DP_OP_LOGLEVEL ? ",\"level\":\"debug\"" : i == DP_OP_QUARANTINE_RETRY || i == DP_OP_QUARANTINE_DROP ? ",\"all\":true" : "");
+        snprintf(line, sizeof line, "{\"op\":\"%s\"%s}", dp_op_name((enum dp_op)i), i == DP_OP_LOGLEVEL ? ",\"level\":\"debug\"" : i == DP_OP_QUARANTINE_RETRY || i == DP_OP_QUARANTINE_DROP ? ",\"all\":true"
+                 : i == DP_OP_REDO ? ",\"id\":7" : i == DP_OP_FIRST ? ",\"path\":\"a b*\"" : "");
         REQUIRE_OK(parse(line, &r, &err));
         CHECK_INT(r.op, i);
     }
@@ -51,7 +52,9 @@ TEST(bad_requests_say_why)
                {"{\"op\":\"jobs\",\"state\":\"a state that is much too long\"}", "at most 15 bytes"}, {"{\"op\":\"jobs\",\"state\":\"a b\"}", "printable"},
                {"{\"op\":\"loglevel\"}", "wants \"level\""},
                {"{\"op\":\"quarantine.drop\"}", "wants a \"name\""}, {"{\"op\":\"quarantine.drop\",\"name\":\"00\",\"all\":true}", "wants a \"name\""},
-               {"{\"op\":\"quarantine.retry\",\"all\":1}", "true or false"}, {"{\"op\":\"status\",\"op\":\"stop\"}", "not a JSON"}, {"{\"op\":\"jobs\",\"limit\":1.5}", "whole number"}};
+               {"{\"op\":\"quarantine.retry\",\"all\":1}", "true or false"},
+               {"{\"op\":\"redo\"}", "job's \"id\""}, {"{\"op\":\"first\"}", "wants a \"path\""}, {"{\"op\":\"rescan\",\"path\":\"a\\nb\"}", "control character"},
+               {"{\"op\":\"rescan\",\"path\":\"\"}", "at most 4095"}, {"{\"op\":\"status\",\"op\":\"stop\"}", "not a JSON"}, {"{\"op\":\"jobs\",\"limit\":1.5}", "whole number"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct dp_err err = {0};
         struct dp_request r;
