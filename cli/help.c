@@ -139,7 +139,7 @@ void dp_help_man_all(struct dp_buf *out)
     }
     dp_buf_add_str(out, ".SH OPTIONS\n");
     man_table(out, "every command", dp_global_opts);
-    dp_buf_add_str(out, ".SH EXIT STATUS\n0 done, 64 usage, 65 bad data, 66 not found, 70 a broken invariant, 74 I/O, 75 try again, 78 configuration.\n"
+    dp_buf_add_str(out, ".SH EXIT STATUS\n0 done, 64 usage, 65 bad data, 70 a broken invariant, 74 I/O or not found, 75 try again, 78 configuration.\n"
                         ".SH FILES\n.TP\n\\fIrecipe.yaml\\fR\nin the workspace: sources, and a section of options a stage. \\fBdpipe init\\fR writes one with every option.\n");
 }
 
@@ -155,24 +155,119 @@ static void word_table(void *ctx, const char *heading, const struct dp_opt *rows
     }
 }
 
-void dp_help_completion(const char *shell, struct dp_buf *out)
+/* Words that a command's first argument may be, from its usage: "[list | show NAME | drop NAME...]" are list, show and drop. */
+static void verbs_of(const struct dp_command *cmd, struct dp_buf *out)
 {
-    bool zsh = strcmp(shell, "zsh") == 0;
-    if (strcmp(shell, "fish") == 0) {
-        for (const struct dp_command *const *c = dp_commands; *c; c++)
-            dp_buf_printf(out, "complete -c dpipe -n __fish_use_subcommand -a %s -d '%s'\n", (*c)->name, (*c)->summary);
-        return;
+    const char *p = cmd->args && strchr(cmd->args, '|') ? cmd->args : "";
+    size_t from = out->len;
+    while (*p) {
+        p += strspn(p, "[ ");
+        size_t n = strspn(p, "abcdefghijklmnopqrstuvwxyz-");
+        if (n) dp_buf_printf(out, "%s%.*s", out->len > from ? " " : "", (int)n, p);
+        p += strcspn(p, "|");
+        p += *p == '|';
     }
-    if (zsh) dp_buf_add_str(out, "#compdef dpipe\nautoload -U +X bashcompinit && bashcompinit\n");
-    dp_buf_add_str(out, "_dpipe() {\n  local cur=${COMP_WORDS[COMP_CWORD]} words=\n  case ${COMP_WORDS[1]} in\n");
-    for (const struct dp_command *const *c = dp_commands; *c; c++) {
-        dp_buf_printf(out, "    %s) words=\"", (*c)->name);
-        each_table(*c, word_table, out);
+}
+
+static void choices(const struct dp_opt *r, struct dp_buf *out)
+{
+    for (const char *c = r->choices; *c; c++) dp_buf_add_char(out, *c == '|' ? ' ' : *c);
+}
+
+/* bash: what may stand behind an option that has choices. */
+static void choice_table(void *ctx, const char *heading, const struct dp_opt *rows)
+{
+    struct dp_buf *out = ctx;
+    (void)heading;
+    for (; rows && rows->name; rows++) {
+        if (!rows->choices) continue;
+        dp_buf_add_str(out, "        --");
+        flag_name(rows, out);
+        dp_buf_add_str(out, ") values=\"");
+        choices(rows, out);
         dp_buf_add_str(out, "\" ;;\n");
     }
-    dp_buf_add_str(out, "  esac\n  if [ \"$COMP_CWORD\" = 1 ]; then words=\"");
+}
+
+static void bash_completion(struct dp_buf *out)
+{
+    dp_buf_add_str(out, "_dpipe() {\n  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words= verbs= values=\n  case ${COMP_WORDS[1]} in\n");
+    for (const struct dp_command *const *c = dp_commands; *c; c++) {
+        dp_buf_printf(out, "    %s)\n      words=\"", (*c)->name);
+        each_table(*c, word_table, out);
+        dp_buf_add_str(out, "\" verbs=\"");
+        if (strcmp((*c)->name, "help") == 0)
+            for (const struct dp_command *const *k = dp_commands; *k; k++) dp_buf_printf(out, "%s%s", k == dp_commands ? "" : " ", (*k)->name);
+        else verbs_of(*c, out);
+        dp_buf_add_str(out, "\"\n      case $prev in\n");
+        each_table(*c, choice_table, out);
+        dp_buf_add_str(out, "        *) ;;\n      esac ;;\n");
+    }
+    dp_buf_add_str(out, "    *) ;;\n  esac\n  if [ \"$COMP_CWORD\" = 1 ]; then words=\"");
     for (const struct dp_command *const *c = dp_commands; *c; c++) dp_buf_printf(out, "%s ", (*c)->name);
     dp_buf_add_str(out, "--help --version\"; fi\n"
-                        "  if [ \"$COMP_CWORD\" = 1 ] || [ \"${cur#-}\" != \"$cur\" ]; then COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
+                        "  if [ -n \"$values\" ]; then COMPREPLY=($(compgen -W \"$values\" -- \"$cur\"))\n"
+                        "  elif [ \"$COMP_CWORD\" = 1 ] || [ \"${cur#-}\" != \"$cur\" ]; then COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
+                        "  elif [ \"$COMP_CWORD\" = 2 ] && [ -n \"$verbs\" ]; then COMPREPLY=($(compgen -W \"$verbs\" -- \"$cur\"))\n"
                         "  else COMPREPLY=($(compgen -f -- \"$cur\")); fi\n}\ncomplete -o filenames -F _dpipe dpipe\n");
+}
+
+static void fish_quoted(struct dp_buf *out, const char *s)
+{
+    for (; *s; s++) {
+        if (*s == '\'' || *s == '\\') dp_buf_add_char(out, '\\');
+        dp_buf_add_char(out, *s);
+    }
+}
+
+struct fish {
+    struct dp_buf *out;
+    const struct dp_command *cmd;
+};
+
+static void fish_table(void *ctx, const char *heading, const struct dp_opt *rows)
+{
+    const struct fish *f = ctx;
+    (void)heading;
+    for (; rows && rows->name; rows++) {
+        dp_buf_printf(f->out, "complete -c dpipe -n '__fish_seen_subcommand_from %s' -l ", f->cmd->name);
+        flag_name(rows, f->out);
+        if (rows->letter) dp_buf_printf(f->out, " -s %c", rows->letter);
+        if (rows->choices) {
+            dp_buf_add_str(f->out, " -x -a '");
+            choices(rows, f->out);
+            dp_buf_add_char(f->out, '\'');
+        } else if (rows->type != DP_OPT_BOOL) dp_buf_add_str(f->out, " -r");
+        dp_buf_add_str(f->out, " -d '");
+        fish_quoted(f->out, rows->help ? rows->help : "");
+        dp_buf_add_str(f->out, "'\n");
+    }
+}
+
+static void fish_completion(struct dp_buf *out)
+{
+    for (const struct dp_command *const *c = dp_commands; *c; c++) {
+        struct fish f = {out, *c};
+        struct dp_buf verbs;
+        dp_buf_printf(out, "complete -c dpipe -n __fish_use_subcommand -a %s -d '", (*c)->name);
+        fish_quoted(out, (*c)->summary);
+        dp_buf_add_str(out, "'\n");
+        dp_buf_init(&verbs, 4096);
+        verbs_of(*c, &verbs);
+        if (verbs.len)
+            dp_buf_printf(out, "complete -c dpipe -f -n '__fish_seen_subcommand_from %s; and not __fish_seen_subcommand_from %.*s' -a '%.*s'\n", (*c)->name,
+                          (int)verbs.len, verbs.ptr, (int)verbs.len, verbs.ptr);
+        dp_buf_release(&verbs);
+        each_table(*c, fish_table, &f);
+    }
+}
+
+void dp_help_completion(const char *shell, struct dp_buf *out)
+{
+    if (strcmp(shell, "fish") == 0) {
+        fish_completion(out);
+        return;
+    }
+    if (strcmp(shell, "zsh") == 0) dp_buf_add_str(out, "#compdef dpipe\nautoload -U +X bashcompinit && bashcompinit\n");
+    bash_completion(out);
 }

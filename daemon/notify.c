@@ -140,3 +140,11 @@ int dp_listen_take(const char *name, bool unix_socket)
         }
     return -1;
 }
+
+char *dp_listen_path(int fd)
+{
+    struct sockaddr_un a = {0};
+    socklen_t n = sizeof a;
+    if (getsockname(fd, (struct sockaddr *)&a, &n) != 0 || a.sun_family != AF_UNIX || !a.sun_path[0]) return NULL;
+    return strndup(a.sun_path, sizeof a.sun_path);
+}

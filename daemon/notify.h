@@ -26,5 +26,7 @@ void dp_listen_init(void);
 int dp_listen_take(const char *name, bool unix_socket);
 /* For tests: parse as if these were the environment's values; returns the number of descriptors, at most 16. */
 int dp_listen_parse(const char *pid, const char *fds, const char *names, int64_t self);
+/* Where a Unix socket was bound, malloc'ed; NULL when it has no path. */
+char *dp_listen_path(int fd);
 
 #endif

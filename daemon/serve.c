@@ -433,7 +433,7 @@ static int open_control(struct dp_serve *s, const struct dp_serve_options *o, st
         if (!s->control_path) DP_FAIL(e, NOMEM, "control socket");
         DP_TRY(fd = dp_unix_listen(s->control_path, o->group, e));
         s->own_control = true;
-    } else s->control_path = in_directory("RUNTIME_DIRECTORY", "control.sock", NULL);
+    } else s->control_path = dp_listen_path(fd); /* the CLI finds it by the note in the lock file */
     return dp_control_open(&s->control, s->base, fd, o->group, (int)o->connections_max, dp_serve_request, s, e);
 }
 

@@ -12,7 +12,7 @@ cp "$deb" $dir/root/root/dpipe.deb; chroot $dir/root dpkg -i /root/dpipe.deb >$d
 cp tests/systemd/drive.sh $dir/root/root/drive.sh
 printf '[Unit]\nAfter=dpipe.service\n[Service]\nType=oneshot\nExecStart=/bin/bash /root/drive.sh\n' >$dir/root/etc/systemd/system/drive.service
 ln -sf /etc/systemd/system/drive.service $dir/root/etc/systemd/system/multi-user.target.wants/
-timeout 180 systemd-nspawn -q --register=no --keep-unit -D $dir/root -b >$dir/boot.log 2>&1 </dev/null
+timeout 300 systemd-nspawn -q --register=no --keep-unit -D $dir/root -b >$dir/boot.log 2>&1 </dev/null
 cat $dir/root/root/result; p=$(grep -c '^ok' $dir/root/root/result) f=$(grep -c '^FAIL' $dir/root/root/result)
 [ -e $dir/root/root/journal ] || f=$((f + 1))
 echo "$p passed, $f failed"; [ $f -eq 0 ]
