@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WATCH_PENDING_MAX = 4096, DEPTH_MAX = 256 };
+enum { WATCH_PENDING_MAX = 4096, DEPTH_MAX = 256, RESCAN_PATIENCE = 10 /* times the settling time */ };
 /* A file that was created and never closed, but has been quiet for so long, is taken: its close was missed, or comes with the machine's end. */
 static const double open_max_s = 600;
 
@@ -40,6 +40,7 @@ struct dp_inbox {
     struct pending *pending; /* no order; few of them */
     size_t n, pending_cap;
     double rescan_at; /* 0: none */
+    double rescan_by; /* at the latest */
     unsigned generation;
 };
 
@@ -104,10 +105,13 @@ void dp_inbox_count(struct dp_inbox *w, size_t *folders, size_t *beyond)
 
 /* --- under the mutex --- */
 
+/* Later again while things still move, but not for ever: a folder that never rests must not hide what came into it. */
 static void rescan_in(struct dp_inbox *w, double s)
 {
-    double t = now() + s;
-    if (w->rescan_at == 0 || t > w->rescan_at) w->rescan_at = t; /* later again while things still move */
+    double t = now();
+    if (w->rescan_at == 0) w->rescan_by = t + RESCAN_PATIENCE * (s > 0.1 ? s : 0.1);
+    if (w->rescan_at == 0 || t + s > w->rescan_at) w->rescan_at = t + s;
+    if (w->rescan_at > w->rescan_by) w->rescan_at = w->rescan_by;
 }
 
 static struct pending *find_pending(struct dp_inbox *w, const char *path)

@@ -80,7 +80,7 @@ static void live(struct dp_serve *s, struct dp_buf *b)
     gauge(b, "resident_memory_bytes", "resident memory of the process", (double)dp_process_rss(getpid()));
     gauge(b, "disk_free_bytes", "free space of the workspace's file system", (double)s->disk_free);
     gauge(b, "disk_low_mark_bytes", "below this work pauses", (double)s->o.min_free_bytes);
-    gauge(b, "queue_age_seconds", "since when something is out of date; 0: nothing is", w.behind_since ? difftime(time(NULL), (time_t)w.behind_since) : 0);
+    gauge(b, "queue_age_seconds", "since when something is out of date; 0: nothing is", w.behind_since ? dp_serve_now() - w.behind_at : 0);
     counter(b, "passes_total", "passes over the road", w.passes);
     counter(b, "units_made_total", "units made since the service began", w.made);
     gauge(b, "units_waiting", "failed units that will be tried again", (double)w.left.waiting);

@@ -251,7 +251,9 @@ static bool not_due(struct dp_road *r, const char *stage, const char *key, bool 
     *rc = dp_catalog_failures(r->ws.catalog, stage, key, &failures, &retry_at, e);
     if (*rc < 0 || !failures) return false;
     if (failures >= r->policy.tries) *given_up = true;
-    if (retry_at <= now && !*given_up) return false;
+    /* Further away than any delay can be: the clock went back since. */
+    bool due = retry_at <= now || retry_at - now > (int64_t)r->policy.retry.max_s + 1;
+    if (due && !*given_up) return false;
     if (!*given_up && (!r->left.retry_at || retry_at < r->left.retry_at)) r->left.retry_at = retry_at;
     return true;
 }

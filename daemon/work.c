@@ -284,6 +284,7 @@ static double wait_s(struct dp_work *w)
     if (w->step_retry_at > 0 && w->step_retry_at - t < s) s = w->step_retry_at > t ? w->step_retry_at - t : 0;
     if (w->s.left.retry_at) {
         double k = difftime((time_t)w->s.left.retry_at, time(NULL));
+        if (k > (double)(int64_t)options(w)->retry_max_s + 1) k = 0; /* the clock went back: not_due() in step_documents.c knows */
         if (k < s) s = k > 0 ? k : 0;
     }
     const int64_t times[2] = {w->s.next_rescan, w->steps_due ? 0 : w->s.next_steps};
@@ -341,7 +342,10 @@ static void one_pass(struct dp_work *w)
     w->want_rescan = w->want_pass = w->reorder = false;
     w->s.busy = true;
     w->s.pass_begun = (int64_t)t;
-    if (!w->s.behind_since) w->s.behind_since = w->s.pass_begun;
+    if (!w->s.behind_since) {
+        w->s.behind_since = w->s.pass_begun;
+        w->s.behind_at = now();
+    }
     if (w->s.next_steps && t >= (time_t)w->s.next_steps) set_steps_due(w, true);
     w->c.road->policy.documents_only = w->step_times.n && !w->steps_due;
     set_order(w);

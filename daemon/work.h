@@ -25,6 +25,7 @@ struct dp_work_status {
     struct dp_left left;
     int64_t pass_begun, pass_ended; /* Unix seconds, 0: never */
     int64_t behind_since;           /* since when something is out of date; 0: nothing is */
+    double behind_at;               /* the same on the clock that doesn't jump */
     int64_t retry_at;               /* next try of a unit or step that failed; 0: none */
     int64_t next_rescan, next_steps; /* by the recipe's times; 0: there are none */
     uint64_t step_failures;         /* failures of a step in a row */

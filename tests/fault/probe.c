@@ -9,6 +9,7 @@
  *   change FILE N SEED STOP_FILE  change FILE in N ways, one after the other: append, truncate, rewrite, replace, write through a mapping
  *   clock FILE SECONDS            what shim_clock.c adds to the wall clock
  *   shuffle DIR N                 N renames of a file in DIR: twice as many events for who watches
+ *   unrest DIR STOP_FILE          folders in DIR come and go until STOP_FILE exists
  *   catalog FILE                  PRAGMA integrity_check and foreign_key_check
  *   leaks MARK                    processes of dpipe with MARK in their environment
  *   counts FILE POINT             calls and failures that shim_fail.c counted at POINT; all points with none
@@ -546,6 +547,19 @@ static int cmd_shuffle(int n, char **a)
     return 0;
 }
 
+static int cmd_unrest(int n, char **a)
+{
+    char p[4096];
+    if (n < 2) return 2;
+    for (int i = 0; access(a[1], F_OK) != 0; i++) {
+        snprintf(p, sizeof p, "%s/unrest%d", a[0], i);
+        if (mkdir(p, 0777) != 0) die(p);
+        sleep_us(1000);
+        rmdir(p);
+    }
+    return 0;
+}
+
 static int bad_row(void *bad, int n, char **value, char **name)
 {
     (void)name;
@@ -622,7 +636,7 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*fn)(int, char **);
-    } all[] = {{"kill", cmd_kill}, {"stages", cmd_stages}, {"get", cmd_get}, {"slow", cmd_slow}, {"garble", cmd_garble}, {"token", cmd_token}, {"change", cmd_change}, {"clock", cmd_clock}, {"shuffle", cmd_shuffle}, {"catalog", cmd_catalog},
+    } all[] = {{"kill", cmd_kill}, {"stages", cmd_stages}, {"get", cmd_get}, {"slow", cmd_slow}, {"garble", cmd_garble}, {"token", cmd_token}, {"change", cmd_change}, {"clock", cmd_clock}, {"shuffle", cmd_shuffle}, {"unrest", cmd_unrest}, {"catalog", cmd_catalog},
              {"leaks", cmd_leaks}, {"counts", cmd_counts}, {"cut", cmd_cut}};
     signal(SIGPIPE, SIG_IGN);
     for (size_t i = 0; argc > 1 && i < sizeof all / sizeof *all; i++)
