@@ -239,7 +239,6 @@ WRAP(int, pthread_create, THREAD, error_code, (pthread_t *t, const pthread_attr_
 WRAP(int, memfd_create, MEMFD, -1, (const char *name, unsigned flags), (name, flags))
 WRAP(int, epoll_create1, EPOLL, -1, (int flags), (flags))
 WRAP(int, epoll_ctl, EPOLL, -1, (int fd, int op, int to, struct epoll_event *v), (fd, op, to, v))
-WRAP(int, epoll_wait, EPOLL, -1, (int fd, struct epoll_event *v, int n, int ms), (fd, v, n, ms))
 WRAP(int, eventfd, EVENTFD, -1, (unsigned n, int flags), (n, flags))
 WRAP(int, inotify_init1, INOTIFY, -1, (int flags), (flags))
 WRAP(int, inotify_add_watch, INOTIFY, -1, (int fd, const char *path, uint32_t mask), (fd, path, mask))
