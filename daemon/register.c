@@ -502,6 +502,7 @@ static int rescan_root(struct registering *g, const char *path, bool recipe, str
     if (dp_road_tolerates(g->road, rc)) {
         dp_log(WARN, "ingest", "%s; sources that it led to stay as they are", e->msg);
         g->partial = true;
+        g->road->left.changed = g->road->left.changed || rc != DP_NOTFOUND; /* the machine's trouble passes: look again soon */
         return DP_OK;
     }
     if (rc == DP_NOTFOUND && recipe) dp_err_prefix(e, "a source of recipe.yaml is not there (restore it, or take it off the list)");
@@ -541,6 +542,7 @@ int dp_road_register_file(struct dp_road *r, const char *path, const char *relat
     int rc = register_file(&g, path, relative, 0);
     if (dp_road_tolerates(r, rc)) {
         dp_log(WARN, "ingest", "%s", e->msg);
+        r->left.changed = true; /* nobody tells us of this file again */
         rc = DP_OK;
     }
     if (rc >= 0) rc = flush(&g, e);

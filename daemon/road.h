@@ -89,7 +89,7 @@ struct dp_left {
     uint64_t waiting;   /* units that failed before and aren't due yet, the failed ones among them */
     uint64_t given_up;  /* units that failed as often as policy.tries */
     int64_t retry_at;   /* when the first of the waiting is due, Unix seconds; 0: none */
-    bool changed;       /* a source changed or vanished while it was read: register again */
+    bool changed;       /* a source changed, vanished or couldn't be read just now: register again */
 };
 
 struct dp_isolate; /* daemon/isolate.h */

@@ -425,6 +425,27 @@ static char *in_directory(const char *variable, const char *name, const char *ot
     return dp_fs_join(first, name);
 }
 
+static void raise_files(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0) return;
+    rlim_t want = r.rlim_max < 65536 ? r.rlim_max : 65536;
+    if (r.rlim_cur < want) {
+        r.rlim_cur = want;
+        setrlimit(RLIMIT_NOFILE, &r);
+    }
+}
+
+/* Of each of the three kinds (control, HTTP here and there), so many that the work keeps enough descriptors however many clients come. */
+static int connections(const struct dp_serve_options *o)
+{
+    enum { OWN = 64, KINDS = 4, LEAST = 4 };
+    struct rlimit r;
+    int64_t most = o->connections_max;
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && (int64_t)r.rlim_cur < OWN + KINDS * most) most = ((int64_t)r.rlim_cur - OWN) / KINDS;
+    return (int)(most < LEAST ? LEAST : most);
+}
+
 static int open_control(struct dp_serve *s, const struct dp_serve_options *o, struct dp_err *e)
 {
     int fd = dp_listen_take("control", true);
@@ -434,7 +455,7 @@ static int open_control(struct dp_serve *s, const struct dp_serve_options *o, st
         DP_TRY(fd = dp_unix_listen(s->control_path, o->group, e));
         s->own_control = true;
     } else s->control_path = dp_listen_path(fd); /* the CLI finds it by the note in the lock file */
-    return dp_control_open(&s->control, s->base, fd, o->group, (int)o->connections_max, dp_serve_request, s, e);
+    return dp_control_open(&s->control, s->base, fd, o->group, connections(o), dp_serve_request, s, e);
 }
 
 static int open_http_unix(struct dp_serve *s, const struct dp_serve_options *o, struct dp_err *e)
@@ -446,7 +467,7 @@ static int open_http_unix(struct dp_serve *s, const struct dp_serve_options *o, 
         DP_TRY(fd = dp_unix_listen(s->http_path, o->group, e));
         s->own_http = true;
     }
-    struct dp_http_config c = {.base = s->base, .fd = fd, .group = o->group, .connections_max = (int)o->connections_max, .fn = dp_serve_http, .ctx = s};
+    struct dp_http_config c = {.base = s->base, .fd = fd, .group = o->group, .connections_max = connections(o), .fn = dp_serve_http, .ctx = s};
     return dp_http_open(&s->http_unix, &c, e);
 }
 
@@ -479,7 +500,7 @@ static int open_http_tcp(struct dp_serve *s, const struct dp_serve_options *o, s
     s->http_addr = strdup(passed ? "passed socket" : o->http);
     s->tls = cert != NULL;
     struct dp_http_config c = {.base = s->base, .fd = fd, .tcp = true, .token = s->token, .cert = cert, .key = key, .client_ca = ca,
-                               .open = dp_route_is_open, .connections_max = (int)o->connections_max, .fn = dp_serve_http, .ctx = s};
+                               .open = dp_route_is_open, .connections_max = connections(o), .fn = dp_serve_http, .ctx = s};
     fd = -1;
     rc = dp_http_open(&s->http_tcp, &c, e);
 out:
@@ -518,17 +539,6 @@ static bool retiring(void *v, const struct dp_road *r)
 {
     struct dp_serve *s = v;
     return dp_serve_feed_refresh(s->feed, r->options->serve.keep_s);
-}
-
-static void raise_files(void)
-{
-    struct rlimit r;
-    if (getrlimit(RLIMIT_NOFILE, &r) != 0) return;
-    rlim_t want = r.rlim_max < 65536 ? r.rlim_max : 65536;
-    if (r.rlim_cur < want) {
-        r.rlim_cur = want;
-        setrlimit(RLIMIT_NOFILE, &r);
-    }
 }
 
 static int add_events(struct dp_serve *s, struct dp_err *e)

@@ -22,6 +22,7 @@ slow() { "$probe" slow "$1" "$2" 3 >"$work/o" || bad "slow clients at $1: $(cat 
   [ "$(sed 's/.*worst_ms=//' "$work/o")" -lt 1000 ] && ok || bad "others waited for slow clients: $(cat "$work/o")"; }
 slow "$w/http.sock" "$slow"; slow $port "$slow"; alive && ok || bad "the service isn't idle after slow clients"
 
+stamp() { echo "$1: $SECONDS s" >&2; }; stamp slow
 # Damaged requests; corpora of the fuzz targets, and what a client would say.
 mkdir "$work/control" "$work/http" "$work/feed"; cp tests/fuzz/corpus/request/* "$work/control"; cp tests/fuzz/corpus/http_head/* "$work/http"; cp tests/fuzz/corpus/feed_wire/* tests/fuzz/corpus/channel/* "$work/feed"
 for p in status stages 'jobs?limit=3&state=done' 'samples?reason=c4' drops sources events artifacts; do printf 'GET /api/v1/%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$p" >"$work/http/${p%%\?*}"; done
@@ -37,6 +38,7 @@ expect 0 "$DPIPE" stop -w "$w"; wait $pid; same $? 0 "exit after damaged request
 "$probe" garble feed "$work/sock" "$work/feed" "$garbled" 5 >"$work/o" && ok || bad "damaged feed requests: $(cat "$work/o")"
 expect 0 timeout 60 "$DPIPE" feed -w "$work/none" --connect "$work/sock" --seq-len 16 --steps 3 --dump "$work/x"; kill -TERM $pid; wait $pid; same $? 0 "exit of the feed server after damaged requests"
 
+stamp damaged
 # Few descriptors: clients wait, work goes on.
 w=$work/few; space "$w"; (ulimit -n 48; exec "$DPIPE" serve -q -w "$w" >"$work/log" 2>&1) & pid=$!
 wait_for 20 idle && ok || bad "no work with 48 descriptors: $(tail -3 "$work/log")"
@@ -45,6 +47,7 @@ late() { "$DPIPE" status -w "$w" --json | tr -d ' \n' | grep -q "\"stage\":\"ing
 wait_for 60 late && ok || bad "a document didn't come while clients took all descriptors: $("$DPIPE" status -w "$w" | head -3; tail -3 "$work/log")"
 expect 0 "$DPIPE" stop -w "$w"; wait $pid; same $? 0 "exit with 48 descriptors"
 
+stamp few
 # Many documents in quarantine.
 w=$work/many; space "$w"; expect 0 "$DPIPE" run -q -w "$w" --until shard; mkdir "$w/quarantine"
 (cd "$w/quarantine" && awk -v n="$held" 'BEGIN { for (i = 1; i <= n; i++) { u = sprintf("%016x%016x", int(i / 4) * 2654435761 % 4294967296, int(i / 4)); id = sprintf("%032x", i); f = substr(u, 1, 16) "-" id
