@@ -50,8 +50,8 @@ expect 0 "$DPIPE" stop -w "$w"; wait $pid; same $? 0 "exit with 48 descriptors"
 stamp few
 # Many documents in quarantine.
 w=$work/many; space "$w"; expect 0 "$DPIPE" run -q -w "$w" --until shard; mkdir "$w/quarantine"
-(cd "$w/quarantine" && awk -v n="$held" 'BEGIN { for (i = 1; i <= n; i++) { u = sprintf("%016x%016x", int(i / 4) * 2654435761 % 4294967296, int(i / 4)); id = sprintf("%032x", i); f = substr(u, 1, 16) "-" id
-  printf "{\"unit\":\"%s\",\"path\":\"/data/a%d.jsonl\",\"position\":\"@%d\",\"url\":\"\",\"id\":\"%s\",\"stage\":\"extract\",\"reason\":\"crash\",\"what\":\"signal 11 (SIGSEGV)\",\"state\":\"held\",\"rows\":%d,\"attempts\":2,\"time\":1790000000,\"bytes\":5}\nbytes", u, i, i, id, i >f; close(f) } }')
+(cd "$w/quarantine" && awk -v n="$held" 'BEGIN { for (i = 1; i <= n; i++) { u = sprintf("%08x%08x%016x", int(i / 4) * 48271 % 2147483647, int(i / 4), 0); id = sprintf("%032x", i); f = substr(u, 1, 16) "-" id
+  printf "{\"unit\":\"%s\",\"path\":\"/data/a%d.jsonl\",\"position\":\"@%d\",\"url\":\"\",\"id\":\"%s\",\"stage\":\"extract\",\"reason\":\"crash\",\"what\":\"signal 11 (SIGSEGV)\",\"rows\":%d,\"round\":0,\"attempts\":2,\"time\":1790000000,\"bytes\":5}\nbytes", u, i, i, id, i >f; close(f) } }')
 ms "$DPIPE" quarantine list -w "$w" --json; under 10000 "quarantine list of $held"; same "$(wc -l <"$work/out")" "$held" "documents listed"
 name=$(sed -n '500s/.*"name":"\([^"]*\)".*/\1/p' "$work/out")
 ms "$DPIPE" quarantine show -w "$w" "$name" --bytes; under 3000 "quarantine show"; same "$(cat "$work/out")" bytes "bytes shown"
@@ -62,5 +62,5 @@ wait_for 30 more && ok || bad "a unit isn't published beside $held documents in 
 expect 0 "$DPIPE" stop -w "$w"; wait $pid
 ms "$DPIPE" quarantine retry -w "$w" --all; under 60000 "quarantine retry --all"; expect 0 "$DPIPE" quarantine list -w "$w" --json; same "$(grep -c '"state":"retry"' "$work/out")" $((held - 1)) "documents to be tried again"
 ms "$DPIPE" run -q -w "$w" --until shard; under 10000 "a run behind it"
-ms "$DPIPE" quarantine drop -w "$w" --all; under 30000 "quarantine drop --all"; same "$(ls "$w/quarantine" | wc -l)" 0 "documents left"
+ms "$DPIPE" quarantine drop -w "$w" --all; under 30000 "quarantine drop --all"; same "$(find "$w/quarantine" -type f | wc -l)" 0 "documents left"
 finish

@@ -11,6 +11,7 @@
  *   shuffle DIR N                 N renames of a file in DIR: twice as many events for who watches
  *   unrest DIR STOP_FILE          folders in DIR come and go until STOP_FILE exists
  *   catalog FILE                  PRAGMA integrity_check and foreign_key_check
+ *   done FILE                     stage and key of all units that the catalog says are done
  *   leaks MARK                    processes of dpipe with MARK in their environment
  *   counts FILE POINT             calls and failures that shim_fail.c counted at POINT; all points with none
  *   cut DIR                       power cut: EXT4_IOC_SHUTDOWN without flushing the log
@@ -580,6 +581,23 @@ static int cmd_catalog(int n, char **a)
     return bad ? 1 : 0;
 }
 
+static int print_row(void *ctx, int n, char **value, char **name)
+{
+    (void)ctx, (void)n, (void)name;
+    printf("%s %s\n", value[0], value[1]);
+    return 0;
+}
+
+static int cmd_done(int n, char **a)
+{
+    sqlite3 *db;
+    if (n < 1 || sqlite3_open_v2(a[0], &db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK) return 2;
+    sqlite3_busy_timeout(db, 5000);
+    int rc = sqlite3_exec(db, "SELECT stage, key FROM unit WHERE state='done' AND stage<>'train-ckpt' ORDER BY stage, key", print_row, NULL, NULL);
+    sqlite3_close(db);
+    return rc == SQLITE_OK ? 0 : 1;
+}
+
 static int cmd_leaks(int n, char **a)
 {
     static char text[1 << 17];
@@ -637,7 +655,7 @@ int main(int argc, char **argv)
         const char *name;
         int (*fn)(int, char **);
     } all[] = {{"kill", cmd_kill}, {"stages", cmd_stages}, {"get", cmd_get}, {"slow", cmd_slow}, {"garble", cmd_garble}, {"token", cmd_token}, {"change", cmd_change}, {"clock", cmd_clock}, {"shuffle", cmd_shuffle}, {"unrest", cmd_unrest}, {"catalog", cmd_catalog},
-             {"leaks", cmd_leaks}, {"counts", cmd_counts}, {"cut", cmd_cut}};
+             {"done", cmd_done}, {"leaks", cmd_leaks}, {"counts", cmd_counts}, {"cut", cmd_cut}};
     signal(SIGPIPE, SIG_IGN);
     for (size_t i = 0; argc > 1 && i < sizeof all / sizeof *all; i++)
         if (strcmp(argv[1], all[i].name) == 0) return all[i].fn(argc - 2, argv + 2);
