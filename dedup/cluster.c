@@ -61,6 +61,7 @@ static int exact_lane(struct dp_dedup_state *s, size_t lane, struct dp_err *e)
         if (!(k = dp_sketch_get(s, doc, buf, e))) DP_TRY_OUT(e ? (int)e->code : DP_IO);
         size_t i = 0;
         while (i < n && !dp_hash128_eq(first[i].hash, k->hash)) i++;
+        if (i < n && doc < s->frozen) continue; /* one near duplicate twice: decided */
         if (i < n) {
             s->state[doc] = DP_ST_EXACT;
             s->rep[doc] = first[i].doc;
@@ -94,6 +95,7 @@ struct bucket {
     size_t others;  /* a ring */
     uint64_t leader_ring, other_ring;
     uint32_t doc[LEADERS + OTHERS];
+    bool blank[LEADERS]; /* of a frozen document, whose sketch is read when the first new one comes */
     char *sketch; /* LEADERS + OTHERS + 1 of them; the last is the candidate's */
 };
 
@@ -111,7 +113,20 @@ static void remember(struct bucket *b, uint32_t doc, const struct dp_sketch *k, 
     } else if (b->leaders < LEADERS) at = b->leaders++;
     else at = LEADERS_FIRST + b->leader_ring++ % (LEADERS - LEADERS_FIRST);
     b->doc[at] = doc;
-    memcpy(slot(b, at), k, b->s->sketch_bytes);
+    if (leader) b->blank[at] = !k;
+    if (k) memcpy(slot(b, at), k, b->s->sketch_bytes);
+}
+
+static int fill_blanks(struct bucket *b, struct dp_err *e)
+{
+    for (size_t i = 0; i < b->leaders; i++) {
+        if (!b->blank[i]) continue;
+        const struct dp_sketch *k = dp_sketch_get(b->s, b->doc[i], slot(b, i), e);
+        if (!k) return e ? (int)e->code : DP_IO;
+        if (k != slot(b, i)) memcpy(slot(b, i), k, b->s->sketch_bytes);
+        b->blank[i] = false;
+    }
+    return DP_OK;
 }
 
 /* The worse is keyed by its rank, so that edges come back in the order of decisions. */
@@ -133,8 +148,14 @@ static int edges_to(struct bucket *b, uint32_t doc, const struct dp_sketch *k, s
     return DP_OK;
 }
 
+/* Frozen ones come first: all of them kept, so all are leaders, and nothing is asked of them. */
 static int compare(struct bucket *b, uint32_t doc, struct dp_err *e)
 {
+    if (doc < b->s->frozen) {
+        remember(b, doc, NULL, true);
+        return DP_OK;
+    }
+    DP_TRY(fill_blanks(b, e));
     const struct dp_sketch *k = dp_sketch_get(b->s, doc, slot(b, LEADERS + OTHERS), e);
     bool follows = false, any = false;
     if (!k) return e ? (int)e->code : DP_IO;
@@ -159,7 +180,7 @@ static int member(struct bucket *b, const struct dp_rec *r, struct dp_err *e)
     }
     if (r->val == b->held) return DP_OK; /* two equal keys of one document: a 64-bit accident */
     b->live++;
-    if (s->o->closure) return edge(b, doc, doc_of(b->held), 0, e);
+    if (s->o->closure) return doc < s->frozen ? DP_OK : edge(b, doc, doc_of(b->held), 0, e);
     if (b->live == 2) DP_TRY(compare(b, doc_of(b->held), e));
     return compare(b, doc, e);
 }
@@ -338,7 +359,7 @@ static int similarity_lane(struct dp_dedup_state *s, size_t lane, struct dp_err 
     for (uint64_t from = lane * SIMILARITY_TASK; from < s->docs; from += (uint64_t)DP_LANES * SIMILARITY_TASK)
         for (uint64_t d = from; d < s->docs && d < from + SIMILARITY_TASK; d++) {
             if (d == from) DP_TRY_OUT(dp_progress_go_on(e));
-            if (s->state[d] != DP_ST_NEAR) continue;
+            if (s->state[d] != DP_ST_NEAR || d < s->frozen) continue;
             const struct dp_sketch *p = dp_sketch_get(s, (uint32_t)d, buf, e);
             const struct dp_sketch *q = p ? dp_sketch_get(s, s->rep[d], buf + s->sketch_bytes, e) : NULL;
             if (!q) DP_TRY_OUT(e ? (int)e->code : DP_IO);
@@ -361,7 +382,7 @@ static int closure(struct dp_dedup_state *s, struct dp_err *e)
         int rc;
         while ((rc = dp_extsort_next(s->lane[i].edges, &r, e)) == DP_OK) {
             uint32_t a = root_of(s->rep, doc_of(r.key)), b = root_of(s->rep, (uint32_t)(r.val >> 32));
-            if (a == b) continue;
+            if (a == b || (a < s->frozen && b < s->frozen)) continue; /* two that were decided stay two */
             if (dp_rank(s, a) < dp_rank(s, b)) s->rep[b] = a;
             else s->rep[a] = b;
         }

@@ -13,12 +13,18 @@
  * rest. So in a bucket with more mutually dissimilar documents a pair can be missed, unless another band joins it. Documents similar
  * to dropped ones only are compared with what stands for those (cluster.c), also without a shared band.
  *
+ * Growth: inputs that were decided before stay as decided. Of the new documents one that has the text of an old one, kept or dropped, is
+ * dropped for what stands for that; one that is similar to old kept ones is dropped for the most similar kept one, old or new; the rest is
+ * decided among itself as above. Dropped old ones drop nobody by similarity (no chains over growth either); with `closure` they do. In a bucket
+ * of step 2 all kept old ones are compared with as if they weren't similar to each other: the 32 lowest numbers and the 32 latest.
+ *
  * Output is the same whatever the threads and the memory. With keep=longest or best the order of the inputs
  * matters only between documents that the policy holds for equal.
  * Memory: memory_bytes, and 13 bytes a document (a mapped temporary file where that is over a sixteenth of memory_bytes), and up to
  * 100 bytes for each kept document that is similar to dropped ones only (few).
  * Disk in tmp_dir: 16 * bands + 2 * bands * rows + 50 bytes a document and 16 bytes a similar pair (twice when memory is short: further merge passes),
- * unlinked at birth.
+ * unlinked at birth. Of old documents only those that share a key with a new one count (and a false one in 16, by a filter of memory_bytes/16), with
+ * `closure` all kept ones.
  * Limits: 2^32 - 2 documents a run. */
 #ifndef DP_DEDUP_DEDUP_H
 #define DP_DEDUP_DEDUP_H
@@ -52,5 +58,10 @@ struct dp_dedup_totals {
  * tmp_dir: an existing folder, left as it was. On failure no output file is left. pool may be NULL. */
 int dp_dedup_run(const struct dp_dedup_options *o, size_t n, const char *const *sig_paths, const char *const *keep_paths,
                  const char *report_path, const char *tmp_dir, struct dp_pool *pool, struct dp_dedup_totals *t, struct dp_err *e);
+/* The same behind earlier inputs: the first `frozen` of the n are decided, and keep_paths[i < frozen] are their keep files, which are read. They must
+ * be what this function gave for those inputs in this order (else DP_CORRUPT). Totals, report and new keep files are of the other inputs'
+ * documents; representatives may be old ones. */
+int dp_dedup_append(const struct dp_dedup_options *o, size_t frozen, size_t n, const char *const *sig_paths, const char *const *keep_paths,
+                    const char *report_path, const char *tmp_dir, struct dp_pool *pool, struct dp_dedup_totals *t, struct dp_err *e);
 
 #endif

@@ -41,11 +41,11 @@ out:
 
 int dp_dedup_write_keep(const struct dp_dedup_state *s, const char *const *keep_paths, struct dp_err *e)
 {
-    for (size_t i = 0; i < s->n_inputs; i++) {
+    for (size_t i = s->frozen_inputs; i < s->n_inputs; i++) {
         int rc = dp_progress_go_on(e);
         if (rc >= 0) rc = write_input(s, i, keep_paths[i], e);
         if (rc >= 0) continue;
-        while (i-- > 0) unlink(keep_paths[i]);
+        while (i-- > s->frozen_inputs) unlink(keep_paths[i]);
         return rc;
     }
     return DP_OK;
@@ -139,7 +139,7 @@ int dp_dedup_write_report(struct dp_dedup_state *s, const char *path, struct dp_
     uint32_t *members = s->prio;
     int rc = DP_OK;
     memset(members, 0, (size_t)s->docs * sizeof *members);
-    for (uint32_t d = 0; d < s->docs; d++) {
+    for (uint32_t d = s->frozen; d < s->docs; d++) {
         if (d % DP_LOOK_DOCS == 0) DP_TRY(dp_progress_go_on(e));
         if (dropped(s, d)) members[s->rep[d]]++;
     }
@@ -151,7 +151,7 @@ int dp_dedup_write_report(struct dp_dedup_state *s, const char *path, struct dp_
     if (!path) return DP_OK;
     DP_TRY(dp_out_open(&out, path, false, e));
     DP_TRY_OUT(dp_extsort_open(&x, s->tmp_dir, "clusters", s->o->memory_bytes / 8, e));
-    for (uint32_t d = 0; d < s->docs; d++) {
+    for (uint32_t d = s->frozen; d < s->docs; d++) {
         if (d % DP_LOOK_DOCS == 0) DP_TRY_OUT(dp_progress_go_on(e));
         if (dropped(s, d)) DP_TRY_OUT(dp_extsort_add(x, (uint64_t)~members[s->rep[d]] << 32 | s->rep[d], d, e));
     }

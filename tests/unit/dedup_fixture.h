@@ -20,6 +20,7 @@ struct fixture {
     struct dp_out *out;
     struct dp_sigfile_writer *w;
     size_t files;
+    size_t frozen; /* the first so many files were decided by an earlier run */
     struct dp_dedup_options o;
     struct dp_dedup_totals t;
 };
@@ -47,12 +48,13 @@ __attribute__((unused)) static struct fixture *fixture_new(void)
 
 __attribute__((unused)) static void fixture_remove_outputs(struct fixture *f)
 {
-    for (int i = 0; i < 8; i++) unlink(f->keep[i]);
+    for (size_t i = f->frozen; i < 8; i++) unlink(f->keep[i]);
     unlink(f->report);
 }
 
 __attribute__((unused)) static void fixture_free(struct fixture *f)
 {
+    f->frozen = 0;
     fixture_remove_outputs(f);
     for (int i = 0; i < 8; i++) {
         unlink(f->sig[i]);
@@ -103,7 +105,7 @@ __attribute__((unused)) static int fixture_run(struct fixture *f, int threads, s
     struct dp_pool *pool = NULL;
     fixture_remove_outputs(f);
     if (threads > 1 && dp_pool_open(&pool, threads, e) < 0) return -1;
-    int rc = dp_dedup_run(&f->o, f->files, (const char *const *)f->sig, (const char *const *)f->keep, f->report, f->tmp, pool, &f->t, e);
+    int rc = dp_dedup_append(&f->o, f->frozen, f->files, (const char *const *)f->sig, (const char *const *)f->keep, f->report, f->tmp, pool, &f->t, e);
     dp_pool_close(pool);
     return rc;
 }
