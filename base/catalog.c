@@ -1,9 +1,7 @@
-#include "base/catalog.h"
+#include "base/catalog_sql.h"
 
 #include "base/buf.h"
 
-#include <pthread.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -37,27 +35,22 @@ static const char *const migrations[] = {
     ("ALTER TABLE unit ADD COLUMN maker TEXT;" /* who claimed it last */
     "CREATE TABLE present (stage TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (stage, key)) STRICT, WITHOUT ROWID;"
     "CREATE TABLE superseded (stage TEXT NOT NULL, key TEXT NOT NULL, since INTEGER NOT NULL, PRIMARY KEY (stage, key)) STRICT, WITHOUT ROWID;"),
+    /* The lineage: generations, their units, the files of these. */
+    ("CREATE TABLE lineage (generation INTEGER PRIMARY KEY, units INTEGER NOT NULL, dedup TEXT NOT NULL, bpe TEXT NOT NULL, shard TEXT NOT NULL) STRICT;"
+    "CREATE TABLE lineage_unit (unit INTEGER PRIMARY KEY, sig TEXT NOT NULL) STRICT;"
+    "CREATE TABLE lineage_member (unit INTEGER NOT NULL, ordinal INTEGER NOT NULL, name TEXT NOT NULL, prefix TEXT NOT NULL, digest TEXT NOT NULL,"
+    " bytes INTEGER NOT NULL, PRIMARY KEY (unit, ordinal)) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX lineage_content ON lineage_member(prefix, digest);"),
 };
 enum { VERSION = sizeof migrations / sizeof *migrations };
 
-struct change {
+struct dp_catalog_change {
     int (*fn)(struct dp_catalog *c, void *ctx, struct dp_err *e);
     void *ctx;
     struct dp_err *e;
     int rc;
     bool finished;
-    struct change *next;
-};
-
-struct dp_catalog {
-    char *path;
-    sqlite3 *w, *r; /* the writer thread's connection; readers' connection, under read_mu */
-    sqlite3_stmt *has_artifact; /* asked for every file of store/ */
-    pthread_mutex_t mu, read_mu;
-    pthread_cond_t work, committed;
-    struct change *first, **last;
-    pthread_t writer;
-    bool started, stop;
+    struct dp_catalog_change *next;
 };
 
 /* --- statements --- */
@@ -82,13 +75,12 @@ static int sql_fail(struct dp_catalog *c, sqlite3 *db, const char *what, struct 
     }
 }
 
-static int exec(struct dp_catalog *c, sqlite3 *db, const char *sql, struct dp_err *e)
+int exec(struct dp_catalog *c, sqlite3 *db, const char *sql, struct dp_err *e)
 {
     return sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK ? DP_OK : sql_fail(c, db, "statement", e);
 }
 
-/* Prepare and bind: 's' text (NULL is SQL NULL), 'i' int64_t. */
-static int prepare(struct dp_catalog *c, sqlite3 *db, sqlite3_stmt **st, struct dp_err *e, const char *sql, const char *types, ...)
+int prepare(struct dp_catalog *c, sqlite3 *db, sqlite3_stmt **st, struct dp_err *e, const char *sql, const char *types, ...)
 {
     if (sqlite3_prepare_v2(db, sql, -1, st, NULL) != SQLITE_OK) return sql_fail(c, db, "prepare", e);
     va_list ap;
@@ -106,24 +98,13 @@ static int prepare(struct dp_catalog *c, sqlite3 *db, sqlite3_stmt **st, struct 
     return rc;
 }
 
-/* 1 with a row, 0 at the end. */
-static int step(struct dp_catalog *c, sqlite3 *db, sqlite3_stmt *st, struct dp_err *e)
+int step(struct dp_catalog *c, sqlite3 *db, sqlite3_stmt *st, struct dp_err *e)
 {
     int rc = sqlite3_step(st);
     return rc == SQLITE_ROW ? 1 : rc == SQLITE_DONE ? 0 : sql_fail(c, db, "step", e);
 }
 
-/* A statement without rows, given once. */
-#define RUN(c, e, sql, ...)                                                                        \
-    do {                                                                                           \
-        sqlite3_stmt *st_;                                                                         \
-        DP_TRY(prepare((c), (c)->w, &st_, (e), (sql), __VA_ARGS__));                               \
-        int step_ = step((c), (c)->w, st_, (e));                                                   \
-        sqlite3_finalize(st_);                                                                     \
-        if (step_ < 0) return step_;                                                               \
-    } while (0)
-
-static const char *text(sqlite3_stmt *st, int col)
+const char *text(sqlite3_stmt *st, int col)
 {
     const char *s = (const char *)sqlite3_column_text(st, col);
     return s ? s : "";
@@ -131,20 +112,20 @@ static const char *text(sqlite3_stmt *st, int col)
 
 /* --- the writer --- */
 
-static struct change *take_all(struct dp_catalog *c)
+static struct dp_catalog_change *take_all(struct dp_catalog *c)
 {
-    struct change *list = c->first;
+    struct dp_catalog_change *list = c->first;
     c->first = NULL;
     c->last = &c->first;
     return list;
 }
 
 /* All changes of the list in one transaction, each in a savepoint: one that fails doesn't take the others with it. */
-static void commit_list(struct dp_catalog *c, struct change *list)
+static void commit_list(struct dp_catalog *c, struct dp_catalog_change *list)
 {
     struct dp_err err = {0};
     int rc = exec(c, c->w, "BEGIN IMMEDIATE", &err);
-    for (struct change *k = list; k && rc >= 0; k = k->next) {
+    for (struct dp_catalog_change *k = list; k && rc >= 0; k = k->next) {
         rc = exec(c, c->w, "SAVEPOINT s", &err);
         if (rc < 0) break;
         k->rc = k->fn(c, k->ctx, k->e);
@@ -154,7 +135,7 @@ static void commit_list(struct dp_catalog *c, struct change *list)
     if (rc >= 0) rc = exec(c, c->w, "COMMIT", &err);
     if (rc < 0) {
         if (!sqlite3_get_autocommit(c->w)) sqlite3_exec(c->w, "ROLLBACK", NULL, NULL, NULL);
-        for (struct change *k = list; k; k = k->next) {
+        for (struct dp_catalog_change *k = list; k; k = k->next) {
             if (k->rc < 0) continue;
             k->rc = rc;
             if (k->e) *k->e = err;
@@ -168,12 +149,12 @@ static void *writer_main(void *v)
     pthread_mutex_lock(&c->mu);
     for (;;) {
         while (!c->first && !c->stop) pthread_cond_wait(&c->work, &c->mu);
-        struct change *list = take_all(c);
+        struct dp_catalog_change *list = take_all(c);
         if (!list) break;
         pthread_mutex_unlock(&c->mu);
         commit_list(c, list);
         pthread_mutex_lock(&c->mu);
-        for (struct change *next; list; list = next) {
+        for (struct dp_catalog_change *next; list; list = next) {
             next = list->next; /* its owner frees it as soon as it sees `finished` */
             list->finished = true;
         }
@@ -183,9 +164,9 @@ static void *writer_main(void *v)
     return NULL;
 }
 
-static int change(struct dp_catalog *c, int (*fn)(struct dp_catalog *, void *, struct dp_err *), void *ctx, struct dp_err *e)
+int change(struct dp_catalog *c, int (*fn)(struct dp_catalog *, void *, struct dp_err *), void *ctx, struct dp_err *e)
 {
-    struct change k = {.fn = fn, .ctx = ctx, .e = e};
+    struct dp_catalog_change k = {.fn = fn, .ctx = ctx, .e = e};
     pthread_mutex_lock(&c->mu);
     *c->last = &k;
     c->last = &k.next;
@@ -420,19 +401,37 @@ int dp_catalog_source_known(struct dp_catalog *c, const char *path, int64_t byte
     return rc < 0 ? rc : DP_OK;
 }
 
-int dp_catalog_sources(struct dp_catalog *c, int64_t from, int64_t n, int (*fn)(void *ctx, const struct dp_source *s), void *ctx,
-                       struct dp_err *e)
+#define SELECT_SOURCES "SELECT id,path,name,prefix,digest,bytes,mtime_ns,inode FROM source s WHERE " FIRST_BY_PATH
+
+void dp_source_place_release(struct dp_source_place *p)
+{
+    free(p->prefix);
+    free(p->name);
+    free(p->digest);
+}
+
+int dp_source_place_find(struct dp_catalog *c, sqlite3 *db, int64_t id, struct dp_source_place *p, struct dp_err *e)
 {
     sqlite3_stmt *st;
+    *p = (struct dp_source_place){NULL, NULL, NULL};
+    DP_TRY(prepare(c, db, &st, e, "SELECT prefix,name,digest FROM source WHERE id=?", "i", id));
+    int rc = step(c, db, st, e);
+    if (rc == 1) *p = (struct dp_source_place){strdup(text(st, 0)), strdup(text(st, 1)), strdup(text(st, 2))};
+    sqlite3_finalize(st);
+    if (rc == 1 && (!p->prefix || !p->name || !p->digest)) rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "sources");
+    return rc < 0 ? rc : DP_OK;
+}
+
+static int sources(struct dp_catalog *c, bool fresh, int64_t from, int64_t n, int (*fn)(void *ctx, const struct dp_source *s), void *ctx,
+                   struct dp_err *e)
+{
+    static const char *const sql[2][2] = {{SELECT_SOURCES IN_ORDER, SELECT_SOURCES FROM_PLACE IN_ORDER},
+                                          {SELECT_SOURCES FRESH IN_ORDER, SELECT_SOURCES FRESH FROM_PLACE IN_ORDER}};
+    sqlite3_stmt *st = NULL;
+    struct dp_source_place at = {NULL, NULL, NULL};
     pthread_mutex_lock(&c->read_mu);
-    /* Of several paths with one content the first by path is read. */
-#define SELECT_SOURCES                                                                                                             \
-    "SELECT id,path,name,prefix,digest,bytes,mtime_ns,inode FROM source s WHERE path ="                                            \
-    " (SELECT min(path) FROM source t WHERE t.prefix=s.prefix AND t.digest=s.digest)"
-    int rc = from ? prepare(c, c->r, &st, e,
-                            SELECT_SOURCES " AND (prefix, name, digest) >= (SELECT prefix, name, digest FROM source WHERE id=?)"
-                                           " ORDER BY prefix, name, digest LIMIT ?", "ii", from, n)
-                  : prepare(c, c->r, &st, e, SELECT_SOURCES " ORDER BY prefix, name, digest LIMIT ?", "i", n);
+    int rc = from ? dp_source_place_find(c, c->r, from, &at, e) : DP_OK;
+    if (rc >= 0) rc = prepare(c, c->r, &st, e, sql[fresh][from != 0], from ? "isss" : "i", n, at.prefix, at.name, at.digest);
     if (rc >= 0) {
         while ((rc = step(c, c->r, st, e)) == 1) {
             struct dp_source s = {sqlite3_column_int64(st, 0), text(st, 1), text(st, 2), text(st, 3), text(st, 4),
@@ -443,7 +442,19 @@ int dp_catalog_sources(struct dp_catalog *c, int64_t from, int64_t n, int (*fn)(
         sqlite3_finalize(st);
     }
     pthread_mutex_unlock(&c->read_mu);
+    dp_source_place_release(&at);
     return rc < 0 ? rc : DP_OK;
+}
+
+int dp_catalog_sources(struct dp_catalog *c, int64_t from, int64_t n, int (*fn)(void *ctx, const struct dp_source *s), void *ctx,
+                       struct dp_err *e)
+{
+    return sources(c, false, from, n, fn, ctx, e);
+}
+
+int dp_catalog_sources_fresh(struct dp_catalog *c, int64_t from, int64_t n, int (*fn)(void *ctx, const struct dp_source *s), void *ctx, struct dp_err *e)
+{
+    return sources(c, true, from, n, fn, ctx, e);
 }
 
 struct doubt {

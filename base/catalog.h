@@ -10,7 +10,7 @@
  *  4. A claim raises the unit's epoch; finishing with an older epoch is refused (fencing), so a worker that was thought dead can't publish twice.
  *  5. in = out + sum(dropped) is checked for every count row before commit; a mismatch fails the unit (DP_BROKEN).
  *
- * Only this file sees sqlite3. Thread-safety: all calls may come from any thread. */
+ * Only base/catalog*.c see sqlite3 (and daemon/view.c, for looking). Thread-safety: all calls may come from any thread. */
 #ifndef DP_BASE_CATALOG_H
 #define DP_BASE_CATALOG_H
 
@@ -54,6 +54,34 @@ int dp_catalog_sources(struct dp_catalog *c, int64_t from, int64_t n, int (*fn)(
 int dp_catalog_sources_doubt(struct dp_catalog *c, const char *path, bool look, size_t *n, struct dp_err *e);
 /* Forget every source that `keep` says false to, in one transaction. *gone: how many. */
 int dp_catalog_sources_prune(struct dp_catalog *c, bool (*keep)(void *ctx, const char *path), void *ctx, uint64_t *gone, struct dp_err *e);
+
+/* --- the lineage: what `dpipe serve` made, generation behind generation (daemon/lineage.h) --- */
+struct dp_lineage_generation {
+    int64_t units;                   /* of this generation; they follow those of the earlier ones */
+    const char *dedup, *bpe, *shard; /* keys of its dedup, of the lineage's tokenizer and of its manifest */
+};
+struct dp_lineage_member {
+    int64_t unit; /* number in the lineage, from 0 */
+    const char *sig; /* the unit's signature key */
+    struct dp_source source; /* id 0; path "" when no source has this content any more */
+};
+/* In order. Strings live for the call only, which must not call the catalog. */
+int dp_catalog_lineage(struct dp_catalog *c, int (*fn)(void *ctx, const struct dp_lineage_generation *g), void *ctx, struct dp_err *e);
+/* Files of the lineage's units from number `from` on (n units at most, -1: all), in their order; as above. */
+int dp_catalog_lineage_members(struct dp_catalog *c, int64_t from, int64_t n, int (*fn)(void *ctx, const struct dp_lineage_member *m), void *ctx, struct dp_err *e);
+/* dp_catalog_sources without the contents that a unit of the lineage has. */
+int dp_catalog_sources_fresh(struct dp_catalog *c, int64_t from, int64_t n, int (*fn)(void *ctx, const struct dp_source *s), void *ctx, struct dp_err *e);
+/* A unit of a new generation: its signature key, and its files as the `members` sources from the one with the id `first` on, in the order of
+ * dp_catalog_sources_fresh. */
+struct dp_lineage_unit {
+    const char *sig;
+    int64_t first, members;
+};
+/* Append a generation, in one transaction; with `anew` it is the first of a new lineage, and the old one is forgotten. */
+int dp_catalog_lineage_append(struct dp_catalog *c, bool anew, const struct dp_lineage_generation *g, struct dp_lineage_unit (*unit)(void *ctx, int64_t i),
+                              void *ctx, struct dp_err *e);
+/* Forget the lineage; *generations it had. */
+int dp_catalog_lineage_end(struct dp_catalog *c, int64_t *generations, struct dp_err *e);
 
 /* --- units and artifacts --- */
 struct dp_artifact {

@@ -355,3 +355,99 @@ TEST(what_is_in_use_counts_as_superseded_now)
     dp_catalog_close(c);
     free(path);
 }
+
+/* --- the lineage --- */
+
+static int list_generation(void *ctx, const struct dp_lineage_generation *g)
+{
+    char *out = ctx;
+    snprintf(out + strlen(out), 512 - strlen(out), "%d:%s:%s:%s ", (int)g->units, g->dedup, g->bpe, g->shard);
+    return DP_OK;
+}
+static int list_member(void *ctx, const struct dp_lineage_member *m)
+{
+    char *out = ctx;
+    snprintf(out + strlen(out), 512 - strlen(out), "%d:%s:%s%s ", (int)m->unit, m->sig, m->source.digest, *m->source.path ? m->source.path : ":gone");
+    return DP_OK;
+}
+static bool is_not(void *ctx, const char *path)
+{
+    return strcmp(ctx, path) != 0;
+}
+static struct dp_lineage_unit unit_of(void *ctx, int64_t i)
+{
+    return ((const struct dp_lineage_unit *)ctx)[i];
+}
+static const char *lineage(struct dp_catalog *c)
+{
+    static char out[512];
+    out[0] = 0;
+    CHECK_OK(dp_catalog_lineage(c, list_generation, out, &err));
+    return out;
+}
+static const char *members(struct dp_catalog *c, int64_t from, int64_t n)
+{
+    static char out[512];
+    out[0] = 0;
+    CHECK_OK(dp_catalog_lineage_members(c, from, n, list_member, out, &err));
+    return out;
+}
+
+TEST(a_lineage_grows_ends_and_begins_anew)
+{
+    char *path;
+    struct dp_catalog *c = fresh(&path);
+    size_t isnew;
+    uint64_t gone;
+    int64_t had;
+    const struct dp_source s[] = {{0, "/1", "a", "a", "d1", 1, 2, 3}, {0, "/2", "b", "b", "d2", 1, 2, 3}, {0, "/3", "c", "c", "d3", 1, 2, 3}};
+    const struct dp_source more[] = {{0, "/0", "B", "B", "d0", 1, 2, 3}, {0, "/4", "bb", "bb", "d4", 1, 2, 3}, {0, "/22", "b", "b", "d2", 1, 2, 3}};
+    REQUIRE_OK(dp_catalog_sources_put(c, s, 3, &isnew, &err));
+    struct listing all = {.n = 0};
+    REQUIRE_OK(dp_catalog_sources_fresh(c, 0, -1, list_source, &all, &err));
+    CHECK_STR(all.names, "/1 /2 /3 ");
+    const struct dp_lineage_unit first[] = {{"s0", all.id[0], 2}, {"s1", all.id[2], 1}};
+    const struct dp_lineage_generation g1 = {2, "k1", "b1", "m1"}, g2 = {1, "k2", "b1", "m2"};
+    REQUIRE_OK(dp_catalog_lineage_append(c, true, &g1, unit_of, (void *)(uintptr_t)first, &err));
+    CHECK_STR(lineage(c), "2:k1:b1:m1 ");
+    CHECK_STR(members(c, 0, -1), "0:s0:d1/1 0:s0:d2/2 1:s1:d3/3 ");
+    CHECK_STR(members(c, 1, 1), "1:s1:d3/3 ");
+    CHECK_STR(members(c, 2, 9), "");
+    /* Fresh are those of no unit; an alias of an old content is not. */
+    REQUIRE_OK(dp_catalog_sources_put(c, more, 3, &isnew, &err));
+    all = (struct listing){.n = 0};
+    REQUIRE_OK(dp_catalog_sources_fresh(c, 0, -1, list_source, &all, &err));
+    CHECK_STR(all.names, "/0 /4 ");
+    struct listing part = {.n = 0};
+    REQUIRE_OK(dp_catalog_sources_fresh(c, all.id[1], 1, list_source, &part, &err));
+    CHECK_STR(part.names, "/4 ");
+    /* One unit that says it has more files than there are: nothing of it. */
+    const struct dp_lineage_unit two = {"s2", all.id[0], 2}, three = {"s2", all.id[0], 3};
+    CHECK_INT(dp_catalog_lineage_append(c, false, &g2, unit_of, (void *)(uintptr_t)&three, &err), DP_BUSY);
+    CHECK_STR(lineage(c), "2:k1:b1:m1 ");
+    REQUIRE_OK(dp_catalog_lineage_append(c, false, &g2, unit_of, (void *)(uintptr_t)&two, &err));
+    CHECK_STR(lineage(c), "2:k1:b1:m1 1:k2:b1:m2 ");
+    /* Content that moves stays, content that goes is told. */
+    REQUIRE_OK(dp_catalog_sources_prune(c, is_not, (void *)(uintptr_t) "/2", &gone, &err));
+    CHECK_STR(members(c, 0, 1), "0:s0:d1/1 0:s0:d2/22 ");
+    REQUIRE_OK(dp_catalog_sources_prune(c, is_not, (void *)(uintptr_t) "/4", &gone, &err));
+    CHECK_STR(members(c, 2, -1), "2:s2:d0/0 2:s2:d4:gone ");
+    /* Anew: the old one goes in the same transaction. */
+    all = (struct listing){.n = 0};
+    REQUIRE_OK(dp_catalog_sources(c, 0, -1, list_source, &all, &err));
+    const struct dp_lineage_unit whole = {"t0", all.id[0], 4};
+    const struct dp_lineage_generation g = {1, "k9", "b9", "m9"};
+    const struct dp_lineage_unit wrong = {"t0", all.id[0], 5};
+    CHECK_INT(dp_catalog_lineage_append(c, true, &g, unit_of, (void *)(uintptr_t)&wrong, &err), DP_BUSY);
+    CHECK_STR(lineage(c), "2:k1:b1:m1 1:k2:b1:m2 ");
+    REQUIRE_OK(dp_catalog_lineage_append(c, true, &g, unit_of, (void *)(uintptr_t)&whole, &err));
+    CHECK_STR(lineage(c), "1:k9:b9:m9 ");
+    CHECK_STR(members(c, 0, -1), "0:t0:d0/0 0:t0:d1/1 0:t0:d2/22 0:t0:d3/3 ");
+    REQUIRE_OK(dp_catalog_lineage_end(c, &had, &err));
+    CHECK_INT(had, 1);
+    CHECK_STR(members(c, 0, -1), "");
+    REQUIRE_OK(dp_catalog_lineage_end(c, &had, &err));
+    CHECK_INT(had, 0);
+    dp_catalog_close(c);
+    free(path);
+}
