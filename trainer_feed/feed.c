@@ -434,20 +434,44 @@ int dp_feed_resume(struct dp_feed *f, const struct dp_feed_state *s, struct dp_e
 
 /* --- growth --- */
 
+/* How many shards the manifest has; DP_CONFIG when it doesn't begin with those that x reads. */
+static int continuation(const struct dp_feed_source *x, const char *path, size_t *has, struct dp_err *e)
+{
+    struct dp_manifest *m;
+    size_t had = x->now->docs.shards;
+    DP_TRY(dp_manifest_read(&m, path, e));
+    *has = m->count;
+    bool same = *has >= had && dp_hash128_eq(dp_feed_docs_prefix(m, had), dp_feed_docs_prefix(x->now->m, had));
+    dp_manifest_free(m);
+    if (!same)
+        DP_FAIL(e, CONFIG, "%s: no longer begins with the %zu shards that the run was reading; a manifest grows at its end only", path, had);
+    return DP_OK;
+}
+
+int dp_feed_follow(struct dp_feed *f, const char *domain, const char *manifest, struct dp_err *e)
+{
+    struct dp_feed_source *x = NULL;
+    size_t has;
+    for (size_t d = 0; d < f->domains; d++)
+        if (strcmp(f->domain[d].name, domain) == 0) x = &f->domain[d];
+    if (!x) DP_FAIL(e, CONFIG, "feed: there is no domain \"%s\"", domain);
+    if (strcmp(x->path, manifest) == 0) return DP_OK;
+    DP_TRY(continuation(x, manifest, &has, e));
+    char *path = strdup(manifest);
+    if (!path) DP_FAIL(e, NOMEM, "feed");
+    free(x->path);
+    x->path = path;
+    return DP_OK;
+}
+
 static int look_again(const struct dp_feed *f, size_t d, struct change *c, struct dp_err *e)
 {
     const struct dp_feed_source *x = &f->domain[d];
     const struct dp_feed_layout *now = x->now;
-    struct dp_manifest *m;
-    size_t had = now->docs.shards;
+    size_t had = now->docs.shards, has;
     c->old[d] = x->old;
     c->now[d] = x->now;
-    DP_TRY(dp_manifest_read(&m, x->path, e));
-    size_t has = m->count;
-    bool same = has >= had && dp_hash128_eq(dp_feed_docs_prefix(m, had), dp_feed_docs_prefix(now->m, had));
-    dp_manifest_free(m);
-    if (!same)
-        DP_FAIL(e, CONFIG, "%s: no longer begins with the %zu shards that the run was reading; a manifest grows at its end only", x->path, had);
+    DP_TRY(continuation(x, x->path, &has, e));
     if (has == had) return DP_EMPTY;
     if (f->domains > DP_FEED_STATE_DOMAINS)
         DP_FAIL(e, LIMIT, "feed: %zu domains; data can grow under a run of at most %d", f->domains, DP_FEED_STATE_DOMAINS);

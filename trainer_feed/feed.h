@@ -35,7 +35,8 @@
  * global sequence depends on the product batch*world alone, and a run may change world at any step.
  *
  * Growth. A feed reads the manifests as they were when it was opened, or as a resumed state says. dp_feed_reload looks for
- * more shards behind those, and each domain takes them up when its next epoch begins.
+ * more shards behind those, and each domain takes them up when its next epoch begins. A manifest that grew under another name (`dpipe serve` writes
+ * a new file) is named by dp_feed_follow first.
  *
  * Damage. on_bad stop: reading fails, naming shard and frame. on_bad skip: a row that touches a bad frame, or a shard whose body
  * is gone, is replaced by another row of the same epoch and domain, chosen by hash. A frame is bad by its bytes, not by who has
@@ -46,8 +47,8 @@
  * Opening reads the side files once (44 bytes a document). Of compressed bodies each reading thread keeps 4 decoded frames
  * (shards/shard.h); a permuted row decodes one or two.
  * Thread-safety: dp_feed_get, dp_feed_get_meta, dp_feed_locate and the size functions only read: any number of threads may call
- * them on one feed. dp_feed_next, dp_feed_next_meta, dp_feed_state, dp_feed_resume and dp_feed_reload use the cursor: one
- * thread, and during resume and reload no other.
+ * them on one feed. dp_feed_next, dp_feed_next_meta, dp_feed_state, dp_feed_resume, dp_feed_reload and dp_feed_follow use the
+ * cursor: one thread, and during the last three no other.
  * Limits: seq_len to 2^24 (bestfit: 2^20), batch and world to 2^20, 64 domains. Files must not be truncated while open (SIGBUS);
  * published ones never are. */
 #ifndef DP_TRAINER_FEED_FEED_H
@@ -189,6 +190,10 @@ int dp_feed_resume(struct dp_feed *f, const struct dp_feed_state *s, struct dp_e
  * when a manifest isn't a continuation, or the mixture is in epochs (whose weights would change under the run); DP_LIMIT for more
  * domains than a state has room for. */
 int dp_feed_reload(struct dp_feed *f, struct dp_err *e);
+
+/* Read the domain of this name ("": the one manifest) from another file from now on: dp_feed_reload and dp_feed_resume look there. It must begin
+ * with the shards that the feed reads, by content: DP_CONFIG. Nothing else changes. As for threads, as dp_feed_reload. */
+int dp_feed_follow(struct dp_feed *f, const char *domain, const char *manifest, struct dp_err *e);
 
 /* Where one id of a row came from. */
 struct dp_feed_origin {

@@ -33,6 +33,7 @@ struct dp_feed_client {
     double dead_seconds, reconnect_seconds, lost_at; /* since when no batch has come, monotonic; 0: they come */
     int retry_ms;
     const atomic_bool *stop;
+    bool grow;
     bool has_state, known; /* a state to resume from; a server has accepted us before */
     struct dp_feed_state state;
     uint64_t sample; /* of the next batch */
@@ -110,6 +111,7 @@ static int print_ask(const struct dp_feed_client *c, struct dp_buf *b, struct dp
     }
     if (c->tcp && c->compress) dp_buf_printf(b, "compress=%d\n", c->compress);
     if (c->tcp && c->token) dp_buf_printf(b, "token=%s\n", c->token);
+    if (c->grow && !c->known) dp_buf_add_str(b, "grow=1\n");
     if (c->has_state) {
         dp_buf_add_str(b, "state=");
         dp_feed_state_print(&c->state, b);
@@ -318,6 +320,7 @@ int dp_feed_client_open(struct dp_feed_client **out, const struct dp_feed_client
     c->stop = o->stop;
     c->sample = o->state ? o->state->sample : o->start;
     c->has_state = o->state != NULL;
+    c->grow = o->grow;
     if (o->state) c->state = *o->state;
     int rc = c->addr && c->wants && (c->token || !o->token) ? set_up_tls(c, o, e) : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "feed client");
     if (rc >= 0) rc = connect_once(c, e);

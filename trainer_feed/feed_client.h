@@ -22,6 +22,7 @@ struct dp_feed_client_options {
     const char *wants; /* lines NAME=VALUE of dp_feed_opts (but domains) that are to differ from the server's; NULL: none */
     uint64_t start;    /* the first global sample */
     const struct dp_feed_state *state; /* of an earlier run over the same data: then start is not read. NULL: none */
+    bool grow; /* with a state: look for more shards behind its data first, as dp_feed_reload at its sample; reconnecting doesn't */
     uint64_t slots;                    /* batches that may lie finished; 0: about 1 MiB */
     unsigned meta;                     /* DP_FEED_META_...: what else is to come */
     double reconnect_seconds;          /* how long to look for a server that is gone; 0: not at all */

@@ -50,7 +50,10 @@ static int open_feed(struct dp_feed_serving *c, const struct dp_feed_ask *ask, s
     dp_feed_state(c->feed, &st);
     if (ask->has_state) st = ask->state;
     if (ask->has_start) st.sample = ask->start;
-    return dp_feed_resume(c->feed, &st, e);
+    DP_TRY(dp_feed_resume(c->feed, &st, e));
+    if (!ask->grow) return DP_OK;
+    rc = dp_feed_reload(c->feed, e);
+    return rc < 0 ? rc : DP_OK;
 }
 
 static void close_feed(struct dp_feed_serving *c)

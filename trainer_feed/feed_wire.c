@@ -142,12 +142,12 @@ void dp_feed_state_print(const struct dp_feed_state *s, struct dp_buf *out)
 /* --- request --- */
 
 /* What a request may say beside the feed's options; the place is the bit that says "seen". */
-enum { WIRE = 57, TOKEN, META, COMPRESS, START, SLOTS, STATE };
-static const char *const more[] = {"wire", "token", "meta", "compress", "start", "slots", "state"};
+enum { WIRE = 56, TOKEN, META, COMPRESS, START, SLOTS, STATE, GROW };
+static const char *const more[] = {"wire", "token", "meta", "compress", "start", "slots", "state", "grow"};
 
 static int more_line(struct dp_feed_ask *a, unsigned bit, struct dp_span name, struct dp_span value, struct dp_err *e)
 {
-    uint64_t wire;
+    uint64_t wire, yes;
     switch (bit) {
     case WIRE:
         DP_TRY(parse_number(name, value, UINT32_MAX, &wire, e));
@@ -158,6 +158,10 @@ static int more_line(struct dp_feed_ask *a, unsigned bit, struct dp_span name, s
     case START: a->has_start = true; return parse_number(name, value, DP_FEED_SAMPLE_MAX - 1, &a->start, e);
     case SLOTS: return parse_number(name, value, DP_FEED_SLOTS_MAX, &a->slots, e);
     case STATE: a->has_state = true; return parse_state(value, &a->state, e);
+    case GROW:
+        DP_TRY(parse_number(name, value, 1, &yes, e));
+        a->grow = yes;
+        return DP_OK;
     default: return DP_OK; /* the token was looked at before anything else */
     }
 }

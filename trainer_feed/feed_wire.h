@@ -64,10 +64,11 @@ struct dp_feed_ask {
     uint64_t compress;           /* zstd level of frames on TCP, at most DP_FEED_COMPRESS_MAX; 0: none */
     unsigned meta;
     bool has_start, has_state;
+    bool grow; /* take up what came behind the state's data, as dp_feed_reload */
     struct dp_feed_state state;
 };
 /* `text` over the server's own options: any row of dp_feed_opts but `domains` (the server's business), and wire, start, slots, state,
- * meta, compress and token; each at most once. DP_USAGE or DP_CONFIG says which line is wrong and why; *a is then empty. */
+ * grow, meta, compress and token; each at most once. DP_USAGE or DP_CONFIG says which line is wrong and why; *a is then empty. */
 int dp_feed_ask_parse(struct dp_feed_ask *a, const struct dp_feed_options *defaults, struct dp_span text, struct dp_err *e);
 void dp_feed_ask_release(struct dp_feed_ask *a);
 /* The text's line "token=": empty without one. Nothing else is looked at. */
