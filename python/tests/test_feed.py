@@ -242,6 +242,7 @@ class Api(unittest.TestCase):
                 return len(os.listdir("/proc/self/fd")) + len(maps.readlines())
 
         dpipe.Feed(self.d.manifest, seq_len=32).next()
+        dpipe.Feed(workspace=self.d.a, seq_len=32).next()  # which may load another library
         gc.collect()
         before = files()
         for _ in range(50):
