@@ -108,6 +108,37 @@ def stateful_loader(c):
     return feed_loader(c, lambda d, **k: StatefulDataLoader(d, snapshot_every_n_steps=1000, **k))
 
 
+def served(c, address):
+    """The options of a client of `dpipe feed --serve`, a child of this process."""
+    import atexit, dpipe, shutil, subprocess, tempfile
+    d = tempfile.mkdtemp(prefix='dpipe-bench-')
+    if not address: address = f'{d}/feed.sock'
+    program = os.path.join(os.environ.get('BUILD', f'{ROOT}/build/release'), 'dpipe')
+    p = subprocess.Popen([program, 'feed', '-q', '--manifest', c['manifest'], '--serve', address])
+    atexit.register(lambda: (p.terminate(), p.wait(), shutil.rmtree(d, True)))
+    o = {**feed_options(c), 'connect': address}
+    del o['manifest']
+    for _ in range(500):
+        try: return dpipe.Feed(**o).close() or o
+        except dpipe.NotFound: time.sleep(0.01)
+    raise RuntimeError('the server did not come')
+
+
+@way('dpipe numpy, rows from a server', PERMUTED, ['numpy', 'dpipe'])
+def ring_rows(c):
+    """the server maps u16 shards; through a ring of memory, widened here to int32 [B, T + 1]; CPU of both processes"""
+    import dpipe
+    return iter(dpipe.Feed(**served(c, None)))
+
+
+@way('dpipe torch DataLoader, from a server', PERMUTED, ['torch', 'dpipe.torch'])
+def ring_loader(c):
+    """the same as two int64 [B, T]"""
+    from torch.utils.data import DataLoader
+    from dpipe.torch import FeedDataset
+    return iter(DataLoader(FeedDataset(**served(c, None)), batch_size=None))
+
+
 # --- what the framework itself costs ---
 
 @way('constant, DataLoader', 'none', ['torch'])
@@ -351,6 +382,8 @@ def main():
         try: anon += memory(p)[1]
         except OSError: pass
     tell(rss_mib=(rss - before[0]) / 1024, anon_mib=(anon - before[1]) / 1024)
+    import atexit
+    atexit._run_exitfuncs()
     os._exit(0)
 
 
