@@ -20,7 +20,7 @@ struct dp_feed_receiver {
     char *slots, *scratch; /* scratch: a payload, decompressed */
     struct dp_zstd_decoder *z;
     int batch_fd, room_fd, end_fd, quit_fd;
-    uint64_t made, credit;
+    uint64_t made, credit, seen; /* seen: what was taken, when credit was last thought about */
     _Atomic uint64_t bytes;
     int rc; /* of the thread, when end_fd says so */
     bool refused; /* rc is what the server said */
@@ -64,7 +64,8 @@ static int heard(struct dp_feed_receiver *r, const struct dp_feed_frame *f, stru
 /* Free slots as credit, many at once: a frame for every half of the ring, but at once when the server has none left. */
 static int grant(struct dp_feed_receiver *r, struct dp_err *e)
 {
-    uint64_t may = atomic_load(&r->ring->taken) + r->a.slots;
+    r->seen = atomic_load(&r->ring->taken);
+    uint64_t may = r->seen + r->a.slots;
     if (may == r->credit || (may - r->credit < (r->a.slots + 1) / 2 && r->credit > r->made)) return DP_OK;
     r->credit = may;
     return dp_feed_conn_say(&r->conn, DP_FEED_CREDIT, may, dp_span("", 0), e);
@@ -86,9 +87,10 @@ static int receive(struct dp_feed_receiver *r, struct dp_err *e)
         if (rc != DP_EMPTY) return rc;
         rc = dp_feed_conn_flush(&r->conn, e);
         if (rc < 0 || rc == DP_EOF) return rc;
-        uint64_t taken = atomic_load(&r->ring->taken);
-        atomic_store(&r->ring->crammed, 1);
-        if (atomic_load(&r->ring->taken) != taken) continue;
+        if (r->credit - r->made < (r->a.slots + 1) / 2) { /* else what comes wakes us soon enough to see what was given back */
+            atomic_store(&r->ring->crammed, 1);
+            if (atomic_load(&r->ring->taken) != r->seen) continue;
+        }
         DP_TRY(dp_feed_conn_wait(&r->conn, others, 2, (int)(r->conn.dead_s * 100) + 1, e));
         if (read(r->quit_fd, &quit, sizeof quit) > 0) return DP_EOF;
         dp_feed_ring_heard(r->room_fd);
