@@ -9,6 +9,7 @@
 #include "daemon/http.h"
 #include "daemon/schedule.h"
 #include "tokenizer/tokenizer.h"
+#include "trainer_feed/feed_server.h"
 
 #include <glob.h>
 #include <grp.h>
@@ -239,18 +240,49 @@ static char *secret(const char *configured, const char *credential)
     return NULL;
 }
 
-static void check_address(struct dp_check *c, bool token)
+/* `remedy`: what to set when nothing guards it. */
+static void check_address(struct dp_check *c, const char *option, const char *addr, bool guarded, const char *remedy)
 {
     bool loopback = false;
     struct dp_err err = {0};
-    const char *addr = c->options->serve.http;
     if (!addr || !*addr) return;
-    int fd = dp_tcp_listen(addr, "serve.http", &loopback, &err);
+    int fd = dp_tcp_listen(addr, option, &loopback, &err);
     if (fd >= 0) close(fd);
-    if (fd < 0 && err.sys != EADDRINUSE) problem(c, false, fd, "serve.http", "%s", err.msg); /* in use: by the service at work, as a rule */
-    else if (fd < 0) problem(c, true, fd, "serve.http", "%s (well, if the service of this workspace is at work)", err.msg);
-    if (!token && !loopback && (fd >= 0 || err.sys == EADDRINUSE))
-        problem(c, false, DP_CONFIG, "serve.http", "%s is reached from other machines: set serve.http_token_file (or the credential http-token)", addr);
+    if (fd < 0 && err.sys != EADDRINUSE) problem(c, false, fd, option, "%s", err.msg); /* in use: by the service at work, as a rule */
+    else if (fd < 0) problem(c, true, fd, option, "%s (well, if the service of this workspace is at work)", err.msg);
+    if (!guarded && !loopback && (fd >= 0 || err.sys == EADDRINUSE)) problem(c, false, DP_CONFIG, option, "%s is reached from other machines: set %s", addr, remedy);
+}
+
+static void check_feed_path(struct dp_check *c, const char *path)
+{
+    struct stat st;
+    if (strlen(path) > 107) problem(c, false, DP_CONFIG, "serve.feed", "%s: a socket's name has at most 107 bytes", path);
+    else if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode)) problem(c, false, DP_CONFIG, "serve.feed", "%s: is there already, and no socket", path);
+}
+
+static void check_feed(struct dp_check *c)
+{
+    const struct dp_serve_options *o = &c->options->serve;
+    if (!o->feed || !*o->feed) return;
+    if (dp_feed_addr_is_path(o->feed)) {
+        check_feed_path(c, o->feed);
+        return;
+    }
+    char *token = secret(o->feed_token_file, "feed-token"), *ca = secret(o->feed_client_ca, "feed-client-ca"), *text = NULL;
+    char *cert = secret(o->tls_cert, "tls-cert"), *key = secret(o->tls_key, "tls-key");
+    struct dp_tls *tls = NULL;
+    struct dp_err err = {0};
+    int rc = token ? dp_secret_read(&text, token, &err) : DP_OK;
+    if (rc < 0) problem(c, false, rc, "serve.feed_token_file", "%s", err.msg);
+    rc = ca ? dp_tls_open(&tls, &(struct dp_tls_config){.server = true, .cert = cert, .key = key, .ca = ca}, &err) : DP_OK;
+    if (rc < 0) problem(c, false, rc, "serve.feed_client_ca", "%s", err.msg);
+    check_address(c, "serve.feed", o->feed, token || ca, "serve.feed_token_file (or the credential feed-token), or serve.feed_client_ca");
+    dp_tls_close(tls);
+    free(text);
+    free(token);
+    free(ca);
+    free(cert);
+    free(key);
 }
 
 static void check_serve(struct dp_check *c)
@@ -261,7 +293,8 @@ static void check_serve(struct dp_check *c)
     struct dp_err err = {0};
     int rc = token ? dp_secret_read(&text, token, &err) : DP_OK;
     if (rc < 0) problem(c, false, rc, "serve.http_token_file", "%s", err.msg);
-    check_address(c, token != NULL);
+    check_address(c, "serve.http", o->http, token != NULL, "serve.http_token_file (or the credential http-token)");
+    check_feed(c);
     rc = cert ? dp_tls_open(&tls, &(struct dp_tls_config){.server = true, .cert = cert, .key = key}, &err) : DP_OK;
     if (rc < 0) problem(c, false, rc, key && strncmp(err.msg, key, strlen(key)) == 0 ? "serve.tls_key" : "serve.tls_cert", "%s", err.msg);
     dp_tls_close(tls);

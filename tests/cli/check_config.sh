@@ -32,6 +32,11 @@ expect 78 "$DPIPE" check-config -w "$w" --recipe-only; grep -q 'gone' "$work/out
 printf 'train: {steps: 5\n' >"$w/recipe.yaml"; expect 78 "$DPIPE" check-config -w "$w"; says "$work/out" "not YAML"
 printf 'serve: {min_free: 800P}\n' >"$w/recipe.yaml"; expect 0 "$DPIPE" check-config -w "$w"; expect 78 "$DPIPE" check-config -w "$w" --strict
 printf 'serve: {http_token_file: %s}\n' "$work/token" >"$w/recipe.yaml"; expect 78 "$DPIPE" check-config -w "$w"; says "$work/out" "16 to 1,024 bytes"
+printf 'serve: {feed: "0.0.0.0:0"}\n' >"$w/recipe.yaml"; expect 78 "$DPIPE" check-config -w "$w"; says "$work/out" "serve.feed: 0.0.0.0:0 is reached"
+printf 'serve: {feed: "127.0.0.1:0", feed_token_file: %s, feed_client_ca: %s}\n' "$work/token" "$work/token" >"$w/recipe.yaml"
+expect 78 "$DPIPE" check-config -w "$w"; says "$work/out" "serve.feed_token_file"; says "$work/out" "serve.feed_client_ca"
+printf 'serve: {feed: %s}\n' "$w/recipe.yaml" >"$w/recipe.yaml"; expect 78 "$DPIPE" check-config -w "$w"; says "$work/out" "no socket"
+printf 'serve: {feed: %s/feed.sock, min_free: 0}\n' "$w" >"$w/recipe.yaml"; expect 0 "$DPIPE" check-config -w "$w"
 expect 78 "$DPIPE" check-config -w "$work/none"; expect 78 "$DPIPE" check-config --recipe "$work/none.yaml"; expect 64 "$DPIPE" check-config --recipe
 # A reload and a start refuse what the recipe gets wrong, with the line, and the old one stays in force.
 good() { printf 'sources: [%s]\nserve: {min_free: 0, until: clean, spool: false, rescan: 1h}\n' "$work/in" >"$w/recipe.yaml"; }
