@@ -103,6 +103,25 @@ class ServerTest(unittest.TestCase):
                 x.load_state_dict(state)
             self.assertTrue(all((next(ahead) == f.next()).all() for _ in range(20)))
 
+    def test_masks_and_tcp(self) -> None:
+        token = os.path.join(self.d.dir, "token")
+        with open(token, "w") as t:
+            t.write("correct-horse-battery\n")
+        command = [fixture.PROGRAM, "feed", "--manifest", self.d.manifest, "--serve", "127.0.0.1:0", "--token-file", token]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+            self.addCleanup(server.kill)
+            assert server.stderr is not None
+            port = server.stderr.readline().rsplit(" ", 1)[1].strip()
+            for how in dict(connect=self.path), dict(connect="127.0.0.1:" + port, token_file=token, compress=1):
+                with dpipe.Feed(self.d.manifest, **self.o) as f, dpipe.Feed(meta="all", **how, **self.o) as c:
+                    for _ in range(40):
+                        got, want = c.next_batch(), f.next_batch()
+                        for name in "ids", "cu_seqlens", "segments", "positions", "loss_mask", "domain", "sample":
+                            self.assertTrue((getattr(got, name) == getattr(want, name)).all(), name)
+            with self.assertRaisesRegex(dpipe.ConfigError, "token"):
+                dpipe.Feed(connect="127.0.0.1:" + port, **self.o)
+            server.kill()
+
     def test_what_a_server_does_not_give(self) -> None:
         with dpipe.Feed(connect=self.path, **self.o) as c:
             with self.assertRaisesRegex(dpipe.ConfigError, "connect with meta=all"):
@@ -110,6 +129,8 @@ class ServerTest(unittest.TestCase):
             for call in c.reload, lambda: c.row(0), lambda: c.origin(0):
                 with self.assertRaisesRegex(dpipe.ConfigError, "open the manifest"):
                     call()
+            with self.assertRaisesRegex(dpipe.ConfigError, "meta=all"):
+                c.next_batch()
             self.assertEqual(c.domains, [])
         with self.assertRaisesRegex(dpipe.ConfigError, "give one"):
             dpipe.Feed(self.d.manifest, connect=self.path)
