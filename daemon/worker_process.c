@@ -3,6 +3,7 @@
 #include "base/channel.h"
 #include "base/cpu.h"
 #include "base/log.h"
+#include "base/progress.h"
 #include "daemon/worker_board.h"
 #include "daemon/worker_message.h"
 
@@ -505,6 +506,7 @@ static int converse(struct dp_worker *w, const struct dp_unit_job *job, struct d
         }
         rc = check_limits(w, job);
         if (rc != DP_OK) return rc;
+        dp_progress_tick(); /* a document may take its time: its own limits end it, not the service's watchdog */
         DP_TRY(check_stop(w, job, e));
     }
 }
