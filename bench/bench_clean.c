@@ -171,7 +171,7 @@ static double split_all(const struct texts *t)
     double from = cpu();
     for (size_t i = 0; i < t->count; i++) {
         w.count = 0;
-        if (dp_words_split(&w, t->text[i], 0) < 0) exit(1);
+        if (dp_words_split(&w, t->text[i]) < 0) exit(1);
     }
     from = cpu() - from;
     dp_words_release(&w);

@@ -148,7 +148,7 @@ static int row(const void *ctx, void *worker, struct dp_batch *b, uint32_t i, st
         if (line.len == whole.len) sentences += dp_words_sentences(words, from, at);
         else if (c->sentences_min) {
             w->cut.count = 0;
-            if (dp_words_split(&w->cut, line, 0) < 0) DP_FAIL(e, NOMEM, "c4: words of a line of %zu bytes", line.len);
+            if (dp_words_split(&w->cut, line) < 0) DP_FAIL(e, NOMEM, "c4: words of a line of %zu bytes", line.len);
             sentences += dp_words_sentences(&w->cut, 0, w->cut.count);
         }
         if (any) dp_buf_add_char(&w->out, '\n');

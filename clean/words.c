@@ -641,7 +641,7 @@ static inline bool letters_and_one(const char *p, size_t n)
     return c < 128 && (suffix_one[c] || (c == '.' && dp_uni((unsigned char)p[n - 1]) & DP_UNI_W_BEFORE_DOT));
 }
 
-int dp_words_split(struct dp_words *w, struct dp_span text, uint32_t base)
+int dp_words_split(struct dp_words *w, struct dp_span text)
 {
     pthread_once(&once, init);
     if (init_failed) return DP_NOMEM;
@@ -653,7 +653,7 @@ int dp_words_split(struct dp_words *w, struct dp_span text, uint32_t base)
         size_t from = i, n = next_clear(letter, from, text.len) - from, first = w->count;
         i = next_set(space, i);
         const char *p = text.ptr + from;
-        uint32_t at = base + (uint32_t)from;
+        uint32_t at = (uint32_t)from;
         unsigned flags = DP_WORD_FIRST | (before && !(from - before == 1 && p[-1] == ' ') ? DP_WORD_GAP : 0u);
         bool one = from + n + 1 == i && n;
         if ((from + n < i && !(one && letters_and_one(p, n) && !maybe_special(p, n + 1, end))) || maybe_special(p, n, end)) {
@@ -688,7 +688,7 @@ const struct dp_words *dp_row_words(struct dp_row_words *r, const struct dp_batc
     if (r->of.ptr && r->of.ptr == t.ptr && r->of.len == t.len) return &r->words;
     r->of = dp_span(NULL, 0);
     r->words.count = 0;
-    if (dp_words_split(&r->words, t, 0) < 0) return NULL;
+    if (dp_words_split(&r->words, t) < 0) return NULL;
     r->of = t;
     return &r->words;
 }

@@ -33,8 +33,8 @@ struct dp_words {
     size_t mask_cap;
     struct dp_word_chunk *seen;
 };
-/* Append the words of `text` (offsets get `base` added). DP_OK or DP_NOMEM (-1). */
-int dp_words_split(struct dp_words *w, struct dp_span text, uint32_t base);
+/* Append the words of `text`. DP_OK or DP_NOMEM (-1). */
+int dp_words_split(struct dp_words *w, struct dp_span text);
 void dp_words_release(struct dp_words *w);
 /* Sentences among words [from, to) as spaCy's sentencizer starts them; 0 without words. */
 size_t dp_words_sentences(const struct dp_words *w, size_t from, size_t to);

@@ -63,13 +63,18 @@ int dp_cli_options(struct dp_cli *c, struct dp_err *e);
 int dp_cli_run_until(struct dp_cli *c, enum dp_step step, struct dp_err *e);
 /* The command of this name; NULL (DP_USAGE, with a suggestion) when there is none. */
 const struct dp_command *dp_cli_find(const char *name, struct dp_err *e);
-/* Open the workspace for reading; the path of its manifest, malloc'ed. DP_NOTFOUND when there is none yet. */
-int dp_cli_manifest(struct dp_cli *c, char **path, struct dp_err *e);
+/* The path of a manifest, malloc'ed: `given`, or with NULL that of the workspace, which is opened for reading. DP_NOTFOUND when there is none yet. */
+int dp_cli_manifest(struct dp_cli *c, const char *given, char **path, struct dp_err *e);
 /* A JSON document on stdout, with a newline. */
 int dp_cli_print(const struct dp_buf *b, struct dp_err *e);
 
-/* With --json: an object of the NULL-ended key, value, key, value... as strings, on stdout. */
-int dp_cli_say(struct dp_cli *c, const char *const *pairs, struct dp_err *e);
+/* With --json: an object of these members on stdout; without, nothing. */
+struct dp_fact {
+    const char *key, *text; /* text NULL: the number */
+    uint64_t number;
+};
+int dp_cli_say(struct dp_cli *c, const struct dp_fact *facts, size_t n, struct dp_err *e);
+#define DP_SAY(c, e, ...) dp_cli_say((c), (const struct dp_fact[]){__VA_ARGS__}, sizeof((const struct dp_fact[]){__VA_ARGS__}) / sizeof(struct dp_fact), (e))
 
 /* Whether options of the recipe section are flags of the command. */
 bool dp_command_takes(const struct dp_command *cmd, const char *section);

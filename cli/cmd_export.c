@@ -26,13 +26,12 @@ static int run(struct dp_cli *c, struct dp_err *e)
     if (!o->output) DP_FAIL(e, USAGE, "export: where to? add -o DIR");
     DP_TRY(dp_export_format_parse(o->format, &format, e));
     DP_TRY(dp_opt_defaults(dp_export_opts, &o->export, e));
-    if (o->manifest) manifest = strdup(o->manifest);
-    else DP_TRY(dp_cli_manifest(c, &manifest, e));
+    DP_TRY(dp_cli_manifest(c, o->manifest, &manifest, e));
     prefix = dp_fs_join(o->output, "tokens");
-    rc = manifest && prefix ? dp_fs_mkdirs(o->output, e) : DP_NOMEM;
+    rc = prefix ? dp_fs_mkdirs(o->output, e) : DP_NOMEM;
     if (rc >= 0) rc = dp_export(format, manifest, prefix, &o->export, e);
     if (rc >= 0) dp_log(INFO, "export", "wrote %s files, %s.*", o->format, prefix);
-    if (rc >= 0) rc = dp_cli_say(c, (const char *const[]){"format", o->format, "files", prefix, NULL}, e);
+    if (rc >= 0) rc = DP_SAY(c, e, {"format", o->format, 0}, {"files", prefix, 0});
     free(manifest);
     free(prefix);
     return rc;

@@ -1,5 +1,4 @@
 /* export-shards: the data set as a folder in another trainer's format, there at once or not at all. */
-#include "base/json.h"
 #include "base/log.h"
 #include "cli/cli.h"
 #include "shards/export.h"
@@ -26,53 +25,24 @@ static const struct dp_opt rows[] = {
     DP_OPT_END,
 };
 
-static int print_report(const struct dp_cli *c, const struct own *o, const struct dp_export_report *r, struct dp_err *e)
-{
-    struct dp_buf b;
-    struct dp_jsonw w;
-    if (!c->global.json) {
-        dp_log(INFO, "export", "%s: %llu %s files of %llu bytes, %llu of them hard links to shards", o->output, (unsigned long long)r->files, o->format,
-               (unsigned long long)r->bytes, (unsigned long long)r->linked);
-        return DP_OK;
-    }
-    dp_buf_init(&b, 1 << 20);
-    dp_jsonw_init(&w, &b, 0);
-    dp_jsonw_begin(&w, '{');
-    dp_jsonw_key(&w, "format");
-    dp_jsonw_cstr(&w, o->format);
-    dp_jsonw_key(&w, "output");
-    dp_jsonw_cstr(&w, o->output);
-    dp_jsonw_key(&w, "files");
-    dp_jsonw_uint(&w, r->files);
-    dp_jsonw_key(&w, "linked");
-    dp_jsonw_uint(&w, r->linked);
-    dp_jsonw_key(&w, "bytes");
-    dp_jsonw_uint(&w, r->bytes);
-    dp_jsonw_key(&w, "tokens");
-    dp_jsonw_uint(&w, r->tokens);
-    dp_jsonw_key(&w, "documents");
-    dp_jsonw_uint(&w, r->documents);
-    dp_jsonw_end(&w, '}');
-    dp_buf_add_char(&b, '\n');
-    int rc = dp_cli_print(&b, e);
-    dp_buf_release(&b);
-    return rc;
-}
-
 static int run(struct dp_cli *c, struct dp_err *e)
 {
     struct own *o = c->own;
     enum dp_export_format format;
-    struct dp_export_report report;
+    struct dp_export_report r;
     char *manifest = NULL;
     if (!o->format) DP_FAIL(e, USAGE, "export-shards: which format? add --format megatron, llmc, nanogpt, datatrove, olmo or mds");
     if (!o->output) DP_FAIL(e, USAGE, "export-shards: where to? add -o DIR");
     DP_TRY(dp_export_format_parse(o->format, &format, e));
-    if (o->manifest) manifest = strdup(o->manifest);
-    else DP_TRY(dp_cli_manifest(c, &manifest, e));
-    int rc = manifest ? dp_export_folder(format, manifest, o->output, &o->folder, &report, e) : DP_NOMEM;
+    DP_TRY(dp_cli_manifest(c, o->manifest, &manifest, e));
+    int rc = dp_export_folder(format, manifest, o->output, &o->folder, &r, e);
     free(manifest);
-    return rc < 0 ? rc : print_report(c, o, &report, e);
+    DP_TRY(rc);
+    if (!c->global.json)
+        dp_log(INFO, "export", "%s: %llu %s files of %llu bytes, %llu of them hard links to shards", o->output, (unsigned long long)r.files, o->format,
+               (unsigned long long)r.bytes, (unsigned long long)r.linked);
+    return DP_SAY(c, e, {"format", o->format, 0}, {"output", o->output, 0}, {"files", NULL, r.files}, {"linked", NULL, r.linked}, {"bytes", NULL, r.bytes},
+                  {"tokens", NULL, r.tokens}, {"documents", NULL, r.documents});
 }
 
 extern const struct dp_command dp_cmd_export_shards;

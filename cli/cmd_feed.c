@@ -317,7 +317,7 @@ static int run(struct dp_cli *c, struct dp_err *e)
     } else if (elsewhere) {
         DP_TRY(dp_cli_road(c, false, e));
         manifest = strdup("");
-    } else DP_TRY(dp_cli_manifest(c, &manifest, e));
+    } else DP_TRY(dp_cli_manifest(c, NULL, &manifest, e));
     if (manifest && o->serve) {
         rc = serve(c, manifest, e);
         free(manifest);

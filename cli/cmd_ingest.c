@@ -1,4 +1,3 @@
-#include "base/json.h"
 #include "cli/cli.h"
 
 struct own {
@@ -10,27 +9,6 @@ static const struct dp_opt rows[] = {
     DP_OPT_END,
 };
 
-static int report(struct dp_cli *c, const struct dp_road_sources *s, struct dp_err *e)
-{
-    struct dp_buf b;
-    struct dp_jsonw w;
-    const char *const names[] = {"files", "bytes", "new", "skipped", "units_made", "units_up_to_date"};
-    const uint64_t values[] = {s->files, s->bytes, s->fresh, s->skipped, c->road.made, c->road.found};
-    if (!c->global.json) return DP_OK;
-    dp_buf_init(&b, 4096);
-    dp_jsonw_init(&w, &b, 0);
-    dp_jsonw_begin(&w, '{');
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        dp_jsonw_key(&w, names[i]);
-        dp_jsonw_uint(&w, values[i]);
-    }
-    dp_jsonw_end(&w, '}');
-    dp_buf_add_char(&b, '\n');
-    int rc = dp_cli_print(&b, e);
-    dp_buf_release(&b);
-    return rc;
-}
-
 static int run(struct dp_cli *c, struct dp_err *e)
 {
     const struct own *o = c->own;
@@ -41,7 +19,8 @@ static int run(struct dp_cli *c, struct dp_err *e)
     else DP_TRY(dp_road_register(&c->road, c->args, c->nargs, &found, e));
     if (!o->register_only) DP_TRY(dp_road_plan(&c->road, true, e));
     if (!o->register_only && !o->forget) DP_TRY(dp_road_run(&c->road, DP_STEP_INGEST, e));
-    return report(c, &found, e);
+    return DP_SAY(c, e, {"files", NULL, found.files}, {"bytes", NULL, found.bytes}, {"new", NULL, found.fresh}, {"skipped", NULL, found.skipped},
+                  {"units_made", NULL, c->road.made}, {"units_up_to_date", NULL, c->road.found});
 }
 
 extern const struct dp_command dp_cmd_ingest;

@@ -15,7 +15,7 @@ static int run(struct dp_cli *c, struct dp_err *e)
     dp_buf_release(&b);
     if (rc == DP_EMPTY) dp_log(INFO, "init", "%s is a workspace already; its recipe.yaml stays as it is", dir);
     else if (rc == DP_OK) dp_log(INFO, "init", "made %s; list sources in %s/recipe.yaml, or: dpipe ingest -w %s PATH", dir, dir, dir);
-    return rc < 0 ? rc : dp_cli_say(c, (const char *const[]){"workspace", dir, "recipe", rc == DP_EMPTY ? "kept" : "made", NULL}, e);
+    return rc < 0 ? rc : DP_SAY(c, e, {"workspace", dir, 0}, {"recipe", rc == DP_EMPTY ? "kept" : "made", 0});
 }
 
 extern const struct dp_command dp_cmd_init;

@@ -376,7 +376,7 @@ static int run(struct dp_cli *c, struct dp_err *e)
     if (asked != 1) DP_FAIL(e, USAGE, "trace: one of --sample N, --step S, --shard NAME or --doc ID is wanted");
     if (o->shard && o->token < 0) DP_FAIL(e, USAGE, "trace --shard: which id? add --token N");
     if (o->doc && o->token >= 0) DP_FAIL(e, USAGE, "trace --doc takes no --token");
-    DP_TRY(dp_cli_manifest(c, &t.manifest, e));
+    DP_TRY(dp_cli_manifest(c, NULL, &t.manifest, e));
     dp_buf_init(&t.out, (size_t)1 << 30);
     int rc = dp_manifest_read(&t.m, t.manifest, e);
     if (rc >= 0 && !(t.shard = calloc(t.m->count + 1, sizeof *t.shard))) rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "trace");

@@ -181,9 +181,7 @@ static int run(struct dp_cli *c, struct dp_err *e)
     dp_buf_init(&b, 256 << 20);
     struct problems ctx = {.out = &b, .json = c->global.json};
     all.problems = &ctx;
-    if (c->nargs) path = strdup(c->args[0]);
-    else DP_TRY_OUT(dp_cli_manifest(c, &path, e));
-    if (!path) DP_GOTO(e, NOMEM, "verify");
+    DP_TRY_OUT(dp_cli_manifest(c, c->nargs ? c->args[0] : NULL, &path, e));
     DP_TRY_OUT(dp_pool_open(&pool, (int)c->global.threads, e));
     if (o->restore) DP_TRY_OUT(dp_shard_quarantine_restore(path, restored, &ctx, e));
     rc = dp_verify_manifest(path, pool, o->sha256, problem, &ctx, &t, e);

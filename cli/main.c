@@ -231,8 +231,12 @@ int dp_cli_options(struct dp_cli *c, struct dp_err *e)
     return dp_cli_apply(c, &c->options, e);
 }
 
-int dp_cli_manifest(struct dp_cli *c, char **path, struct dp_err *e)
+int dp_cli_manifest(struct dp_cli *c, const char *given, char **path, struct dp_err *e)
 {
+    if (given) {
+        if (!(*path = strdup(given))) DP_FAIL(e, NOMEM, "%s", given);
+        return DP_OK;
+    }
     DP_TRY(dp_cli_road(c, false, e));
     int done = dp_road_survey(&c->road, e);
     if (done < 0) return done;
@@ -248,7 +252,7 @@ int dp_cli_print(const struct dp_buf *b, struct dp_err *e)
     return DP_OK;
 }
 
-int dp_cli_say(struct dp_cli *c, const char *const *pairs, struct dp_err *e)
+int dp_cli_say(struct dp_cli *c, const struct dp_fact *facts, size_t n, struct dp_err *e)
 {
     struct dp_buf b;
     struct dp_jsonw w;
@@ -256,9 +260,10 @@ int dp_cli_say(struct dp_cli *c, const char *const *pairs, struct dp_err *e)
     dp_buf_init(&b, 1 << 20);
     dp_jsonw_init(&w, &b, 0);
     dp_jsonw_begin(&w, '{');
-    for (; *pairs; pairs += 2) {
-        dp_jsonw_key(&w, pairs[0]);
-        dp_jsonw_cstr(&w, pairs[1]);
+    for (size_t i = 0; i < n; i++) {
+        dp_jsonw_key(&w, facts[i].key);
+        if (facts[i].text) dp_jsonw_cstr(&w, facts[i].text);
+        else dp_jsonw_uint(&w, facts[i].number);
     }
     dp_jsonw_end(&w, '}');
     dp_buf_add_char(&b, '\n');
@@ -272,17 +277,10 @@ int dp_cli_run_until(struct dp_cli *c, enum dp_step step, struct dp_err *e)
     DP_TRY(dp_cli_road(c, true, e));
     DP_TRY(dp_road_plan(&c->road, true, e));
     DP_TRY(dp_road_run(&c->road, step, e));
-    struct dp_buf b;
-    dp_buf_init(&b, 1 << 16);
-    if (c->global.json)
-        dp_buf_printf(&b, "{\"until\":\"%s\",\"made\":%llu,\"up_to_date\":%llu}\n", dp_step_name(step), (unsigned long long)c->road.made,
-                      (unsigned long long)c->road.found);
-    else if (!c->global.quiet)
+    if (!c->global.json && !c->global.quiet)
         dp_log(INFO, "run", "%s is up to date: %llu units made, %llu were there", dp_step_name(step), (unsigned long long)c->road.made,
                (unsigned long long)c->road.found);
-    int rc = dp_cli_print(&b, e);
-    dp_buf_release(&b);
-    return rc;
+    return DP_SAY(c, e, {"until", dp_step_name(step), 0}, {"made", NULL, c->road.made}, {"up_to_date", NULL, c->road.found});
 }
 
 static int set_up(struct dp_cli *c, struct dp_err *e)

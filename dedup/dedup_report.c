@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/json.h"
 #include "base/progress.h"
+#include "base/search.h"
 #include "dedup/dedup_impl.h"
 #include "dedup/keepfile.h"
 
@@ -51,21 +52,9 @@ int dp_dedup_write_keep(const struct dp_dedup_state *s, const char *const *keep_
     return DP_OK;
 }
 
-/* Where a document stands: the last input that starts at or before it and isn't empty. */
-static size_t input_of(const struct dp_dedup_state *s, uint32_t doc)
-{
-    size_t lo = 0, hi = s->n_inputs;
-    while (hi - lo > 1) {
-        size_t mid = lo + (hi - lo) / 2;
-        if (s->first[mid] <= doc) lo = mid;
-        else hi = mid;
-    }
-    return lo;
-}
-
 static void place(const struct dp_dedup_state *s, struct dp_jsonw *w, uint32_t doc)
 {
-    size_t i = input_of(s, doc);
+    size_t i = dp_last_start(s->first, s->n_inputs, sizeof *s->first, doc); /* the last input that starts at or before it isn't empty */
     dp_jsonw_key(w, "input");
     dp_jsonw_uint(w, i);
     dp_jsonw_key(w, "row");

@@ -3,6 +3,8 @@
  * cost one or two divisions a level, nothing beside a row's copy. */
 #include "trainer_feed/feed_mix.h"
 
+#include "base/search.h"
+
 #include "base/hash.h"
 
 #include <ctype.h>
@@ -184,13 +186,7 @@ static uint64_t stage_draws(const struct dp_feed_mix *m, size_t stage, uint64_t 
 
 static size_t stage_of(const struct dp_feed_mix *m, uint64_t g)
 {
-    size_t lo = 0, hi = m->stages;
-    while (hi - lo > 1) {
-        size_t mid = (lo + hi) / 2;
-        if (m->stage[mid].start <= g) lo = mid;
-        else hi = mid;
-    }
-    return lo;
+    return dp_last_start(&m->stage->start, m->stages, sizeof *m->stage, g);
 }
 
 size_t dp_feed_mix_at(const struct dp_feed_mix *m, uint64_t g, uint64_t *draw)

@@ -6,6 +6,8 @@
  * a copy of half a microsecond, or an order that stays within windows, which is no shuffle of a sorted corpus. */
 #include "trainer_feed/feed_pack.h"
 
+#include "base/search.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -291,21 +293,10 @@ static size_t first_above(const uint64_t *longs, size_t n, uint64_t j, uint64_t 
     return lo;
 }
 
-static size_t window_of(const struct dp_feed_pack *p, uint64_t row)
-{
-    size_t lo = 0, hi = p->windows;
-    while (hi - lo > 1) {
-        size_t mid = (lo + hi) / 2;
-        if (p->window[mid].row <= row) lo = mid;
-        else hi = mid;
-    }
-    return lo;
-}
-
 /* Place *it before the first piece of a packed row, given its number among its window's; or find it is a long document's. */
 static bool packed_pieces(const struct dp_feed_pack *p, uint64_t row, struct dp_feed_pieces *it, uint64_t *j)
 {
-    size_t lo = window_of(p, row);
+    size_t lo = dp_last_start(&p->window->row, p->windows, sizeof *p->window, row);
     const struct dp_feed_window *w = &p->window[lo];
     uint64_t n_longs = w[1].longs - w->longs, long_rows = n_longs ? ((const uint64_t *)p->longs.ptr)[w[1].longs - 1] >> 16 : 0;
     *it = (struct dp_feed_pieces){.first_doc = (uint64_t)lo * DP_FEED_PACK_WINDOW};

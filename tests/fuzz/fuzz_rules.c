@@ -44,7 +44,7 @@ static void check_words(struct dp_span text)
 {
     struct dp_words w = {0};
     size_t at = 0, chars = 0;
-    MUST(dp_words_split(&w, text, 0) >= 0);
+    MUST(dp_words_split(&w, text) >= 0);
     for (size_t i = 0; i < w.count; i++) {
         const struct dp_word *d = &w.word[i];
         MUST(d->len && d->at >= at && d->at + d->len <= text.len && d->chars == dp_utf8_count(text.ptr + d->at, d->len));

@@ -31,7 +31,7 @@ static void check_words(struct tally *t, struct dp_words *w, struct dp_span text
 {
     uint32_t crc = 0;
     w->count = 0;
-    CHECK_INT(dp_words_split(w, text, 0), DP_OK);
+    CHECK_INT(dp_words_split(w, text), DP_OK);
     for (size_t i = 0; i < w->count; i++) {
         if (i) crc = crc32_of(crc, "\x1f", 1);
         crc = crc32_of(crc, text.ptr + w->word[i].at, w->word[i].len);

@@ -42,7 +42,7 @@ TEST(agrees_with_datatrove)
         while (dp_line_next(&rest, &line)) lines++;
         CHECK_INT(lines, dp_json_int(dp_json_get(root, "splitlines"), -1));
         w.count = 0;
-        CHECK_INT(dp_words_split(&w, text, 0), DP_OK);
+        CHECK_INT(dp_words_split(&w, text), DP_OK);
         words += (int64_t)w.count == dp_json_int(dp_json_get(root, "words"), -1);
         dp_json_free(root);
     }
@@ -72,7 +72,7 @@ TEST(words_as_spacy_cuts_them)
         struct dp_buf b;
         dp_buf_init(&b, 1000);
         w.count = 0;
-        CHECK_INT(dp_words_split(&w, dp_span_str(t[i].in), 0), DP_OK);
+        CHECK_INT(dp_words_split(&w, dp_span_str(t[i].in)), DP_OK);
         for (size_t k = 0; k < w.count; k++) {
             if (k) dp_buf_add_char(&b, '|');
             dp_buf_add(&b, t[i].in + w.word[k].at, w.word[k].len);
@@ -81,7 +81,7 @@ TEST(words_as_spacy_cuts_them)
         dp_buf_release(&b);
     }
     w.count = 0;
-    CHECK_INT(dp_words_split(&w, dp_span("a\0b", 3), 0), DP_OK);
+    CHECK_INT(dp_words_split(&w, dp_span("a\0b", 3)), DP_OK);
     CHECK_INT(w.count, 1); /* NUL is no infix */
     dp_words_release(&w);
 }
@@ -95,7 +95,7 @@ TEST(sentences_end_at_words_and_at_white_space)
     struct dp_words w = {0};
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
         w.count = 0;
-        CHECK_INT(dp_words_split(&w, dp_span_str(t[i].in), 0), DP_OK);
+        CHECK_INT(dp_words_split(&w, dp_span_str(t[i].in)), DP_OK);
         if (dp_words_sentences(&w, 0, w.count) != t[i].n) DP_TEST_FAIL("\"%s\": %zu sentences, not %zu", t[i].in, dp_words_sentences(&w, 0, w.count), t[i].n);
     }
     dp_words_release(&w);
