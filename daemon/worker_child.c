@@ -252,6 +252,7 @@ int dp_worker_main(int fd)
     signal(SIGTERM, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     fcntl(fd, F_SETFD, FD_CLOEXEC);
     close_range((unsigned)fd + 1, ~0u, 0); /* what the broker's parent left open: a shell's files, systemd's sockets */
     c.fd = fd;

@@ -3,6 +3,7 @@
  *   DP_FAIL_IN=worker           in worker processes (and not in the process that starts them, which is the default)
  *   DP_FAIL_COUNT=FILE          calls and failures by point (probe counts): proof that it fired, and how far a sweep must go
  *   DP_FAIL_PATH=TEXT           of reads, writes, syncs and stats those of files with TEXT in their path count alone
+ *   DP_FAIL_WHILE=FILE          from the N-th on, each call for as long as the first of the 8 bytes in FILE isn't 0 (probe clock)
  *   DP_FAIL_MARK=FILE           is created when it fires; read:hang:1 stays in the call for as long as FILE exists
  * Points are the names in `points` below. Counters lie in memory that all processes share, since a sandboxed one can't write a file. */
 #undef _FILE_OFFSET_BITS /* else pwrite is pwrite64 */
@@ -39,6 +40,7 @@ static enum point want = POINTS;
 static int error_code, on, hang, wanted_here = 1, is_worker;
 static long nth;
 static char mark[512], path_has[128];
+static const volatile char *during;
 
 /* A worker gets few variables of its parent's; the rest is read where the kernel keeps it. */
 static const char *setting(const char *name)
@@ -93,7 +95,13 @@ __attribute__((constructor)) static void init(void)
     error_code = code_of(name);
     hang = strcmp(name, "hang") == 0;
     if (m) snprintf(mark, sizeof mark, "%s", m);
-    const char *path = setting("DP_FAIL_PATH");
+    const char *path = setting("DP_FAIL_PATH"), *w = setting("DP_FAIL_WHILE");
+    on = on || w;
+    if (w && (fd = (int)syscall(SYS_openat, AT_FDCWD, w, O_RDONLY | O_CLOEXEC)) >= 0) {
+        void *p = (void *)syscall(SYS_mmap, NULL, 8, PROT_READ, MAP_SHARED, fd, 0);
+        if (p != MAP_FAILED) during = p;
+        syscall(SYS_close, fd);
+    }
     if (path) snprintf(path_has, sizeof path_has, "%s", path);
 }
 
@@ -102,7 +110,8 @@ static int fires(enum point p)
 {
     if (!wanted_here) return 0;
     long k = atomic_fetch_add(&counts->calls[p], 1) + 1;
-    if (p != want || (k != nth && !(on && k > nth))) return 0;
+    if (p != want || k < nth || (k != nth && !on)) return 0;
+    if (during && !*during) return 0;
     atomic_fetch_add(&counts->fired[p], 1);
     if (k == nth && mark[0] && !is_worker) syscall(SYS_close, syscall(SYS_openat, AT_FDCWD, mark, O_CREAT | O_WRONLY | O_CLOEXEC, 0666));
     while (hang && mark[0] && syscall(SYS_faccessat, AT_FDCWD, mark, F_OK) == 0) usleep(20000);
