@@ -82,7 +82,7 @@ PROBE    := $(BUILD)/tests/fault/probe
 PROG     := $(BUILD)/dpipe
 
 .SECONDARY:
-.PHONY: all lib tests benches objects help deps check check-browser check-clang check-fast parity lint fmt fuzz demo bench-pipeline bench-feed check-systemd deb wheel install uninstall dist compdb cov clean man completions
+.PHONY: all lib tests benches objects help deps fault check check-browser check-clang check-fast parity lint fmt fuzz demo bench-pipeline bench-feed check-systemd deb wheel install uninstall dist compdb cov clean man completions
 .DEFAULT_GOAL := all
 
 ## all: the program, build/MODE/dpipe (the default)
@@ -133,7 +133,7 @@ $(SHIMS): $(BUILD)/tests/%.so: tests/%.c
 
 # --- checks ---
 
-SH_TESTS := $(sort $(wildcard tests/cli/*.sh tests/golden/*.sh tests/fault/*.sh))
+SH_TESTS := $(sort $(filter-out tests/fault/long.sh,$(wildcard tests/cli/*.sh tests/golden/*.sh tests/fault/*.sh)))
 
 # One job a core, unless make was told a number.
 jobs = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$$(nproc 2>/dev/null || echo 1))
@@ -148,6 +148,10 @@ check: lint
 	@echo "address and undefined-behaviour sanitizers:"; tests/run.sh build/asan $(UNIT:$(BUILD)/%=build/asan/%) $(FUZZ:$(BUILD)/%=build/asan/%) > build/check-asan.log; s=$$?; cat build/check-asan.log | sed '$$s/^/asan: /'; exit $$s
 	@echo "thread sanitizer:"; tests/run.sh build/tsan $(patsubst %,build/tsan/tests/unit/%,$(TSAN_TESTS)) $(TSAN_SH) > build/check-tsan.log; s=$$?; cat build/check-tsan.log | sed '$$s/^/tsan: /'; exit $$s
 	@echo "release:"; tests/run.sh $(BUILD) $(UNIT) $(FUZZ) $(SH_TESTS)
+
+## fault: the long form of tests/fault: thousands of kills, 200 power cuts, every call failing in turn (hours); FAULTS=kills,power,... for some of them
+fault: all tests
+	@tests/fault/long.sh $(BUILD) $(FAULTS)
 
 ## check-systemd: boot the package in a minimal Debian under systemd-nspawn (root, mmdebstrap, a mirror)
 check-systemd: all

@@ -10,7 +10,7 @@ passed=0 failed=0 skipped=0
 for item in "$@"; do
   name=${item#"$build/"}; log=$TMPDIR/log; start=$(date +%s%N)
   case $name in
-    *.sh) timeout 900 bash "$item" >"$log" 2>&1 ;;
+    *.sh) timeout "${DP_LIMIT_S:-900}" bash "$item" >"$log" 2>&1 ;;
     *.py) timeout 900 "${PYTHON:-python3}" "$item" >"$log" 2>&1 ;;
     tests/fuzz/*) timeout 600 "$item" "tests/fuzz/corpus/${name#tests/fuzz/fuzz_}" >"$log" 2>&1 ;;
     *) timeout 900 "$item" >"$log" 2>&1 ;;

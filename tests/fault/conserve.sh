@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # in = out + everything dropped (the quarantined too), in every stage, at every moment that the API is asked: while documents come in, some of them
 # kill their workers, other workers are killed from outside, and the broker is.
-# DP_SECONDS=N: so long (8)
+# DP_SECONDS=N: so long (5)
 set -u; cd "$(dirname "$0")/../.."; . tests/lib.sh
-probe=$BUILD/tests/fault/probe seconds=${DP_SECONDS:-8} w=$work/w RANDOM=${DP_SEED:-3}
+probe=$BUILD/tests/fault/probe seconds=${DP_SECONDS:-5} w=$work/w RANDOM=${DP_SEED:-3}
 trap 'touch "$work/stop" 2>/dev/null; kill -9 $(jobs -p) 2>/dev/null; rm -rf "$work"' EXIT
 export DPIPE_TEST_FAULT=dpfault
 recipe() { printf 'sources: [%s]\nclean: {c4: {enabled: false}}\ntrain-bpe: {vocab_size: 400}\nserve: {settle: 20ms, rescan: 1h, min_free: 0, retry_base: 1s, keep: 1s, spool: false}\nworkers: {doc_seconds: 2, isolate: process}\n' "$work/in"; }

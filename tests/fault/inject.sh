@@ -2,10 +2,11 @@
 # The n-th write, fsync, rename, mmap, malloc... fails (tests/fault/shim_fail.c), in `dpipe run`, in its worker processes, in the service, and in the
 # feed's server and client. Never a signal, never a wrong byte: a clear error or success, what a success says is there is there, and the next run
 # without the fault ends with the bytes of an unbroken one. Every point is proven to have fired.
-# DP_PLACES=N: so many n for a point and error, spread over all calls (default 4; `make fault`: 300, which is all of most). DP_JOBS: at once (4).
+# DP_PLACES=N: so many n for a point and error, spread over all calls (default 2, and 1 of the service; `make fault`: 300, which is all of
+# most). DP_JOBS: at once (4).
 # usage: tests/fault/inject.sh [run|worker|serve|server|client]...
 set -u; cd "$(dirname "$0")/../.."; . tests/lib.sh
-shim=$BUILD/tests/fault/shim_fail.so probe=$BUILD/tests/fault/probe places=${DP_PLACES:-4} jobs=${DP_JOBS:-4}
+shim=$BUILD/tests/fault/shim_fail.so probe=$BUILD/tests/fault/probe places=${DP_PLACES:-2} jobs=${DP_JOBS:-4}
 trap 'kill -9 $(jobs -p) 2>/dev/null; rm -rf "$work"' EXIT
 corpus "$work/c"; workspace "$work/proto" "$work/c" 2>/dev/null
 cp -r "$work/proto" "$work/whole"; "$DPIPE" run -q -w "$work/whole" 2>/dev/null; want=$(store "$work/whole"); (cd "$work/whole/store" && sha256sum -- *) >"$work/sums"
@@ -111,8 +112,10 @@ for part in "$@"; do
       "$DPIPE" init -q "$work/served"; printf 'sources: [%s]\nclean:\n  c4: {enabled: false}\ntrain-bpe: {vocab_size: 400}\nshards: {bytes_per_shard: 64K}\nserve: {settle: 50ms, rescan: 2s, min_free: 0, retry_base: 1s, retry_max: 1s, tries: 5, keep: 1s, spool: false}\n' @IN@ >"$work/served/recipe.yaml"
       mkdir "$work/in"; cp "$work"/c/site/p1*.html "$work/c/site/p2.html" "$work/in"; cp -r "$work/served" "$work/sw"; sed "s,@IN@,$work/in," "$work/served/recipe.yaml" >"$work/sw/recipe.yaml"
       "$DPIPE" run -q -w "$work/sw" --until shard 2>/dev/null; want_served=$(store "$work/sw")
+      [ "${DP_PLACES:-}" ] || places=1; jobs=$((jobs * 2)) # they wait more than they work
       sweep serve write:ENOSPC write:EIO read:EIO fsync:EIO rename:EIO unlink:EACCES open:EMFILE truncate:EIO mmap:ENOMEM malloc:ENOMEM send:ENOMEM recv:ECONNRESET writev:ECONNRESET readv:ECONNRESET accept:EMFILE socket:EMFILE spawn:EAGAIN thread:EAGAIN memfd:EMFILE epoll:ENOMEM eventfd:EMFILE inotify:ENOSPC opendir:EMFILE stat:EIO ;;
     server | client)
+      [ "${DP_PLACES:-}" ] || places=2
       # shellcheck disable=SC2086
       "$DPIPE" feed -w "$work/whole" $feed --dump "$work/dump" >/dev/null 2>&1
       if [ "$part" = server ]; then sweep server read:EIO open:EMFILE truncate:ENOSPC mmap:ENOMEM malloc:ENOMEM send:ECONNRESET recv:ECONNRESET accept:EMFILE socket:EMFILE thread:EAGAIN memfd:EMFILE eventfd:EMFILE stat:EIO

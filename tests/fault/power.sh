@@ -19,12 +19,12 @@ if ! { mkfs.ext4 -q -F "$work/img" 2>"$work/err" && on && "$probe" cut "$disk" 2
 fi
 nap() { sleep "$(printf '%d.%06d' $(($1 / 1000000)) $(($1 % 1000000)))"; }
 corpus "$work/c"; workspace "$work/proto" "$work/c" 2>/dev/null
-cp -r "$work/proto" "$work/whole"; t=$(date +%s%N); expect 0 "$DPIPE" run -q -w "$work/whole"; us=$((($(date +%s%N) - t) / 500)); want=$(store "$work/whole")
-middle=0
+cp -r "$work/proto" "$work/whole"; t=$(date +%s%N); expect 0 "$DPIPE" run -q -w "$work/whole"; us=$((($(date +%s%N) - t) / 1000)); want=$(store "$work/whole")
+middle=0 live=0
 # darken PID: the moment comes: what was said to be done, then darkness
 darken() {
   "$probe" done "$w/catalog.db" >"$work/said" 2>/dev/null || : >"$work/said"
-  "$probe" cut "$disk"; kill -9 "$1" 2>/dev/null; wait "$1" 2>/dev/null; off || { bad "the disk stays busy"; finish; }; on || { bad "no mount after a cut: $(cat "$work/err")"; finish; }
+  "$probe" cut "$disk"; kill -9 "$1" 2>/dev/null && live=$((live + 1)); wait "$1" 2>/dev/null; off || { bad "the disk stays busy"; finish; }; on || { bad "no mount after a cut: $(cat "$work/err")"; finish; }
   "$probe" done "$w/catalog.db" >"$work/kept" 2>"$work/err"; comm -23 "$work/said" "$work/kept" >"$work/lost"
   [ -s "$work/lost" ] && bad "lost in a power cut: $(head -3 "$work/lost")" || ok
   [ -s "$work/said" ] && middle=$((middle + 1))
@@ -53,5 +53,5 @@ expect 0 "$DPIPE" run -q -w "$w" --until shard; (cd "$work/one/store" && sha256s
 (cd "$w/store" && sha256sum --status -c "$work/sums") && ok || bad "what a run over all documents makes isn't there after power cuts of the service"
 "$DPIPE" verify -q -w "$w" >"$work/o" 2>&1 && ok || bad "verify: $(tail -2 "$work/o")"
 [ $middle -ge $((cuts * 2 / 3)) ] && ok || bad "only $middle of $((2 * cuts)) cuts came when something was done"
-off; echo "$((2 * cuts)) power cuts, $middle of them with work that was said to be done" >&2
+off; echo "$((2 * cuts)) power cuts, $live of them under a live process, $middle with work that was said to be done" >&2
 finish

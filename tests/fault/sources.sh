@@ -20,6 +20,25 @@ settles() {
 }
 stopped() { local t=$SECONDS; kill -TERM $pid; wait $pid; same $? 0 "$1: exit at SIGTERM"; [ $((SECONDS - t)) -lt 10 ] && ok || bad "$1: SIGTERM took $((SECONDS - t)) s"; }
 
+# Workers that somebody stops: their documents are innocent, and they don't outlive their broker. Beside the rest, since it takes
+# the limit of wall-clock time, ten seconds.
+stopped_workers() {
+  lines() { awk 'BEGIN { for (d = 1; d <= 9000; d++) { t = ""; for (i = 1; i <= 60; i++) t = t "the water of house " d * i % 977 " and "; printf "{\"text\":\"%s.\"}\n", t } }'; }
+  lines >"$work/l.jsonl"; passed=0 failed=0 w=$work/st; "$DPIPE" init -q "$w"; printf 'clean: {c4: {enabled: false}, gopher_repetition: {enabled: false}}\nworkers: {isolate: process, doc_seconds: 1}\n' >"$w/recipe.yaml"
+  "$DPIPE" ingest -q -w "$w" --register-only "$work/l.jsonl"
+  a_worker() { cat /proc/$pid/task/*/children 2>/dev/null | tr ' ' '\n' | grep -m1 .; }
+  at_work() { v=$(a_worker) && grep -q 'Seccomp:.2' "/proc/$v/status"; }
+  "$DPIPE" run -w "$w" --until clean >/dev/null 2>"$work/err.st" & pid=$!
+  if wait_for 10 at_work && kill -STOP "$v"; then
+    wait $pid; same $? 0 "run with a stopped worker"; [ -e "$w/quarantine" ] && bad "a stopped worker's document is in quarantine" || ok; says "$work/err.st" "it was stopped"
+    rm -rf "$w/store" "$w/catalog.db"*; mkdir "$w/store"; "$DPIPE" ingest -q -w "$w" --register-only "$work/l.jsonl"; "$DPIPE" run -q -w "$w" --until clean >/dev/null 2>&1 & pid=$!
+    wait_for 10 at_work && kill -STOP "$v"; kill -9 $pid; wait $pid 2>/dev/null; gone() { ! kill -0 "$v"; }; wait_for 10 gone && ok || bad "a stopped worker outlives its broker"
+  else bad "no worker to stop"; fi
+  echo "$passed $failed" >"$work/st.sums"
+}
+stopped_workers >"$work/st.out" 2>&1 & beside=$!
+
+
 # A file that is appended to, cut, rewritten, replaced and written through a mapping, without a pause, while others are there; then it rests.
 mkdir "$work/in"; w=$work/w; space "$w" "$work/in"; for i in 1 2 3; do words $i 200 >"$work/in/t$i.txt"; done
 "$DPIPE" serve -q -w "$w" >>"$work/log" 2>&1 & pid=$!; wait_for 10 up && ok || bad "no service"
@@ -61,16 +80,5 @@ stuck() { "$probe" get "$w/http.sock" /readyz >"$work/o"; grep -q stuck "$work/o
 wait_for 20 stuck && ok || bad "/readyz doesn't say stuck: $(cat "$work/o")"; expect 0 "$DPIPE" status -w "$w"; says "$work/out" "working"
 stopped "a hung read"; rm -f "$work/hang"; expect 0 "$DPIPE" run -q -w "$w" --until shard
 
-# Workers that somebody stops: their documents are innocent, and they don't outlive their broker.
-lines() { awk 'BEGIN { for (d = 1; d <= 9000; d++) { t = ""; for (i = 1; i <= 60; i++) t = t "the water of house " d * i % 977 " and "; printf "{\"text\":\"%s.\"}\n", t } }'; }
-lines >"$work/l.jsonl"; w=$work/st; "$DPIPE" init -q "$w"; printf 'clean: {c4: {enabled: false}, gopher_repetition: {enabled: false}}\nworkers: {isolate: process, doc_seconds: 1}\n' >"$w/recipe.yaml"
-"$DPIPE" ingest -q -w "$w" --register-only "$work/l.jsonl"
-a_worker() { cat /proc/$pid/task/*/children 2>/dev/null | tr ' ' '\n' | grep -m1 .; }
-at_work() { v=$(a_worker) && grep -q 'Seccomp:.2' "/proc/$v/status"; }
-"$DPIPE" run -w "$w" --until clean >/dev/null 2>"$work/err" & pid=$!
-if wait_for 10 at_work && kill -STOP "$v"; then
-  wait $pid; same $? 0 "run with a stopped worker"; [ -e "$w/quarantine" ] && bad "a stopped worker's document is in quarantine" || ok; says "$work/err" "it was stopped"
-  rm -rf "$w/store" "$w/catalog.db"*; mkdir "$w/store"; "$DPIPE" ingest -q -w "$w" --register-only "$work/l.jsonl"; "$DPIPE" run -q -w "$w" --until clean >/dev/null 2>&1 & pid=$!
-  wait_for 10 at_work && kill -STOP "$v"; kill -9 $pid; wait $pid 2>/dev/null; gone() { ! kill -0 "$v"; }; wait_for 10 gone && ok || bad "a stopped worker outlives its broker"
-else bad "no worker to stop"; fi
+wait $beside; cat "$work/st.out"; read -r p f <"$work/st.sums"; passed=$((passed + p)) failed=$((failed + f))
 finish
