@@ -406,7 +406,7 @@ static int run(struct dp_cli *c, struct dp_err *e)
     char *manifest = NULL;
     if (strcmp(c->args[0], "feed") != 0) DP_FAIL(e, USAGE, "bench: there is no bench \"%s\"; there is feed", c->args[0]);
     if (o->manifest || !in_workspace(c)) DP_TRY(dp_cli_options(c, e));
-    else DP_TRY(dp_cli_manifest(c, &manifest, e));
+    else DP_TRY(dp_cli_manifest(c, NULL, &manifest, e));
     struct bench *b = calloc(1, sizeof *b);
     if (!b) {
         free(manifest);
