@@ -16,7 +16,7 @@ static bool journal; /* priorities are read there, whatever the format */
 static _Atomic int log_burst = DP_LOG_BURST;
 static pthread_mutex_t log_mu = PTHREAD_MUTEX_INITIALIZER;
 static void (*log_clear)(void);
-static void (*log_sink)(enum dp_log_level level, const char *module, const char *msg);
+static void (*log_sink)(enum dp_log_level level, const char *module, const struct dp_log_where *where, const char *msg);
 
 /* systemd names the stream that it connected; stderr may have been led elsewhere since. */
 static bool is_journal(void)
@@ -57,7 +57,7 @@ void dp_log_set_clear(void (*clear)(void))
     pthread_mutex_unlock(&log_mu);
 }
 
-void dp_log_set_sink(void (*sink)(enum dp_log_level level, const char *module, const char *msg))
+void dp_log_set_sink(void (*sink)(enum dp_log_level level, const char *module, const struct dp_log_where *where, const char *msg))
 {
     log_sink = sink;
 }
@@ -116,7 +116,7 @@ static void write_line(enum dp_log_level level, const char *module, const struct
 {
     struct dp_buf line;
     if (log_sink) {
-        log_sink(level, module, msg);
+        log_sink(level, module, at, msg);
         return;
     }
     dp_buf_init(&line, 16384);
@@ -155,7 +155,7 @@ struct summary {
     uint64_t n;
     double seconds;
     enum dp_log_level level;
-    const char *module;
+    char module[32];
     char *last;
 };
 
@@ -169,7 +169,8 @@ static double now(void)
 /* Under site_mu: a new period begins; *s is what is to be told of the last one. */
 static void turn(struct dp_log_site *k, double t, struct summary *s)
 {
-    *s = (struct summary){k->left_out, t - k->since, k->level, k->module, k->last};
+    *s = (struct summary){.n = k->left_out, .seconds = t - k->since, .level = k->level, .last = k->last};
+    memcpy(s->module, k->module, sizeof s->module);
     k->since = t;
     k->written = 0;
     k->left_out = 0;
@@ -194,9 +195,9 @@ static bool admit(struct dp_log_site *k, enum dp_log_level level, const char *mo
     if (level >= DP_LOG_DEBUG || burst <= 0) return true;
     double t = now();
     pthread_mutex_lock(&site_mu);
-    k->level = level;
-    k->module = module;
     if (k->since == 0 || t - k->since >= DP_LOG_PERIOD_S) turn(k, t, &s);
+    k->level = level;
+    snprintf(k->module, sizeof k->module, "%s", module);
     bool ok = k->written < (uint32_t)burst;
     if (ok) k->written++;
     else {
@@ -234,7 +235,7 @@ static size_t print_where(char *out, size_t cap, const struct dp_log_where *at)
 void dp_log_limited(struct dp_log_site *site, enum dp_log_level level, const char *module, const struct dp_log_where *where, const char *fmt, ...)
 {
     char msg[1024];
-    size_t n = where ? print_where(msg, sizeof msg, where) : 0;
+    size_t n = where && !where->said ? print_where(msg, sizeof msg, where) : 0;
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(msg + n, sizeof msg - n, fmt, ap);

@@ -32,6 +32,7 @@ void dp_log_set_burst(int burst);
 struct dp_log_where {
     const char *unit, *path, *record;
     int64_t offset; /* in bytes */
+    bool said;      /* the message begins with it already */
 };
 #define DP_LOG_PATH(p) (&(struct dp_log_where){.path = (p), .offset = -1})
 
@@ -41,7 +42,7 @@ struct dp_log_site {
     uint32_t written;
     uint64_t left_out;
     enum dp_log_level level;
-    const char *module;
+    char module[32];
     char *last;        /* what the latest of those left out said */
     struct dp_log_site *next; /* of those with something left out */
     bool listed;
@@ -54,7 +55,7 @@ void dp_log_flush(bool all);
 /* Without any limit. */
 void dp_log_write(enum dp_log_level level, const char *module, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Give messages to `sink` instead of writing them: a worker process sends them to its broker. */
-void dp_log_set_sink(void (*sink)(enum dp_log_level level, const char *module, const char *msg));
+void dp_log_set_sink(void (*sink)(enum dp_log_level level, const char *module, const struct dp_log_where *where, const char *msg));
 /* A line that progress display drew and that must be cleared before a message; set by base/progress.c. */
 void dp_log_set_clear(void (*clear)(void));
 

@@ -55,17 +55,24 @@ static int say(struct child *c, enum dp_worker_kind kind, const void *bytes, siz
     return rc;
 }
 
-static void log_to_broker(enum dp_log_level level, const char *module, const char *msg)
+static void log_to_broker(enum dp_log_level level, const char *module, const struct dp_log_where *at, const char *msg)
 {
     struct {
         struct dp_msg_log head;
-        char text[1200];
-    } m = {.head = {(int32_t)level}};
-    size_t n = strnlen(module, 63);
-    memcpy(m.text, module, n);
-    size_t k = strnlen(msg, sizeof m.text - n - 3);
-    memcpy(m.text + n + 1, msg, k);
-    say(the_child, DP_MSG_LOG, &m, sizeof m.head + n + k + 2, NULL);
+        char text[2600];
+    } m = {.head = {at ? at->offset : -1, (int32_t)level, at != NULL}};
+    const struct {
+        const char *text;
+        size_t max;
+    } part[] = {{module, 63}, {msg, 1100}, {at ? at->unit : NULL, 300}, {at ? at->path : NULL, 900}, {at ? at->record : NULL, 200}};
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
+        size_t k = part[i].text ? strnlen(part[i].text, part[i].max) : 0;
+        if (k) memcpy(m.text + n, part[i].text, k);
+        m.text[n + k] = 0;
+        n += k + 1;
+    }
+    say(the_child, DP_MSG_LOG, &m, sizeof m.head + n, NULL);
 }
 
 static void on_progress(void *ctx, uint64_t bytes, uint64_t docs)
@@ -272,6 +279,6 @@ int dp_worker_main(int fd)
     snprintf(r.msg, sizeof r.msg, "%s", err.msg);
     say(&c, DP_MSG_READY, &r, sizeof r, NULL);
     if (rc >= 0) rc = serve(&c, &m, &err);
-    if (rc < 0 && rc != DP_IO) log_to_broker(DP_LOG_ERROR, "worker", err.msg);
+    if (rc < 0 && rc != DP_IO) log_to_broker(DP_LOG_ERROR, "worker", NULL, err.msg);
     return rc < 0 ? rc : DP_OK;
 }

@@ -49,9 +49,10 @@ struct dp_msg_ask {
 struct dp_msg_progress {
     uint64_t bytes, docs;
 };
-/* Then: module, message. */
+/* Then: module, message, and what it is about: unit, path, record, "" where that isn't known. */
 struct dp_msg_log {
-    int32_t level;
+    int64_t offset; /* -1: unknown */
+    int32_t level, place; /* whether it is about a place */
 };
 struct dp_msg_failed {
     int32_t code;

@@ -428,14 +428,18 @@ static void pass_on(struct dp_worker *w, const struct dp_unit_job *job)
     struct dp_msg_log l;
     size_t at = sizeof l;
     memcpy(&l, m->bytes, sizeof l);
-    const char *module = dp_msg_string(m->bytes, m->len, &at), *msg = module ? dp_msg_string(m->bytes, m->len, &at) : NULL;
-    if (!msg || w->logged++ >= LOGGED_MAX) return;
+    const char *part[5] = {NULL}; /* module, message, unit, path, record */
+    for (int i = 0; i < 5 && (!i || part[i - 1]); i++) part[i] = dp_msg_string(m->bytes, m->len, &at);
+    if (!part[4] || w->logged++ >= LOGGED_MAX) return;
     enum dp_log_level level = l.level >= DP_LOG_DEBUG ? DP_LOG_DEBUG : l.level > DP_LOG_WARN ? DP_LOG_INFO
                             : l.level == DP_LOG_WARN ? DP_LOG_WARN : DP_LOG_ERROR;
+    for (int i = 2; i < 5; i++)
+        if (!*part[i]) part[i] = NULL;
+    struct dp_log_where where = {.unit = part[2], .path = part[3], .record = part[4], .offset = l.offset, .said = true};
     char name[32];
-    snprintf(name, sizeof name, "%s", module);
+    snprintf(name, sizeof name, "%s", part[0]);
     static struct dp_log_site site; /* one for all: a worker that was taken over may say what it likes, but not fill the journal */
-    if (dp_log_wanted(level)) dp_log_limited(&site, level, name, NULL, "%s", msg);
+    if (dp_log_wanted(level)) dp_log_limited(&site, level, name, l.place ? &where : NULL, "%s", part[1]);
 }
 
 /* One message; *over says whether the unit ended with it. */

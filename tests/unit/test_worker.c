@@ -44,8 +44,9 @@ __attribute__((constructor)) static void maybe_lie(int argc, char **argv)
     if (strcmp(how, "kind") == 0) say(999, NULL, 0);
     if (strcmp(how, "junk") == 0 && send(3, "junk", 4, 0) < 0) _exit(1);
     if (strcmp(how, "descriptor") == 0) dp_channel_send(3, DP_MSG_PROGRESS, &(struct dp_msg_progress){0, 0}, 16, (int[]){3}, 1, -1, NULL);
-    for (int i = 0; strcmp(how, "floods") == 0 && i < 5000; i++) say(DP_MSG_LOG, "\4\0\0\0module\0text", 16);
-    if (strcmp(how, "floods") == 0) say(DP_MSG_LOG, "\4\0\0\0no end", 10);
+    static const char talk[] = "01234567\4\0\0\0\1\0\0\0module\0text\0unit\0path\0record"; /* struct dp_msg_log and its strings */
+    for (int i = 0; strcmp(how, "floods") == 0 && i < 5000; i++) say(DP_MSG_LOG, talk, sizeof talk);
+    if (strcmp(how, "floods") == 0) say(DP_MSG_LOG, talk, sizeof talk - 3); /* no end */
     if (strcmp(how, "closes") == 0) close(3);
     if (strcmp(how, "signal") == 0) raise(SIGILL);
     if (strcmp(how, "floods") != 0) pause();
