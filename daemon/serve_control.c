@@ -225,20 +225,49 @@ static void end(struct dp_conn *c, int rc, const struct dp_err *e)
     dp_conn_end(c, rc, rc < 0 ? e->msg : NULL);
 }
 
-/* One source, or a folder of them, is looked for first: a mistyping must not look like success. */
+/* One source, or a folder of them, is looked for first: a mistyping must not look like success. Millions of paths may be looked through. */
+struct rescan_call {
+    struct dp_serve *serve;
+    char path[4096];
+};
+
+static int run_rescan(void *arg, struct dp_ask *a)
+{
+    struct rescan_call *k = arg;
+    size_t n = 0;
+    DP_TRY(dp_catalog_sources_doubt(k->serve->road.ws.catalog, k->path, true, &n, &a->err));
+    a->next = (int64_t)n;
+    if (!n) DP_FAIL(&a->err, NOTFOUND, "%.180s is no source, nor a folder of sources", k->path);
+    return DP_OK;
+}
+
+static void rescan_done(void *ctx, struct dp_ask *a)
+{
+    struct rescan_call *k = a->arg;
+    int rc = a->rc;
+    char text[48];
+    if (rc >= 0) rc = dp_work_reread(k->serve->work, k->path, &a->err);
+    snprintf(text, sizeof text, "\"sources\":%lld", (long long)a->next);
+    if (rc < 0) end(ctx, rc, &a->err);
+    else dp_conn_end_with(ctx, dp_span_str(text));
+}
+
 static void answer_rescan(struct dp_serve *s, struct dp_conn *c, const struct dp_request *r)
 {
-    struct dp_err err = {0};
-    size_t n = 0;
-    char text[48];
-    int rc = r->path[0] ? dp_catalog_sources_doubt(s->road.ws.catalog, r->path, true, &n, &err) : DP_OK;
-    if (rc >= 0 && r->path[0] && !n) rc = dp_err_set(&err, DP_NOTFOUND, 0, __FILE__, __LINE__, "%.180s is no source, nor a folder of sources", r->path);
-    if (rc >= 0 && r->path[0]) rc = dp_work_reread(s->work, r->path, &err);
-    else if (rc >= 0) dp_work_rescan(s->work);
-    if (rc >= 0 && r->steps) dp_work_steps(s->work);
-    snprintf(text, sizeof text, "\"sources\":%zu", n);
-    if (rc >= 0 && r->path[0]) dp_conn_end_with(c, dp_span_str(text));
-    else end(c, rc, &err);
+    if (r->steps) dp_work_steps(s->work);
+    if (!r->path[0]) {
+        dp_work_rescan(s->work);
+        dp_conn_end(c, DP_OK, NULL);
+        return;
+    }
+    struct rescan_call *k = calloc(1, sizeof *k);
+    if (k) {
+        k->serve = s;
+        memcpy(k->path, r->path, sizeof k->path);
+    }
+    struct dp_ask *a = k ? dp_query_call(s->query, run_rescan, k, NULL, rescan_done, c) : NULL;
+    if (a) dp_conn_pending(c, cancel, a);
+    else dp_conn_end(c, DP_BUSY, "too many questions wait; try again");
 }
 
 /* The job's row came, or there is none. */
