@@ -82,7 +82,7 @@ PROBE    := $(BUILD)/tests/fault/probe
 PROG     := $(BUILD)/dpipe
 
 .SECONDARY:
-.PHONY: all lib tests benches objects help deps fault check check-browser check-clang check-fast parity lint fmt fuzz demo bench-pipeline bench-feed check-systemd deb wheel install uninstall dist compdb cov clean man completions
+.PHONY: all lib tests benches objects help deps fault check-daemon-san check check-browser check-clang check-fast parity lint fmt fuzz demo bench-pipeline bench-feed check-systemd deb wheel install uninstall dist compdb cov clean man completions
 .DEFAULT_GOAL := all
 
 ## all: the program, build/MODE/dpipe (the default)
@@ -133,7 +133,7 @@ $(SHIMS): $(BUILD)/tests/%.so: tests/%.c
 
 # --- checks ---
 
-SH_TESTS := $(sort $(filter-out tests/fault/long.sh,$(wildcard tests/cli/*.sh tests/golden/*.sh tests/fault/*.sh)))
+SH_TESTS := $(sort $(filter-out tests/fault/long.sh tests/fault/sanitized.sh,$(wildcard tests/cli/*.sh tests/golden/*.sh tests/fault/*.sh)))
 
 # One job a core, unless make was told a number.
 jobs = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$$(nproc 2>/dev/null || echo 1))
@@ -152,6 +152,13 @@ check: lint
 ## fault: the long form of tests/fault: thousands of kills, 200 power cuts, every call failing in turn (hours); FAULTS=kills,power,... for some of them
 fault: all tests
 	@tests/fault/long.sh $(BUILD) $(FAULTS)
+
+## check-daemon-san: the service's and the feed's tests with programs built for address, undefined-behaviour and thread sanitizers; SANS="asan tsan"
+SANS    ?= asan tsan
+SAN_SH  := tests/cli/serve.sh tests/cli/feed_serve.sh tests/fault/conserve.sh tests/fault/kills.sh tests/fault/sources.sh tests/fault/worker_crash.sh
+check-daemon-san:
+	@for m in $(SANS); do $(MAKE) --no-print-directory $(jobs) WERROR=1 MODE=$$m all tests || exit 1; done
+	@for m in $(SANS); do echo "$$m:"; tests/fault/sanitized.sh build/$$m $(SAN_SH) || exit 1; done
 
 ## check-systemd: boot the package in a minimal Debian under systemd-nspawn (root, mmdebstrap, a mirror)
 check-systemd: all
