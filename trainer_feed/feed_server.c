@@ -42,6 +42,10 @@ static int open_feed(struct dp_feed_serving *c, const struct dp_feed_ask *ask, s
     struct dp_feed_server *s = c->s;
     struct dp_feed_state st;
     pthread_mutex_lock(&s->opening);
+    if (dp_feed_stopping(s)) { /* others were being opened for long */
+        pthread_mutex_unlock(&s->opening);
+        DP_FAIL(e, BUSY, "feed: the server is stopping; try again");
+    }
     int rc = s->o.open ? s->o.open(s->o.ctx, &c->feed, &c->own, &ask->feed, ask->has_state ? &ask->state : NULL, e)
                        : dp_feed_open(&c->feed, s->o.manifest, &ask->feed, e);
     c->opened = rc >= 0;
@@ -95,13 +99,14 @@ int dp_feed_serving_accept(struct dp_feed_serving *c, struct dp_span text, uint6
     struct dp_feed_shape least;
     DP_TRY(dp_feed_ask_parse(&ask, &c->s->o.feed, text, e));
     int rc = take_place(c, e);
-    /* Before the feed is opened, which may take long. */
+    /* Before the feed is opened, which may take long. Over TCP the slots are in the client's memory. */
+    uint64_t slots_here = ask.slots && !c->s->tcp ? ask.slots : 1;
     dp_feed_shape_init(&least, ask.feed.seq_len, ask.feed.batch, 1, ask.meta);
     *slots = ask.slots;
-    if (rc >= 0 && (ask.slots ? ask.slots : 1) * least.slot_bytes > c->s->o.ring_bytes_max)
+    if (rc >= 0 && slots_here * least.slot_bytes > c->s->o.ring_bytes_max)
         rc = dp_err_set(e, DP_LIMIT, 0, __FILE__, __LINE__,
                         "feed: batches of %" PRIu64 " bytes (batch %" PRId64 ", seq_len %" PRId64 ") times %" PRIu64 " are over %" PRIu64 ", this server's limit of a ring",
-                        least.slot_bytes, ask.feed.batch, ask.feed.seq_len, ask.slots ? ask.slots : 1, c->s->o.ring_bytes_max);
+                        least.slot_bytes, ask.feed.batch, ask.feed.seq_len, slots_here, c->s->o.ring_bytes_max);
     if (rc >= 0) rc = open_feed(c, &ask, e);
     if (rc >= 0) {
         fill_accept(c, &ask);

@@ -306,7 +306,7 @@ TEST(what_is_no_request_is_refused)
         close(fd);
     }
     CHECK(all_gone(&h));
-    struct dp_feed_client_options o = want(h.addr, 0, 1, 0);
+    struct dp_feed_client_options o = {.addr = h.addr, .wants = "seq_len=16\nbatch=64\n", .slots = 1024}; /* 2 MB, but of the client's memory */
     struct dp_feed_client *client;
     REQUIRE_OK(dp_feed_client_open(&client, &o, &err));
     dp_feed_client_close(client);
