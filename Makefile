@@ -147,6 +147,7 @@ check: lint
 	@$(MAKE) --no-print-directory check-clang
 	@echo "address and undefined-behaviour sanitizers:"; tests/run.sh build/asan $(UNIT:$(BUILD)/%=build/asan/%) $(FUZZ:$(BUILD)/%=build/asan/%) > build/check-asan.log; s=$$?; cat build/check-asan.log | sed '$$s/^/asan: /'; exit $$s
 	@echo "thread sanitizer:"; tests/run.sh build/tsan $(patsubst %,build/tsan/tests/unit/%,$(TSAN_TESTS)) $(TSAN_SH) > build/check-tsan.log; s=$$?; cat build/check-tsan.log | sed '$$s/^/tsan: /'; exit $$s
+	@echo "the service under sanitizers:"; for m in asan tsan; do DP_SECONDS=3 tests/fault/sanitized.sh build/$$m tests/fault/conserve.sh > build/check-san.log; s=$$?; sed "s/^\([0-9]* passed\)/$$m: \1/" build/check-san.log; [ $$s = 0 ] || exit $$s; done
 	@echo "release:"; tests/run.sh $(BUILD) $(UNIT) $(FUZZ) $(SH_TESTS)
 
 ## fault: the long form of tests/fault: thousands of kills, 200 power cuts, every call failing in turn (hours); FAULTS=kills,power,... for some of them
