@@ -63,7 +63,7 @@ struct dp_lineage_generation {
 struct dp_lineage_member {
     int64_t unit; /* number in the lineage, from 0 */
     const char *sig; /* the unit's signature key */
-    struct dp_source source; /* id 0; path "" when no source has this content any more */
+    struct dp_source source; /* id 0 and path "" when no source has this content any more */
 };
 /* In order. Strings live for the call only, which must not call the catalog. */
 int dp_catalog_lineage(struct dp_catalog *c, int (*fn)(void *ctx, const struct dp_lineage_generation *g), void *ctx, struct dp_err *e);

@@ -22,12 +22,12 @@ int dp_catalog_lineage_members(struct dp_catalog *c, int64_t from, int64_t n, in
     sqlite3_stmt *st;
     pthread_mutex_lock(&c->read_mu);
     int rc = prepare(c, c->r, &st, e,
-                     "SELECT m.unit,u.sig,coalesce(s.path,''),m.name,m.prefix,m.digest,m.bytes,coalesce(s.mtime_ns,0),coalesce(s.inode,0) FROM lineage_member m"
+                     "SELECT m.unit,u.sig,coalesce(s.path,''),m.name,m.prefix,m.digest,m.bytes,coalesce(s.mtime_ns,0),coalesce(s.inode,0),coalesce(s.id,0) FROM lineage_member m"
                      " JOIN lineage_unit u ON u.unit=m.unit LEFT JOIN source s ON s.prefix=m.prefix AND s.digest=m.digest AND " FIRST_BY_PATH
                      " WHERE m.unit>=?1 AND m.unit<?2 ORDER BY m.unit, m.ordinal", "ii", from, n < 0 ? INT64_MAX : from + n);
     if (rc >= 0) {
         while ((rc = step(c, c->r, st, e)) == 1) {
-            struct dp_lineage_member m = {sqlite3_column_int64(st, 0), text(st, 1), {0, text(st, 2), text(st, 3), text(st, 4), text(st, 5),
+            struct dp_lineage_member m = {sqlite3_column_int64(st, 0), text(st, 1), {sqlite3_column_int64(st, 9), text(st, 2), text(st, 3), text(st, 4), text(st, 5),
                                           sqlite3_column_int64(st, 6), sqlite3_column_int64(st, 7), sqlite3_column_int64(st, 8)}};
             if ((rc = fn(ctx, &m)) < 0) break;
         }

@@ -61,6 +61,8 @@ int dp_cli_apply(void *ctx, struct dp_options *o, struct dp_err *e);
 int dp_cli_options(struct dp_cli *c, struct dp_err *e);
 /* Make everything up to `step`, then print a line that says so (or JSON). */
 int dp_cli_run_until(struct dp_cli *c, enum dp_step step, struct dp_err *e);
+/* The same up to the model; on the generations of `dpipe serve` when these are the present state, without making everything anew. */
+int dp_cli_train(struct dp_cli *c, struct dp_err *e);
 /* The command of this name; NULL (DP_USAGE, with a suggestion) when there is none. */
 const struct dp_command *dp_cli_find(const char *name, struct dp_err *e);
 /* The path of a manifest, malloc'ed: `given`, or with NULL that of the workspace, which is opened for reading. DP_NOTFOUND when there is none yet. */

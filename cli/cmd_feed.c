@@ -200,13 +200,23 @@ struct serving {
     const char *manifest;
 };
 
+/* A workspace under `dpipe serve` grows: each client gets what is complete when it comes, and its state says how far that went. */
 static int serve_open(void *ctx, struct dp_feed **f, void **own, const struct dp_feed_options *o, const struct dp_feed_state *state, struct dp_err *e)
 {
     (void)state;
     const struct serving *s = ctx;
     struct dp_feed_sources *sources = NULL;
-    int rc = dp_feed_sources_open(&sources, f, s->c->road_open ? &s->c->road : NULL, s->manifest, o, e);
+    struct dp_road *r = s->c->road_open ? &s->c->road : NULL;
+    char *newest = NULL;
+    if (r && *s->manifest) {
+        int done = dp_road_survey(r, e);
+        if (done < 0) return done;
+        if (done > DP_STEP_SHARD && !(newest = dp_road_path(r, "shard", r->shard.hex, "manifest", 0, e))) return DP_NOTFOUND;
+        if (!newest && o->domains && strstr(o->domains, "=source:")) DP_FAIL(e, BUSY, "feed: everything in %s is being made anew; come again", r->ws.dir);
+    }
+    int rc = dp_feed_sources_open(&sources, f, r, newest ? newest : s->manifest, o, e);
     *own = sources;
+    free(newest);
     return rc;
 }
 static void serve_close(void *ctx, void *own)

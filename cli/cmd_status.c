@@ -86,7 +86,7 @@ static int gather(struct report *r, struct dp_err *e)
         DP_TRY(dp_catalog_counts(c, "ingest", road->unit[i].ingest.hex, add_counts, r, e));
         DP_TRY(dp_catalog_counts(c, "clean", road->unit[i].docs.hex, add_counts, r, e));
     }
-    if (r->done > DP_STEP_DEDUP) DP_TRY(dp_catalog_counts(c, "dedup", road->dedup.hex, add_counts, r, e));
+    for (size_t i = 0; r->done > DP_STEP_DEDUP && i < road->gens; i++) DP_TRY(dp_catalog_counts(c, "dedup", road->gen[i].dedup.hex, add_counts, r, e));
     for (size_t i = 0; r->done > DP_STEP_TOKENIZE && i < road->groups; i++) {
         char *p = dp_road_path(road, "tokenize", road->group[i].key.hex, "tokens", 0, e);
         int rc = p ? add_langs(r, p, e) : DP_NOTFOUND;
@@ -292,7 +292,7 @@ static void print_served_json(struct dp_jsonw *w, const struct dp_json *feed)
 
 static void print_live_json(struct dp_jsonw *w, const struct dp_json *live)
 {
-    static const char *const numbers[] = {"pid", "uptime_s", "units", "units_waiting", "units_given_up", "passes", "behind_since", "retry_at", "disk_free", "disk_low_mark"};
+    static const char *const numbers[] = {"pid", "uptime_s", "generation", "units", "units_gathering", "units_waiting", "units_given_up", "passes", "behind_since", "retry_at", "disk_free", "disk_low_mark"};
     dp_jsonw_key(w, "service");
     if (!live) {
         dp_jsonw_null(w);

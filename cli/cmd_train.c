@@ -48,7 +48,7 @@ static int verify(struct dp_cli *c, const char *path, struct dp_err *e)
 static int run(struct dp_cli *c, struct dp_err *e)
 {
     const struct own *o = c->own;
-    return o->verify ? verify(c, o->verify, e) : dp_cli_run_until(c, DP_STEP_TRAIN, e);
+    return o->verify ? verify(c, o->verify, e) : dp_cli_train(c, e);
 }
 
 extern const struct dp_command dp_cmd_train;

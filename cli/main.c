@@ -273,15 +273,43 @@ int dp_cli_say(struct dp_cli *c, const struct dp_fact *facts, size_t n, struct d
     return rc;
 }
 
-int dp_cli_run_until(struct dp_cli *c, enum dp_step step, struct dp_err *e)
+static int say_made(struct dp_cli *c, enum dp_step step, struct dp_err *e)
 {
-    DP_TRY(dp_cli_road(c, true, e));
-    DP_TRY(dp_road_plan(&c->road, true, e));
-    DP_TRY(dp_road_run(&c->road, step, e));
     if (!c->global.json && !c->global.quiet)
         dp_log(INFO, "run", "%s is up to date: %llu units made, %llu were there", dp_step_name(step), (unsigned long long)c->road.made,
                (unsigned long long)c->road.found);
     return DP_SAY(c, e, {"until", dp_step_name(step), 0}, {"made", NULL, c->road.made}, {"up_to_date", NULL, c->road.found});
+}
+
+static int run_until(struct dp_cli *c, enum dp_step step, struct dp_err *e)
+{
+    int rc = DP_BUSY;
+    c->road.append = c->options.shards.growth == DP_GROWTH_APPEND && step >= DP_STEP_SHARD;
+    for (int tries = 0; rc == DP_BUSY && tries < 2; tries++) {
+        c->road.disowned = tries > 0; /* its lineage turned out not to be what it was: once more, without it */
+        DP_TRY(dp_road_plan(&c->road, !tries, e));
+        if (c->road.ended[0]) dp_log(WARN, "shard", "shards can't be appended to those there are: %s; all are made anew", c->road.ended);
+        rc = dp_road_run(&c->road, step, e);
+        if (!c->road.ended[0]) break;
+    }
+    DP_TRY(rc);
+    return say_made(c, step, e);
+}
+
+int dp_cli_run_until(struct dp_cli *c, enum dp_step step, struct dp_err *e)
+{
+    DP_TRY(dp_cli_road(c, true, e));
+    return run_until(c, step, e);
+}
+
+int dp_cli_train(struct dp_cli *c, struct dp_err *e)
+{
+    DP_TRY(dp_cli_road(c, true, e));
+    int done = dp_road_survey(&c->road, e);
+    if (done < 0) return done;
+    if (!c->road.lineage) return run_until(c, DP_STEP_TRAIN, e);
+    DP_TRY(dp_road_train(&c->road, e));
+    return say_made(c, DP_STEP_TRAIN, e);
 }
 
 static int set_up(struct dp_cli *c, struct dp_err *e)

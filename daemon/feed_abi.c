@@ -84,13 +84,14 @@ static int state_of(struct dp_feed_state *s, const void *state, size_t bytes, st
 }
 
 /* A new connection in place of what there was, which stays when it fails. */
-static int reopen(struct dp_feed_abi *h, uint64_t start, const struct dp_feed_state *state, struct dp_err *e)
+static int reopen(struct dp_feed_abi *h, uint64_t start, const struct dp_feed_state *state, bool grow, struct dp_err *e)
 {
     struct dp_feed_client *c;
     struct dp_feed_client_options o = h->how.o;
     struct dp_feed_client_info info;
     o.start = start;
     o.state = state;
+    o.grow = grow;
     DP_TRY(dp_feed_client_open(&c, &o, e));
     dp_feed_client_info(c, &info);
     dp_feed_client_close(h->client);
@@ -99,6 +100,15 @@ static int reopen(struct dp_feed_abi *h, uint64_t start, const struct dp_feed_st
     h->seq_len = (size_t)info.seq_len;
     h->comes = info.meta;
     return DP_OK;
+}
+
+static int grow_server(struct dp_feed_abi *h, struct dp_err *e)
+{
+    struct dp_feed_state was, is;
+    dp_feed_client_state(h->client, &was);
+    DP_TRY(reopen(h, was.sample, &was, true, e));
+    dp_feed_client_state(h->client, &is);
+    return memcmp(was.shards_next, is.shards_next, sizeof is.shards_next) ? DP_OK : DP_EMPTY;
 }
 
 int dp_feed_abi_connect(struct dp_feed_abi **out, const char *address, const char *options, uint64_t start, const void *state, size_t bytes, char *msg,
@@ -113,7 +123,7 @@ int dp_feed_abi_connect(struct dp_feed_abi **out, const char *address, const cha
     int rc = dp_feed_connect_parse(&h->how, address, options, &e);
     h->how.o.stop = &h->stop;
     if (rc >= 0 && bytes) rc = state_of(&s, state, bytes, &e);
-    if (rc >= 0) rc = reopen(h, start, bytes ? &s : NULL, &e);
+    if (rc >= 0) rc = reopen(h, start, bytes ? &s : NULL, false, &e);
     if (rc < 0) dp_feed_abi_close(h);
     else *out = h;
     return tell(rc, &e, msg, msg_cap);
@@ -316,7 +326,7 @@ int dp_feed_abi_seek(struct dp_feed_abi *h, uint64_t sample, char *msg, size_t m
     if (h->client) {
         dp_feed_client_state(h->client, &s);
         s.sample = sample;
-        return tell(reopen(h, sample, &s, &e), &e, msg, msg_cap);
+        return tell(reopen(h, sample, &s, false, &e), &e, msg, msg_cap);
     }
     dp_feed_state(h->feed, &s);
     s.sample = sample;
@@ -337,15 +347,20 @@ int dp_feed_abi_resume(struct dp_feed_abi *h, const void *state, size_t bytes, c
     struct dp_err e = {0};
     struct dp_feed_state s;
     int rc = state_of(&s, state, bytes, &e);
-    if (rc >= 0) rc = h->client ? reopen(h, s.sample, &s, &e) : dp_feed_resume(h->feed, &s, &e);
+    if (rc >= 0) rc = h->client ? reopen(h, s.sample, &s, false, &e) : dp_feed_resume(h->feed, &s, &e);
+    if (rc == DP_CONFIG && h->feed) { /* it may have seen the workspace's manifest when that had grown further */
+        struct dp_err second = {0};
+        if (dp_feed_sources_renew(h->sources, h->feed, &second) >= 0) rc = dp_feed_resume(h->feed, &s, &e);
+    }
     return tell(rc, &e, msg, msg_cap);
 }
 
 int dp_feed_abi_reload(struct dp_feed_abi *h, char *msg, size_t msg_cap)
 {
     struct dp_err e = {0};
-    if (h->client) return server_lacks("more shards", msg, msg_cap);
-    return tell(dp_feed_reload(h->feed, &e), &e, msg, msg_cap);
+    if (h->client) return tell(grow_server(h, &e), &e, msg, msg_cap);
+    int rc = dp_feed_sources_renew(h->sources, h->feed, &e);
+    return tell(rc < 0 ? rc : dp_feed_reload(h->feed, &e), &e, msg, msg_cap);
 }
 
 int dp_feed_abi_locate(const struct dp_feed_abi *h, uint64_t sample, uint64_t row_token, const char **shard, const char **domain,

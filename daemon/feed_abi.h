@@ -67,7 +67,7 @@ int dp_feed_abi_seek(struct dp_feed_abi *h, uint64_t sample, char *msg, size_t m
 /* struct dp_feed_state as DP_FEED_ABI_STATE_BYTES bytes, little-endian; dp_feed_resume. */
 void dp_feed_abi_state(const struct dp_feed_abi *h, void *state);
 int dp_feed_abi_resume(struct dp_feed_abi *h, const void *state, size_t bytes, char *msg, size_t msg_cap);
-/* dp_feed_reload: DP_OK something has grown, DP_EMPTY nothing. */
+/* Ask the workspaces (or the server, by a new connection) for their manifests again, then dp_feed_reload: DP_OK something has grown, DP_EMPTY nothing. */
 int dp_feed_abi_reload(struct dp_feed_abi *h, char *msg, size_t msg_cap);
 /* Where ids[row_token] of a global sample came from, as dp_feed_locate; strings live until the next reload, resume or close.
  * number: shard_number, document, document_token, shard_token, source; hex: the document's id and content hash, 33 bytes each.

@@ -14,6 +14,10 @@ struct dp_feed_sources; /* what the feed asks while it is open */
  * NULL. Close the feed first. */
 int dp_feed_sources_open(struct dp_feed_sources **out, struct dp_feed **feed, struct dp_road *r, const char *manifest,
                          const struct dp_feed_options *o, struct dp_err *e);
+/* Ask the workspaces again (r is surveyed anew) and let the feed follow what their manifests are now, for dp_feed_reload or dp_feed_resume. A
+ * workspace that has no complete manifest now changes nothing. DP_CONFIG when one doesn't go on behind what the feed reads: its lineage
+ * ended (docs/daemon.md, Growth). As for threads, as dp_feed_reload. */
+int dp_feed_sources_renew(struct dp_feed_sources *s, struct dp_feed *feed, struct dp_err *e);
 void dp_feed_sources_close(struct dp_feed_sources *s); /* NULL is fine */
 
 #endif

@@ -6,7 +6,7 @@ int dp_kept_open(struct dp_kept *k, struct dp_road *r, size_t u, struct dp_err *
 {
     char name[80];
     *k = (struct dp_kept){0};
-    dp_keep_name(&r->dedup, u, name);
+    dp_keep_name(r, u, name);
     char *docs = dp_road_path(r, "clean", r->unit[u].docs.hex, "docs", 0, e), *keep = dp_workspace_store_path(&r->ws, name);
     int rc = docs && keep ? DP_OK : DP_NOTFOUND;
     if (rc >= 0) rc = dp_docs_open(&k->docs, docs, e);

@@ -16,7 +16,9 @@ struct dp_shards_options {
     uint64_t bytes_per_shard; /* of text that goes into one shard's unit */
     int compression;          /* enum dp_shards_compression */
     int64_t zstd_level, zstd_frame_ids;
+    int growth; /* enum dp_growth */
 };
+enum dp_growth { DP_GROWTH_AUTO, DP_GROWTH_APPEND, DP_GROWTH_REBUILD };
 enum dp_shards_compression { DP_SHARDS_FLAT, DP_SHARDS_ZSTD };
 
 struct dp_tokenizer_options {

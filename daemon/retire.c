@@ -51,13 +51,13 @@ static int list_state(struct list *l, const struct dp_road *r, enum dp_step unti
     int rc = DP_OK;
     for (size_t i = 0; rc >= 0 && i < r->units; i++) {
         struct dp_key keep;
-        dp_keep_key(&r->dedup, i, &keep);
+        dp_keep_key(r, i, &keep);
         rc = add_key(l, "ingest", &r->unit[i].ingest);
         if (rc >= 0 && until >= DP_STEP_CLEAN) rc = add_key(l, "clean", &r->unit[i].docs);
         if (rc >= 0 && until >= DP_STEP_DEDUP) rc = add_key(l, "signature", &r->unit[i].sig);
         if (rc >= 0 && until >= DP_STEP_DEDUP) rc = add_key(l, "keep", &keep);
     }
-    if (rc >= 0 && until >= DP_STEP_DEDUP) rc = add_key(l, "dedup", &r->dedup);
+    for (size_t i = 0; rc >= 0 && until >= DP_STEP_DEDUP && i < r->gens; i++) rc = add_key(l, "dedup", &r->gen[i].dedup);
     if (rc >= 0 && until >= DP_STEP_TRAIN_BPE) rc = add_key(l, "train-bpe", &r->bpe);
     for (size_t i = 0; rc >= 0 && until >= DP_STEP_TOKENIZE && i < r->groups; i++) rc = add_key(l, "tokenize", &r->group[i].key);
     if (rc >= 0 && until >= DP_STEP_SHARD) rc = add_key(l, "shard", &r->shard);

@@ -1,4 +1,5 @@
-#include "daemon/road.h"
+#include "daemon/isolate.h"
+#include "daemon/lineage.h"
 
 #include "base/log.h"
 #include "daemon/quarantine.h"
@@ -91,7 +92,20 @@ int dp_road_run(struct dp_road *r, enum dp_step until, struct dp_err *e)
     for (int s = DP_STEP_DEDUP; s <= (int)until; s++) {
         if (dp_road_held(r)) DP_FAIL(e, STOPPED, "stopped; what is published stays, run again to go on");
         DP_TRY(steps[s](r, e));
+        if (s == DP_STEP_SHARD) DP_TRY(dp_lineage_commit(r, e));
         if (r->policy.step_done) r->policy.step_done(r->policy.step_ctx, r);
     }
     return DP_OK;
+}
+
+void dp_road_close(struct dp_road *r)
+{
+    dp_road_plan_release(r);
+    free(r->group);
+    free(r->rounds);
+    dp_isolate_close(r->isolate);
+    dp_pool_close(r->pool);
+    dp_workspace_close(&r->ws);
+    memset(r, 0, sizeof *r);
+    r->ws.lock_fd = -1;
 }

@@ -6,7 +6,7 @@
  *   ingest      records-K.jsonl.zst   what each source holds: ids, positions, sizes, damage
  *   clean       docs-K.jsonl.zst      documents;  drops-K.jsonl.zst: dropped ones with reason, value and limit
  *   (signature) sig-K.bin             MinHash signatures of docs-K
- *   dedup       keep-K-N.bin          decision for each document of docs N;  clusters-K.jsonl: the report
+ *   dedup       keep-K-N.bin          decision for each document of docs N;  clusters-K.jsonl: the report, one a generation
  *   train-bpe   tokenizer-K.json, tokenizer-K.tiktoken
  *   tokenize    shard-K-P.bin/.dpx    token shards of a group of docs;  tokens-K.json: counts by language
  *   shard       manifest-K.json       the list of shards: the only truth of what exists
@@ -50,6 +50,7 @@ struct dp_members {
 struct dp_unit {
     int64_t first; /* the source id of its first file; the others follow in the order of dp_catalog_sources */
     size_t members;
+    int64_t lineage; /* its number in the catalog's lineage, from 1; 0: not in it */
     uint64_t bytes;
     uint32_t rank; /* its place by policy.first: the least of its files' */
     char *what; /* for people */
@@ -62,6 +63,14 @@ struct dp_group {
     size_t first, count; /* units */
     uint64_t bytes;
     struct dp_key key;
+};
+
+/* Units that were decided together: without growth all of them, else as daemon/lineage.h says. */
+struct dp_generation {
+    size_t first, units;
+    size_t groups_end; /* groups of it and those before; by dp_road_groups */
+    struct dp_key dedup;
+    struct dp_key was_dedup, was_bpe, was_shard; /* as the catalog's lineage has them; "" when it doesn't have this one */
 };
 
 struct dp_road;
@@ -105,9 +114,15 @@ struct dp_road {
     uint64_t memory;
     atomic_bool *stop; /* set by a signal; may be NULL */
 
-    struct dp_unit *unit; /* in the order of (prefix, name, digest) */
+    bool append; /* new sources are a new generation of the catalog's lineage (daemon/lineage.h); else the plan is all of them as one */
+
+    struct dp_unit *unit; /* in the order of (generation, prefix, name, digest) */
     size_t units;
-    struct dp_key dedup, bpe, shard, train;
+    struct dp_generation *gen;
+    size_t gens, lineage; /* the first so many are in the catalog's lineage */
+    char ended[400];      /* why the catalog's lineage is not in the plan though there is one; "" */
+    bool disowned;        /* it ended while a plan with it was run: the next plan is without it, and r->ended stands */
+    struct dp_key bpe, shard, train;
     struct dp_group *group;
     size_t groups;
     uint64_t made, found; /* units of any step made now, and found done */
@@ -136,6 +151,13 @@ int dp_road_forget(struct dp_road *r, const char *const *paths, size_t n, struct
 /* Plan the units. With rescan: look again into the recipe's sources and the registered roots first; files that are no longer there
  * stop being sources. */
 int dp_road_plan(struct dp_road *r, bool rescan, struct dp_err *e);
+/* Only what the catalog's lineage has, whether its sources are still there or not; no units when there is none (or r->ended). */
+int dp_road_plan_lineage(struct dp_road *r, struct dp_err *e);
+/* Take what isn't in the lineage out of a plan that has one. */
+void dp_road_drop_fresh(struct dp_road *r);
+void dp_road_plan_release(struct dp_road *r);
+/* The first half of a plan with rescan. */
+int dp_road_rescan(struct dp_road *r, struct dp_err *e);
 /* The files of a unit; free with dp_members_release. */
 int dp_road_members(struct dp_road *r, const struct dp_unit *u, struct dp_members *m, struct dp_err *e);
 void dp_members_release(struct dp_members *m);
@@ -162,13 +184,16 @@ int dp_road_shard(struct dp_road *r, struct dp_err *e);
 int dp_road_train(struct dp_road *r, struct dp_err *e);
 /* A step's key (or groups, with theirs), from the options and the keys before it. */
 int dp_road_dedup_key(struct dp_road *r, struct dp_err *e);
-/* Whether the report and every unit's keep file under r->dedup are there. */
-bool dp_road_dedup_done(struct dp_road *r);
+/* Whether the report and every unit's keep file of a generation are there. */
+bool dp_road_dedup_done(struct dp_road *r, size_t generation);
 int dp_road_train_bpe_key(struct dp_road *r, struct dp_err *e);
 int dp_road_groups(struct dp_road *r, struct dp_err *e);
 int dp_road_shard_key(struct dp_road *r, struct dp_err *e);
+/* Of a manifest of the first so many groups. */
+int dp_road_manifest_key(const struct dp_road *r, size_t groups, struct dp_key *key, struct dp_err *e);
 int dp_road_train_key(struct dp_road *r, struct dp_err *e);
-/* Plan, and set the keys of every step whose inputs exist, without making anything. Returns the number of complete steps. */
+/* Plan, and set the keys of every step whose inputs exist, without making anything. Returns the number of complete steps. The plan is the
+ * catalog's lineage when there is one, it is complete, and these options made it: what came since isn't in it. */
 int dp_road_survey(struct dp_road *r, struct dp_err *e);
 
 /* --- for the steps --- */
@@ -190,10 +215,10 @@ int dp_road_find(struct dp_road *r, const char *stage, const char *key, const ch
 void dp_found_release(struct dp_found *f);
 /* Path in store/ of the same; malloc'ed, NULL when there is none (error filled). */
 char *dp_road_path(struct dp_road *r, const char *stage, const char *key, const char *kind, size_t k, struct dp_err *e);
-/* The keep file of a unit under r->dedup: its name, and its artifact (DP_EMPTY before the step). */
-void dp_keep_name(const struct dp_key *dedup, size_t unit, char out[80]);
+/* The keep file of a unit under its generation's dedup: its name, and its artifact (DP_EMPTY before the step). */
+void dp_keep_name(const struct dp_road *r, size_t unit, char out[80]);
 /* The catalog's key of that file: its unit is ("keep", key). */
-void dp_keep_key(const struct dp_key *dedup, size_t unit, struct dp_key *key);
+void dp_keep_key(const struct dp_road *r, size_t unit, struct dp_key *key);
 int dp_road_keep(struct dp_road *r, size_t unit, struct dp_found *f, struct dp_err *e);
 
 /* Publishing one unit: artifacts written to tmp/ under their final names, then all at once. */

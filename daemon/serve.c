@@ -48,7 +48,7 @@ enum dp_serve_state dp_serve_state(struct dp_serve *s, struct dp_work_status *w)
     if (s->draining) return w->busy ? DP_SERVE_DRAINING : DP_SERVE_DRAINED;
     if (s->paused) return DP_SERVE_PAUSED;
     if (!w->started) return DP_SERVE_STARTING;
-    if (w->busy) return DP_SERVE_WORKING;
+    if (w->busy || w->units_gathering) return DP_SERVE_WORKING;
     if (s->off) return DP_SERVE_HOURS;
     return w->step_failures || w->left.waiting ? DP_SERVE_RETRYING : DP_SERVE_IDLE;
 }
@@ -86,6 +86,8 @@ static void print_work(const struct dp_work_status *t, struct dp_jsonw *w)
     } n[] = {{"passes", t->passes}, {"units", t->units}, {"units_made", t->made}, {"units_up_to_date", t->found}, {"units_waiting", t->left.waiting},
              {"units_given_up", t->left.given_up}, {"step_failures", t->step_failures}};
     for (size_t i = 0; i < sizeof n / sizeof *n; i++) dp_jsonw_member_int(w, n[i].k, (int64_t)n[i].v);
+    dp_jsonw_member_int(w, "generation", (int64_t)t->generation);
+    dp_jsonw_member_int(w, "units_gathering", (int64_t)t->units_gathering);
     dp_jsonw_member_int(w, "pass_begun", t->pass_begun);
     dp_jsonw_member_int(w, "pass_ended", t->pass_ended);
     dp_jsonw_member_int(w, "behind_since", t->behind_since);
@@ -377,7 +379,7 @@ static void add_key(struct dp_view_key *k, size_t *n, const char *stage, const s
 
 static void add_later(struct dp_view_key *k, size_t *n, const struct dp_road *r)
 {
-    add_key(k, n, "dedup", &r->dedup);
+    for (size_t i = 0; i < r->gens; i++) add_key(k, n, "dedup", &r->gen[i].dedup);
     add_key(k, n, "train-bpe", &r->bpe);
     for (size_t i = 0; i < r->groups; i++) add_key(k, n, "tokenize", &r->group[i].key);
     add_key(k, n, "shard", &r->shard);
@@ -387,7 +389,7 @@ static void add_later(struct dp_view_key *k, size_t *n, const struct dp_road *r)
 static void planned(void *v, const struct dp_road *r)
 {
     struct dp_serve *s = v;
-    struct dp_view_key *k = malloc((r->units * 2 + r->groups + 8) * sizeof *k);
+    struct dp_view_key *k = malloc((r->units * 2 + r->groups + r->gens + 8) * sizeof *k);
     struct dp_strings roots = {0};
     struct dp_err err;
     size_t n = 0;
@@ -407,7 +409,7 @@ static void planned(void *v, const struct dp_road *r)
 /* And behind every step from dedup on, whose keys aren't known before. */
 static void step_done(void *v, const struct dp_road *r)
 {
-    struct dp_view_key *k = malloc((r->groups + 8) * sizeof *k);
+    struct dp_view_key *k = malloc((r->groups + r->gens + 8) * sizeof *k);
     size_t n = 0;
     if (!k) return;
     add_later(k, &n, r);

@@ -15,6 +15,8 @@ struct dp_serve_options {
     double retry_base_s, retry_max_s;
     int64_t tries;
     double drain_timeout_s, keep_s;
+    double append_wait_s;
+    uint64_t append_min_bytes;
     char *feed, *feed_token_file, *feed_client_ca;
     int64_t feed_clients_max;
     char *http, *http_token_file, *tls_cert, *tls_key, *tls_client_ca;

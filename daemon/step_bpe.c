@@ -1,4 +1,4 @@
-/* train-bpe: pretokens of every kept document are counted on all threads, counters are merged, one thread trains. Counters have a
+/* train-bpe: pretokens of every kept document (of the first generation, when there are more) are counted on all threads, counters are merged, one thread trains. Counters have a
  * quarter of the memory together, and tmp/ for what is more. */
 #include "daemon/kept.h"
 
@@ -32,7 +32,7 @@ int dp_road_train_bpe_key(struct dp_road *r, struct dp_err *e)
         return rc;
     }
     dp_keyer_options(&k, "train-bpe", dp_bpe_train_opts, &r->options->bpe);
-    dp_keyer_add(&k, "dedup", r->dedup.hex);
+    dp_keyer_add(&k, "dedup", r->gen[0].dedup.hex);
     return dp_keyer_finish(&k, &r->bpe, e);
 }
 
@@ -93,7 +93,7 @@ static int train(struct dp_road *r, struct dp_tokenizer **t, struct dp_err *e)
     }
     if (rc >= 0) {
         dp_progress_begin("count", "B", 0);
-        dp_pool_run(r->pool, r->units, count_task, &c);
+        dp_pool_run(r->pool, r->gen[0].units, count_task, &c);
         dp_progress_end();
         rc = c.rc;
         if (rc < 0) *e = c.err;

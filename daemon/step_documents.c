@@ -3,6 +3,7 @@
  * Units that are large against the work there is run one after the other, each on all lanes; the rest run side by side, one
  * lane each, largest first. Either way a unit's artifacts are the same bytes. */
 #include "daemon/isolate.h"
+#include "daemon/lineage.h"
 #include "daemon/quarantine.h"
 #include "daemon/road.h"
 #include "daemon/unit_worker.h"
@@ -394,6 +395,7 @@ int dp_road_documents(struct dp_road *r, enum dp_step until, struct dp_err *e)
     else if (r->policy.go_on) p.rc = count_waiting(r, p.task, p.tasks, e);
     free(p.task);
     if (p.rc < 0) return p.rc;
-    if (r->policy.go_on) keep_done(r, until);
-    return DP_OK;
+    if (!r->policy.go_on) return DP_OK;
+    keep_done(r, until);
+    return dp_lineage_shrink(r, e);
 }

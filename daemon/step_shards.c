@@ -3,6 +3,7 @@
  * Which documents go together is decided before a word is encoded, by the text's size in the catalog: a group is a unit of work
  * that stands alone, so threads, kills and CPU levels don't change a shard. */
 #include "daemon/kept.h"
+#include "daemon/lineage.h"
 
 #include "base/fs.h"
 #include "base/log.h"
@@ -24,18 +25,21 @@ int dp_road_groups(struct dp_road *r, struct dp_err *e)
     r->group = calloc(r->units + 1, sizeof *r->group);
     if (!r->group) DP_FAIL(e, NOMEM, "list of shards");
     for (size_t i = 0; i < r->units; i++) {
+        struct dp_generation *gen = &r->gen[dp_lineage_generation_of(r, i)];
         struct dp_found f;
         int rc = dp_road_find(r, "clean", r->unit[i].docs.hex, "docs", 0, &f, e);
         uint64_t bytes = (uint64_t)f.payload;
         dp_found_release(&f);
         if (rc != DP_OK) return rc < 0 ? rc : dp_err_set(e, DP_NOTFOUND, 0, __FILE__, __LINE__, "unit %s is not cleaned yet", r->unit[i].what);
         struct dp_group *g = r->groups ? &r->group[r->groups - 1] : NULL;
-        if (!g || g->bytes + bytes > r->options->shards.bytes_per_shard) {
+        /* A group ends with its generation: what an earlier manifest has never changes. */
+        if (!g || i == gen->first || g->bytes + bytes > r->options->shards.bytes_per_shard) {
             g = &r->group[r->groups++];
             g->first = i;
         }
         g->count++;
         g->bytes += bytes;
+        gen->groups_end = r->groups;
     }
     for (size_t i = 0; i < r->groups; i++) {
         struct dp_group *g = &r->group[i];
@@ -217,7 +221,7 @@ static int encode_group(struct encoding *c, const struct dp_group *g, struct dp_
         for (size_t u = g->first; rc >= 0 && u < g->first + g->count; u++) rc = encode_unit(c, j, u, enc, &ids, e);
         if (rc >= 0) rc = finish_shard(j, e);
         if (rc >= 0) rc = publish_counts(j, e);
-        const char *parents[2] = {r->bpe.hex, r->dedup.hex};
+        const char *parents[2] = {r->bpe.hex, r->gen[dp_lineage_generation_of(r, g->first)].dedup.hex};
         struct dp_stage_counts n = {.docs_in = j->docs, .docs_out = j->docs, .bytes_out = j->tokens};
         struct dp_unit_count count = {"tokenize", &n};
         if (rc >= 0) rc = dp_publish_commit(p, parents, 2, &count, 1, e);
@@ -276,6 +280,7 @@ static int encode_all(struct dp_road *r, struct dp_err *e)
 int dp_road_tokenize(struct dp_road *r, struct dp_err *e)
 {
     DP_TRY(dp_road_groups(r, e));
+    DP_TRY(dp_lineage_check_shards(r, e));
     bool all = true;
     for (size_t i = 0; i < r->groups; i++) all = all && dp_catalog_is_done(r->ws.catalog, "tokenize", r->group[i].key.hex);
     if (!all) return encode_all(r, e);
@@ -285,12 +290,17 @@ int dp_road_tokenize(struct dp_road *r, struct dp_err *e)
 
 /* --- manifest --- */
 
-int dp_road_shard_key(struct dp_road *r, struct dp_err *e)
+int dp_road_manifest_key(const struct dp_road *r, size_t groups, struct dp_key *key, struct dp_err *e)
 {
     struct dp_keyer k;
     dp_keyer_init(&k, "shard", MANIFEST_VERSION);
-    for (size_t i = 0; i < r->groups; i++) dp_keyer_add(&k, "tokens", r->group[i].key.hex);
-    return dp_keyer_finish(&k, &r->shard, e);
+    for (size_t i = 0; i < groups; i++) dp_keyer_add(&k, "tokens", r->group[i].key.hex);
+    return dp_keyer_finish(&k, key, e);
+}
+
+int dp_road_shard_key(struct dp_road *r, struct dp_err *e)
+{
+    return dp_road_manifest_key(r, r->groups, &r->shard, e);
 }
 
 static int add_group(struct dp_road *r, const struct dp_group *g, struct dp_manifest *m, struct dp_err *e)

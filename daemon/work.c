@@ -31,6 +31,8 @@ struct dp_work {
     struct dp_retire retire;
     bool more_to_remove;
     double rescan_at, step_retry_at; /* monotonic; 0: none */
+    double gathering_since, gathered_at; /* the same: since when new units wait for a generation, and until when */
+    char said[400]; /* the last reason for a lineage's end that was logged */
     uint64_t fresh_sources;
     int64_t changes; /* passes in a row in which a source changed or was gone */
     struct dp_work_status s;
@@ -165,21 +167,80 @@ static void retire(struct dp_work *w)
     else if (removed) dp_event(DP_LOG_INFO, "retire", "%zu superseded units removed, and their artifacts", removed);
 }
 
+/* --- growth: daemon/lineage.h --- */
+
+/* Whether what came since makes the next generation now; if not it waits for more, so that few documents don't get a shard of their own. The
+ * wait grows with the generations, so that their number grows with the root of time until it is an hour; a start waits for nothing. */
+static bool gathered(struct dp_work *w)
+{
+    const struct dp_road *r = w->c.road;
+    const struct dp_generation *last = &r->gen[r->lineage - 1];
+    uint64_t bytes = 0;
+    for (size_t i = last->first + last->units; i < r->units; i++) bytes += r->unit[i].bytes;
+    double wait = options(w)->append_wait_s * (double)r->lineage, most = options(w)->append_wait_s > 3600 ? options(w)->append_wait_s : 3600;
+    if (w->step_times.n) return true; /* documents alone are made at once, and the large steps have their times */
+    if (w->gathering_since <= 0) w->gathering_since = now();
+    w->gathered_at = w->gathering_since + (wait < most ? wait : most);
+    return w->s.passes == 0 || bytes >= options(w)->append_min_bytes || now() >= w->gathered_at;
+}
+
+/* A first generation is what the tokenizer is trained on, so it isn't begun on half of what just comes in. */
+static bool settling(struct dp_work *w)
+{
+    double most = options(w)->settle_s * 10 > 30 ? options(w)->settle_s * 10 : 30;
+    if (w->c.road->lineage || w->c.road->policy.documents_only || !w->c.watch || dp_inbox_wait(w->c.watch) < 0) return false;
+    if (w->gathering_since <= 0) w->gathering_since = now();
+    w->gathered_at = w->gathering_since + most;
+    return now() < w->gathered_at;
+}
+
+static int plan(struct dp_work *w, bool look_again, struct dp_err *e)
+{
+    struct dp_road *r = w->c.road;
+    int64_t had;
+    r->append = r->options->shards.growth != DP_GROWTH_REBUILD && until(w) >= DP_STEP_SHARD;
+    DP_TRY(dp_road_plan(r, look_again, e));
+    if (r->ended[0] && strcmp(w->said, r->ended) != 0) dp_event(DP_LOG_WARN, "lineage", "shards can't be appended to those there are: %s; all are made anew", r->ended);
+    snprintf(w->said, sizeof w->said, "%s", r->ended);
+    if (r->ended[0] && !r->units) DP_TRY(dp_catalog_lineage_end(r->ws.catalog, &had, e)); /* nothing will take its place */
+    size_t all = r->units;
+    w->gathered_at = 0;
+    if (r->append && all && settling(w)) dp_road_plan_release(r);
+    else if (r->lineage && r->gens > r->lineage && !gathered(w)) dp_road_drop_fresh(r);
+    else w->gathered_at = 0;
+    pthread_mutex_lock(&w->mu);
+    w->s.units = r->units;
+    w->s.generation = r->lineage;
+    w->s.units_gathering = all - r->units;
+    pthread_mutex_unlock(&w->mu);
+    return DP_OK;
+}
+
 static int pass(struct dp_work *w, bool look_again, struct dp_err *e)
 {
     struct dp_road *r = w->c.road;
+    int rc = DP_BUSY;
     r->made = r->found = 0;
-    r->left = (struct dp_left){0};
     DP_TRY(take_due(w, e));
     if (look_again) DP_TRY(watch(w, e));
-    DP_TRY(dp_road_plan(r, look_again, e));
+    /* A lineage may turn out on the way not to be what it was: then once more, without it. */
+    for (int tries = 0; rc == DP_BUSY && tries < 2; tries++) {
+        r->left = (struct dp_left){0};
+        r->disowned = tries > 0;
+        DP_TRY(plan(w, look_again && !tries, e));
+        size_t generation = r->lineage;
+        if (!r->units) return DP_EMPTY;
+        if (w->c.planned) w->c.planned(w->c.ctx, r);
+        rc = dp_road_run(r, until(w), e);
+        if (rc == DP_OK && r->policy.documents_only) return rc; /* the present state stays what the steps made last */
+        if (rc == DP_BUSY && !r->ended[0]) break;
+        if (rc >= 0 && r->append && r->lineage != generation)
+            dp_event(DP_LOG_INFO, "generation", "generation %zu is complete: %zu units more", r->lineage, r->gen[r->lineage - 1].units);
+    }
+    if (rc >= 0 && w->gathered_at <= 0) w->gathering_since = 0;
     pthread_mutex_lock(&w->mu);
-    w->s.units = r->units;
+    w->s.generation = r->lineage;
     pthread_mutex_unlock(&w->mu);
-    if (!r->units) return DP_EMPTY;
-    if (w->c.planned) w->c.planned(w->c.ctx, r);
-    int rc = dp_road_run(r, until(w), e);
-    if (rc == DP_OK && r->policy.documents_only) return rc; /* the present state stays what the steps made last */
     if (rc == DP_OK) retire(w);
     else dp_retire_broken(&w->retire);
     return rc;
@@ -250,7 +311,7 @@ static void finish_pass(struct dp_work *w, int rc, const struct dp_err *e, bool 
         w->s.step_failures = 0;
         w->s.error[0] = 0;
     }
-    if (rc >= 0 && !r->left.waiting && !w->want_rescan && !w->want_pass && !w->steps_behind) w->s.behind_since = 0;
+    if (rc >= 0 && !r->left.waiting && !w->want_rescan && !w->want_pass && !w->steps_behind && w->gathered_at <= 0) w->s.behind_since = 0;
     if (w->more_to_remove) w->want_pass = true;
     w->s.retry_at = r->left.retry_at;
     if (w->step_retry_at > 0) {
@@ -287,6 +348,7 @@ static double wait_s(struct dp_work *w)
         if (k > (double)(int64_t)options(w)->retry_max_s + 1) k = 0; /* the clock went back: not_due() in step_documents.c knows */
         if (k < s) s = k > 0 ? k : 0;
     }
+    if (w->gathered_at > 0 && w->gathered_at - t < s) s = w->gathered_at > t ? w->gathered_at - t : 0;
     const int64_t times[2] = {w->s.next_rescan, w->steps_due ? 0 : w->s.next_steps};
     for (int i = 0; i < 2; i++) {
         double left = times[i] ? difftime((time_t)times[i], time(NULL)) : s;

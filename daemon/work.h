@@ -23,6 +23,7 @@ struct dp_work_status {
     bool disk_full;      /* the last pass ended for want of space; the thread is halted until dp_work_halt(w, false) */
     uint64_t passes, units, made, found;
     struct dp_left left;
+    uint64_t generation, units_gathering; /* of the lineage, 0: there is none; new units that wait to become the next one */
     int64_t pass_begun, pass_ended; /* Unix seconds, 0: never */
     int64_t behind_since;           /* since when something is out of date; 0: nothing is */
     double behind_at;               /* the same on the clock that doesn't jump */

@@ -389,7 +389,10 @@ class Feed:
         self._check(self._lib.dp_feed_abi_seek(self._open(), _natural(sample), self._m, _lib.MESSAGE_BYTES))
 
     def reload(self) -> bool:
-        """Look for more shards behind the known ones; each domain takes them up when its next epoch begins. True when there are some."""
+        """Look for more shards behind the known ones; each domain takes them up when its next epoch begins. True when there are some.
+
+        A feed that was opened by a workspace looks into its newest manifest. Raises when that doesn't begin with the known shards:
+        then the workspace was made anew, and this feed can go on with what it has."""
         code = self._lib.dp_feed_abi_reload(self._open(), self._m, _lib.MESSAGE_BYTES)
         self._check(code)
         return bool(code == 0)

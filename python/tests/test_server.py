@@ -126,12 +126,13 @@ class ServerTest(unittest.TestCase):
         with dpipe.Feed(connect=self.path, **self.o) as c:
             with self.assertRaisesRegex(dpipe.ConfigError, "connect with meta=all"):
                 c.next_batch()
-            for call in c.reload, lambda: c.row(0), lambda: c.origin(0):
+            for call in lambda: c.row(0), lambda: c.origin(0):
                 with self.assertRaisesRegex(dpipe.ConfigError, "open the manifest"):
                     call()
             with self.assertRaisesRegex(dpipe.ConfigError, "meta=all"):
                 c.next_batch()
             self.assertEqual(c.domains, [])
+            self.assertFalse(c.reload())
         with self.assertRaisesRegex(dpipe.ConfigError, "give one"):
             dpipe.Feed(self.d.manifest, connect=self.path)
         with self.assertRaisesRegex(dpipe.NotFound, "no feed server"):

@@ -66,7 +66,7 @@ expect 0 "$DPIPE" status -w "$w"; says "$work/out" "service:"
 # SIGTERM.
 t=$(date +%s%N); kill -TERM $pid; wait $pid; s=$?; ms=$((($(date +%s%N) - t) / 1000000))
 same $s 0 "exit status at SIGTERM"; [ $ms -lt 10000 ] && ok || bad "SIGTERM took $ms ms"
-expect 0 "$DPIPE" run -q -w "$w" --until shard --json; says "$work/out" '"made":0'
+expect 0 "$DPIPE" run -q -w "$w" --until shard --growth append --json; says "$work/out" '"made":0'
 
 # A token: without it nothing but health; a wrong one is refused.
 printf 'correct-horse-battery\n' >"$work/token"; port=$((port + 1)); serve "$w" --http "0.0.0.0:$port" --http-token-file "$work/token"
@@ -100,8 +100,8 @@ for ms in 50 150 250; do serve "$w"; sleep "$(printf '0.%03d' $ms)"; kill -TERM 
 serve "$w"; wait_for 30 state idle && ok || bad "not idle after SIGTERMs"; "$DPIPE" job list -w "$w" --state failed >"$work/o"; [ -s "$work/o" ] && bad "a stop counted as a failure: $(cat "$work/o")" || ok
 expect 0 "$DPIPE" stop -w "$w"; wait $pid; same "$(store "$w")" "$want" "store after SIGTERMs"
 
-# What earlier states left goes: after documents came one by one the store is that of a run over all of them.
-w=$work/r; mkdir "$work/grow"; "$DPIPE" init -q "$w"; recipe "$work/grow" ', spool: false, keep: 1s' >"$w/recipe.yaml"; serve "$w"
+# What earlier states left goes: after documents came one by one the store is that of a run over all of them (tests/cli/serve_growth.sh: when it appends).
+w=$work/r; mkdir "$work/grow"; "$DPIPE" init -q "$w"; recipe "$work/grow" ', spool: false, keep: 1s' | sed 's/64K}/64K, growth: rebuild}/' >"$w/recipe.yaml"; serve "$w"
 for i in 1 2 3 4; do words $((40 + i)) 250 >"$work/grow/g$i.txt"; wait_for 20 documents $i && ok || bad "document $i didn't come"; done
 "$DPIPE" init -q "$work/r2"; recipe "$work/grow" >"$work/r2/recipe.yaml"; expect 0 "$DPIPE" run -q -w "$work/r2" --until shard; want_grown=$(store "$work/r2")
 gone() { "$DPIPE" rescan -q -w "$w" && [ "$(store "$w")" = "$want_grown" ]; }

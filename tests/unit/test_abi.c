@@ -237,7 +237,7 @@ TEST(feed_abi_connects)
     compare_with_server(again, local);
     /* What a server doesn't give. */
     CHECK_INT(dp_feed_abi_get(h, 0, rows[0], msg, sizeof msg), DP_USAGE);
-    CHECK_INT(dp_feed_abi_reload(h, msg, sizeof msg), DP_USAGE);
+    CHECK_INT(dp_feed_abi_reload(h, msg, sizeof msg), DP_EMPTY);
     CHECK_INT(dp_feed_abi_locate(h, 0, 0, NULL, NULL, number, NULL, NULL, msg, sizeof msg), DP_USAGE);
     CHECK_INT(dp_feed_abi_next(h, rows[0], rows[0], NULL, NULL, NULL, NULL, NULL, msg, sizeof msg), DP_USAGE);
     CHECK(strstr(msg, "meta=all") && dp_feed_abi_domain(h, 0, number, 1) == NULL);

@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Growth of a served workspace: each new manifest begins with the one before, what was decided stays, and a lineage that ends is made anew as `dpipe run` would.
+set -u; cd "$(dirname "$0")/../.."; . tests/lib.sh
+w=$work/w in=$work/in
+trap 'kill -9 $(jobs -p) 2>/dev/null; rm -rf "$work"' EXIT
+recipe() { # recipe SOURCE [MORE OF serve] [MORE SECTIONS]
+  printf 'sources: [%s]\nclean:\n  c4: {enabled: false}\ntrain-bpe: {vocab_size: 400}\nshards: {bytes_per_shard: 64K}\nserve: {settle: 100ms, rescan: 1h, min_free: 0, append_wait: 0, retry_base: 1s, retry_max: 1s%s}\n%s' "$1" "${2:-}" "${3:-}"
+}
+serve() { "$DPIPE" serve -w "$w" "$@" >>"$work/log" 2>&1 & pid=$!; }
+stop() { wait_for 20 "$DPIPE" stop -q -w "$w"; wait $pid; } # readers see the present state before the service listens
+wait_for() { local n=$(($1 * 20)); shift; while [ $n -gt 0 ]; do "$@" >/dev/null 2>&1 && return 0; sleep 0.05; n=$((n - 1)); done; return 1; }
+number() { "$DPIPE" status -w "$w" --json | sed -n "s/^.*\"$1\": *\([0-9]*\).*/\1/p" | head -1; }
+generation() { [ "$(number generation)" = "$1" ] && "$DPIPE" status -w "$w" --json | grep -q '"state": "idle"'; }
+documents() { "$DPIPE" status -w "$1" --json | tr -d ' \n' | grep -q "\"stage\":\"ingest\",\"documents_in\":$2,"; }
+manifest() { ls -t "$1"/store/manifest-*.json | head -1; }
+# The shards' lines of a manifest, one a line: name and digests.
+shards() { (tr -d ' \n' <"$1"; echo) | sed 's/},{/}\n{/g' | sed -n 's/.*{"name":"\([^"]*\)".*"sha256":"\([0-9a-f]*\)".*/\1 \2/p'; }
+begins() { # begins OLD NEW: the new list begins with the old and is longer
+  local n; n=$(wc -l <"$1"); [ "$n" -ge 1 ] && [ "$(wc -l <"$2")" -gt "$n" ] && head -n "$n" "$2" | cmp -s - "$1" && ok || bad "manifest of $(wc -l <"$2") shards doesn't go on behind $n: $(diff "$1" "$2" | head -4)"
+}
+# sums: in = out + dropped in every stage, and what a stage gives the next one takes
+sums() { "$DPIPE" status -w "$w" --json | tr -d ' \n' | grep -o '"stage":"[a-z0-9_]*","documents_in":[0-9]*,"documents_out":[0-9]*,[^}]*"dropped":{[^}]*}' | awk -F'[:,{}"]+' '
+  { in_ = $5; out = $7; drop = 0; for (i = 8; i <= NF; i++) if ($i == "dropped") for (k = i + 2; k < NF; k += 2) drop += $k; if (in_ != out + drop || (NR > 1 && in_ != before)) { print; bad = 1 } before = out; n++ }
+  END { exit bad || n < 8 }' >"$work/o" && ok || bad "sums: $(cat "$work/o")"; }
+whole() { rm -rf "$work/whole"; "$DPIPE" init -q "$work/whole"; recipe "$in" >"$work/whole/recipe.yaml"; expect 0 "$DPIPE" run -q -w "$work/whole" --until shard; }
+rows() { "$DPIPE" feed -q -w "$1" --seq-len 32 --batch 4 --seed 3 --steps "$2" --val-fraction 0 --dump "$3"; }
+
+mkdir -p "$in/dir"; for i in 1 2 3; do words $i 900 >"$in/dir/t$i.txt"; done; words 4 900 >"$in/a.txt"
+"$DPIPE" init -q "$w"; recipe "$in" >"$w/recipe.yaml"; whole
+serve; wait_for 20 generation 1 && ok || bad "no first generation: $(tail -3 "$work/log")"
+same "$(store "$w")" "$(store "$work/whole")" "the first generation's bytes"; diff <(ls "$work/whole/store") <(ls "$w/store")
+shards "$(manifest "$w")" >"$work/m1"; "$DPIPE" status -w "$w" >"$work/o"
+
+# One after another: a file, one in a folder that has others, doubles of old ones (the text, and nearly), several at once.
+step() { # step N: the generation is there, goes on behind the one before, and the sums hold
+  wait_for 20 generation "$1" && ok || bad "no generation $1: $(number generation); $(tail -3 "$work/log")"
+  shards "$(manifest "$w")" >"$work/m$1"; begins "$work/m$(($1 - 1))" "$work/m$1"; sums
+}
+words 5 900 >"$w/spool/s5.txt"; step 2; documents "$w" 5 && ok || bad "no fifth document"
+words 6 900 >"$in/dir/t0.txt"; step 3; documents "$w" 6 && ok || bad "no sixth document"
+expect 0 rows "$w" 40 "$work/before"
+{ cat "$in/a.txt"; echo; } >"$in/again.txt"; (words 4 880; words 77 8) >"$in/near.txt"; words 7 900 >"$in/seven.txt"; "$DPIPE" rescan -q -w "$w"
+documents_9() { documents "$w" 9; }; wait_for 20 documents_9; g=$(number generation); sums; [ "$g" -ge 4 ] && ok || bad "generation $g"
+"$DPIPE" status -w "$w" --json | tr -d ' \n' | grep -q '"stage":"dedup","documents_in":9,"documents_out":7,[^}]*"dropped":{"duplicate_exact":1,"duplicate_near":1}' && ok || bad "doubles of old documents: $("$DPIPE" status -w "$w" --json | tr -d ' \n' | grep -o '"stage":"dedup".*}}')"
+shards "$(manifest "$w")" >"$work/m4"; begins "$work/m3" "$work/m4"
+same "$(ls "$w"/store/tokenizer-*.json | wc -l)" 1 "tokenizers"
+expect 0 "$DPIPE" verify -q -w "$w"; expect 0 "$DPIPE" trace -w "$w" --seq-len 32 --sample 3; expect 0 "$DPIPE" export-shards -q -w "$w" --format nanogpt -o "$work/export"
+# The present state is what readers see while more comes, and behind a restart, a kill and a retry of nothing.
+"$DPIPE" pause -q -w "$w"; words 8 900 >"$in/eight.txt"; "$DPIPE" rescan -q -w "$w"; sleep 0.3; documents "$w" 9 && ok || bad "readers lost the present state"; expect 0 rows "$w" 40 "$work/now"
+"$DPIPE" resume -q -w "$w"; documents_10() { documents "$w" 10; }; wait_for 20 documents_10 && ok || bad "no tenth document"
+g=$(number generation); shards "$(manifest "$w")" >"$work/m5"; begins "$work/m4" "$work/m5"; before=$(store "$w"); stop
+serve; wait_for 20 generation "$g" && ok || bad "a restart lost the lineage: $(number generation), not $g"; same "$(store "$w")" "$before" "store behind a restart"; stop
+
+# Killed at any moment: no shard of the manifest before is ever lost, and what comes of it is one lineage.
+n=10; for ms in 40 90 150 220 300 400 550; do
+  words $((n + 10)) 900 >"$in/k$n.txt"; n=$((n + 1)); touch -d '1 hour ago' "$in"/k*.txt
+  serve; sleep "$(printf '0.%03d' $ms)"; kill -9 $pid; wait $pid 2>/dev/null
+  shards "$(manifest "$w")" >"$work/m6"; head -n "$(wc -l <"$work/m5")" "$work/m6" | cmp -s - "$work/m5" && ok || bad "killed after $ms ms: the manifest lost its beginning"; cp "$work/m6" "$work/m5"
+done
+serve; all_17() { documents "$w" 17; }; wait_for 20 all_17 && ok || bad "documents are missing after kills: $("$DPIPE" status -w "$w" | head -12)"; stop
+shards "$(manifest "$w")" >"$work/m6"; head -n "$(wc -l <"$work/m5")" "$work/m6" | cmp -s - "$work/m5" && ok || bad "after kills the manifest doesn't go on"
+expect 0 "$DPIPE" verify -q -w "$w"; same "$(ls "$w"/store/tokenizer-*.json | wc -l)" 1 "tokenizers after kills"; sums
+
+# A lost artifact of an old generation is made again, with the same bytes.
+before=$(store "$w"); rm "$(ls "$w"/store/keep-* | head -1)" "$(ls "$w"/store/shard-*.bin | head -1)"
+serve; same_store() { [ "$(store "$w")" = "$before" ]; }; wait_for 20 same_store && ok || bad "what was lost isn't what comes back"; stop
+
+# A source that goes ends the lineage: then all is as `dpipe run` makes it.
+grep -c "can't be appended" "$work/log" >"$work/o"; same "$(cat "$work/o")" 0 "ends until now"
+rm "$in/dir/t2.txt"; mv "$w"/spool/s5.txt "$in/s5.txt"; sed -i 's/append_wait: 0/append_wait: 0, keep: 1s/' "$w/recipe.yaml"; serve; wait_for 20 generation 1 && ok || bad "no new lineage"
+says "$work/log" "t2.txt is gone"; whole; gone() { "$DPIPE" rescan -q -w "$w" && [ "$(store "$w")" = "$(store "$work/whole")" ]; }
+wait_for 20 gone && ok || bad "a new lineage isn't what run makes: $(diff <(ls "$work/whole/store") <(ls "$w/store"))"
+# Options that change keys end it, too; those of the service alone don't.
+sed -i 's/vocab_size: 400/vocab_size: 390/' "$w/recipe.yaml"; expect 0 "$DPIPE" reload -q -w "$w"; says_soon() { grep -q "tokenizer, or options" "$work/log"; }; wait_for 20 says_soon && ok || bad "no word of changed options"
+wait_for 20 generation 1 && ok || bad "no lineage with other options"; words 60 900 >"$in/last.txt"; wait_for 20 generation 2 && ok || bad "it doesn't grow"
+sed -i 's/64K/64K, compression: zstd/' "$w/recipe.yaml"; expect 0 "$DPIPE" reload -q -w "$w"; shards_soon() { grep -q "options of the shards" "$work/log"; }; wait_for 20 shards_soon && ok || bad "no word of changed shards"; wait_for 20 generation 1 && ok || bad "no lineage with other shards"
+words 61 900 >"$in/later.txt"; wait_for 20 generation 2 && ok || bad "it doesn't grow with other shards"; stop
+# `dpipe run` makes all anew, and ends it; with growth: append it goes on.
+expect 0 "$DPIPE" run -w "$w" --until shard; says "$work/err" "made anew"; expect 0 "$DPIPE" run -w "$w" --until shard; grep -q "made anew" "$work/err" && bad "ended twice" || ok
+rm -rf "$work/whole"; "$DPIPE" init -q "$work/whole"; sed 's/, keep: 1s//' "$w/recipe.yaml" >"$work/whole/recipe.yaml"; expect 0 "$DPIPE" run -q -w "$work/whole" --until shard
+same "$(sed 's/"name": .*//' "$(manifest "$w")" | sha256sum)" "$(sed 's/"name": .*//' "$(manifest "$work/whole")" | sha256sum)" "manifest of run behind a lineage"
+expect 0 "$DPIPE" run -q -w "$w" --until shard --growth append; shards "$(manifest "$w")" >"$work/m1"
+words 62 900 >"$in/more.txt"; expect 0 "$DPIPE" run -q -w "$w" --until shard --growth append; shards "$(manifest "$w")" >"$work/m2"; begins "$work/m1" "$work/m2"
+
+# Gathering: what comes waits for the time, or for enough text.
+w=$work/g; mkdir "$work/few"; words 1 300 >"$work/few/1.txt"; touch -d '1 hour ago' "$work/few/1.txt"; "$DPIPE" init -q "$w"; recipe "$work/few" | sed 's/append_wait: 0/append_wait: 1h, append_min: 4K/' >"$w/recipe.yaml"; serve; wait_for 20 generation 1 && ok || bad "no generation to gather behind"
+words 2 300 >"$work/few/2.txt"; gathering() { [ "$(number units_gathering)" = 1 ]; }; wait_for 20 gathering && ok || bad "nothing gathers"; sleep 0.5; same "$(number generation)" 1 "generation while it gathers"
+words 3 600 >"$work/few/3.txt"; wait_for 20 generation 2 && ok || bad "enough text doesn't begin a generation"; same "$(number units_gathering)" 0 "units that gather"; stop
+finish
