@@ -84,6 +84,8 @@ static void live(struct dp_serve *s, struct dp_buf *b)
     counter(b, "passes_total", "passes over the road", w.passes);
     counter(b, "units_made_total", "units made since the service began", w.made);
     gauge(b, "units_waiting", "failed units that will be tried again", (double)w.left.waiting);
+    gauge(b, "generation", "generations of the present lineage; 0: there is none", (double)w.generation);
+    gauge(b, "units_gathering", "new units that wait to become the next generation", (double)w.units_gathering);
     gauge(b, "units_given_up", "units that failed for good", (double)w.left.given_up);
     gauge(b, "progress_done", "of the step at hand, in its own unit", p.active ? (double)p.done : 0);
     gauge(b, "progress_total", "of the step at hand; 0: unknown", p.active ? (double)p.total : 0);

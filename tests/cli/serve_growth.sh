@@ -82,6 +82,12 @@ same "$(sed 's/"name": .*//' "$(manifest "$w")" | sha256sum)" "$(sed 's/"name": 
 expect 0 "$DPIPE" run -q -w "$w" --until shard --growth append; shards "$(manifest "$w")" >"$work/m1"
 words 62 900 >"$in/more.txt"; expect 0 "$DPIPE" run -q -w "$w" --until shard --growth append; shards "$(manifest "$w")" >"$work/m2"; begins "$work/m1" "$work/m2"
 
+# What generations need is never retired, their manifests before the last are.
+w=$work/k; mkdir "$work/kept"; words 1 300 >"$work/kept/1.txt"; "$DPIPE" init -q "$w"; recipe "$work/kept" ', keep: 1s' >"$w/recipe.yaml"; serve; wait_for 20 generation 1 && ok || bad "no generation to keep"
+for i in 2 3 4; do words $i 300 >"$work/kept/$i.txt"; wait_for 20 generation $i && ok || bad "no generation $i to keep"; done
+one() { "$DPIPE" rescan -q -w "$w"; [ "$(ls "$w"/store/manifest-* | wc -l)" = 1 ]; }; wait_for 20 one && ok || bad "superseded manifests stay: $(ls "$w"/store/manifest-*)"
+sleep 1; "$DPIPE" rescan -q -w "$w"; stop; expect 0 "$DPIPE" verify -q -w "$w"; same "$(ls "$w"/store/keep-* | wc -l)" 4 "keep files of four generations"; documents "$w" 4 && ok || bad "documents of old generations are gone"
+w=$work/w
 # Gathering: what comes waits for the time, or for enough text.
 w=$work/g; mkdir "$work/few"; words 1 300 >"$work/few/1.txt"; touch -d '1 hour ago' "$work/few/1.txt"; "$DPIPE" init -q "$w"; recipe "$work/few" | sed 's/append_wait: 0/append_wait: 1h, append_min: 4K/' >"$w/recipe.yaml"; serve; wait_for 20 generation 1 && ok || bad "no generation to gather behind"
 words 2 300 >"$work/few/2.txt"; gathering() { [ "$(number units_gathering)" = 1 ]; }; wait_for 20 gathering && ok || bad "nothing gathers"; sleep 0.5; same "$(number generation)" 1 "generation while it gathers"
