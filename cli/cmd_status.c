@@ -235,6 +235,9 @@ static void print_live_text(const struct dp_json *v, struct dp_buf *b)
     struct dp_span state = dp_json_str(dp_json_get(v, "state")), error = dp_json_str(dp_json_get(v, "error"));
     dp_buf_printf(b, "service: %.*s (process %lld, up %lld s), %lld units", DP_SPAN_FMT(state), (long long)dp_json_int(dp_json_get(v, "pid"), 0),
                   (long long)dp_json_int(dp_json_get(v, "uptime_s"), 0), (long long)dp_json_int(dp_json_get(v, "units"), 0));
+    int64_t generation = dp_json_int(dp_json_get(v, "generation"), 0), gathering = dp_json_int(dp_json_get(v, "units_gathering"), 0);
+    if (generation) dp_buf_printf(b, " in %lld generation%s", (long long)generation, generation == 1 ? "" : "s");
+    if (gathering) dp_buf_printf(b, ", %lld gather for the next one", (long long)gathering);
     int64_t waiting = dp_json_int(dp_json_get(v, "units_waiting"), 0), given_up = dp_json_int(dp_json_get(v, "units_given_up"), 0);
     if (waiting) dp_buf_printf(b, ", %lld wait for a retry", (long long)waiting);
     if (given_up) dp_buf_printf(b, ", %lld given up (`dpipe job list --state failed`, `dpipe job retry`)", (long long)given_up);

@@ -5,7 +5,7 @@
  * operator drops it; a crash between the two leaves a file that the next run writes again. Names come from unit and record: the same document in the
  * same unit is one file, with its attempts counted. Files are never rewritten but by that.
  *
- * Retrying is part of the unit's key (daemon/register.c): the unit gets new keys, so that it and all that is made from it is made anew, and
+ * Retrying is part of the unit's key (daemon/plan.c): the unit gets new keys, so that it and all that is made from it is made anew, and
  * nothing that was made without the document changes its meaning. The number of times that a unit was sent round again, its round, is in the catalog; an
  * entry of an earlier round is to be tried again. So a retry of any number of entries is one transaction, and takes effect with the next plan.
  *

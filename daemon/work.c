@@ -32,6 +32,7 @@ struct dp_work {
     bool more_to_remove;
     double rescan_at, step_retry_at; /* monotonic; 0: none */
     double gathering_since, gathered_at; /* the same: since when new units wait for a generation, and until when */
+    uint64_t outgrown; /* by how many times the text had outgrown its tokenizer when that was logged; 0: it wasn't */
     char said[400]; /* the last reason for a lineage's end that was logged */
     uint64_t fresh_sources;
     int64_t changes; /* passes in a row in which a source changed or was gone */
@@ -194,6 +195,22 @@ static bool settling(struct dp_work *w)
     return now() < w->gathered_at;
 }
 
+/* The tokenizer knows the first generation alone: said when there is ten times its text, and again at a hundred times. */
+static void look_at_tokenizer(struct dp_work *w)
+{
+    const struct dp_road *r = w->c.road;
+    const char *file = r->options->tokenizer.file;
+    uint64_t first = 0, all = 0, times = 10;
+    for (size_t i = 0; i < r->units; i++) all += r->unit[i].bytes;
+    for (size_t i = 0; i < r->gen[0].units; i++) first += r->unit[i].bytes;
+    if (r->lineage == 1) w->outgrown = 0;
+    if (first && all / first >= 100) times = 100;
+    if ((file && *file) || !first || all / first < times || w->outgrown >= times) return;
+    w->outgrown = times;
+    dp_event(DP_LOG_WARN, "tokenizer", "the tokenizer was trained on %.1f MB of sources, there are %.1f MB now; to train it anew, and make all shards anew, run `dpipe run --until shard`",
+             (double)first / 1e6, (double)all / 1e6);
+}
+
 static int plan(struct dp_work *w, bool look_again, struct dp_err *e)
 {
     struct dp_road *r = w->c.road;
@@ -234,8 +251,10 @@ static int pass(struct dp_work *w, bool look_again, struct dp_err *e)
         rc = dp_road_run(r, until(w), e);
         if (rc == DP_OK && r->policy.documents_only) return rc; /* the present state stays what the steps made last */
         if (rc == DP_BUSY && !r->ended[0]) break;
-        if (rc >= 0 && r->append && r->lineage != generation)
+        if (rc >= 0 && r->append && r->lineage != generation) {
             dp_event(DP_LOG_INFO, "generation", "generation %zu is complete: %zu units more", r->lineage, r->gen[r->lineage - 1].units);
+            look_at_tokenizer(w);
+        }
     }
     if (rc >= 0 && w->gathered_at <= 0) w->gathering_since = 0;
     pthread_mutex_lock(&w->mu);

@@ -238,6 +238,46 @@ TEST(a_lineage_ends_with_a_reason)
     ws_close(&w);
 }
 
+/* An entry in quarantine of the first unit's, sent round again. */
+static void send_round(const struct ws *w)
+{
+    struct dp_options *k = calloc(1, sizeof *k);
+    struct dp_road r;
+    size_t marked;
+    if (!k) abort();
+    CHECK_OK(dp_options_init(k, &err));
+    REQUIRE_OK(dp_road_open(&r, w->dir, k, 1, 64 << 20, true, NULL, NULL, &err));
+    r.append = true;
+    CHECK_OK(dp_road_plan(&r, true, &err));
+    char id[DP_HEX128];
+    dp_hash128_hex(dp_hash128("x", 1), id);
+    struct dp_quarantined q = {.unit = r.unit[0].ingest.hex, .path = "/a", .position = "@1", .url = "", .id = id, .stage = "extract", .reason = "crash",
+                               .what = "SIGSEGV", .bytes = 4};
+    CHECK_OK(dp_quarantine_put(&r.ws, &q, 2, dp_span_str("byte"), &err));
+    const char *name = q.name;
+    CHECK_OK(dp_quarantine_retry(&r.ws, &name, 1, &marked, &err));
+    CHECK_INT(marked, 1);
+    dp_road_close(&r);
+    dp_options_release(k);
+    free(k);
+}
+
+TEST(a_retry_of_the_quarantine_ends_it)
+{
+    struct ws w;
+    ws_open(&w);
+    add(&w, "a.txt", 1, 300);
+    just(&w, APPEND);
+    add(&w, "b.txt", 2, 300);
+    CHECK_INT(just(&w, APPEND).lineage, 2);
+    send_round(&w);
+    struct was o = just(&w, APPEND);
+    CHECK(strstr(o.ended, "quarantined documents of a.txt") != NULL);
+    CHECK_INT(o.lineage, 1);
+    CHECK_STR(just(&w, APPEND).ended, "");
+    ws_close(&w);
+}
+
 TEST(a_tokenizer_is_of_the_first_generation)
 {
     struct ws w;
