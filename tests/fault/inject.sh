@@ -109,7 +109,7 @@ for part in "$@"; do
       case_broker() { cp -r "$work/proto" "$d/w"; LD_PRELOAD=$shim timeout 120 "$DPIPE" run -w "$d/w" -q --threads 1 --isolate=process >/dev/null 2>"$d/err"; local s=$?; told $s "$d/err" "$1"; again "$d/w" "$1"; }
       sweep broker spawn:EAGAIN memfd:EMFILE socket:EMFILE send:ENOMEM recv:ECONNRESET truncate:EIO mmap:ENOMEM malloc:ENOMEM ;;
     serve)
-      "$DPIPE" init -q "$work/served"; printf 'sources: [%s]\nclean:\n  c4: {enabled: false}\ntrain-bpe: {vocab_size: 400}\nshards: {bytes_per_shard: 64K}\nserve: {settle: 50ms, rescan: 2s, min_free: 0, retry_base: 1s, retry_max: 1s, tries: 5, keep: 1s, spool: false}\n' @IN@ >"$work/served/recipe.yaml"
+      "$DPIPE" init -q "$work/served"; printf 'sources: [%s]\nclean:\n  c4: {enabled: false}\ntrain-bpe: {vocab_size: 400}\nshards: {bytes_per_shard: 64K, growth: rebuild}\nserve: {settle: 50ms, rescan: 2s, min_free: 0, retry_base: 1s, retry_max: 1s, tries: 5, keep: 1s, spool: false}\n' @IN@ >"$work/served/recipe.yaml"
       mkdir "$work/in"; cp "$work"/c/site/p1*.html "$work/c/site/p2.html" "$work/in"; cp -r "$work/served" "$work/sw"; sed "s,@IN@,$work/in," "$work/served/recipe.yaml" >"$work/sw/recipe.yaml"
       "$DPIPE" run -q -w "$work/sw" --until shard 2>/dev/null; want_served=$(store "$work/sw")
       [ "${DP_PLACES:-}" ] || places=1; jobs=$((jobs * 2)) # they wait more than they work

@@ -40,7 +40,7 @@ done
 
 stamp run
 # The service, while files come in.
-recipe() { printf 'sources: [%s]\nclean:\n  c4: {enabled: false}\ntrain-bpe: {vocab_size: 400}\nshards: {bytes_per_shard: 64K}\nserve: {settle: 20ms, rescan: 1h, min_free: 0, retry_base: 1s, keep: 1s}\n' "$work/in"; }
+recipe() { printf 'sources: [%s]\nclean:\n  c4: {enabled: false}\ntrain-bpe: {vocab_size: 400}\nshards: {bytes_per_shard: 64K, growth: rebuild}\nserve: {settle: 20ms, rescan: 1h, min_free: 0, retry_base: 1s, keep: 1s}\n' "$work/in"; }
 for chain in 1 2; do
   w=$work/s; rm -rf "$w" "$work/in" "$work/one"; mkdir "$work/in"; "$DPIPE" init -q "$w"; recipe >"$w/recipe.yaml"
   for i in $(seq 1 $((total * 16 / 100))); do
