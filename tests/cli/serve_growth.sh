@@ -27,9 +27,39 @@ rows() { "$DPIPE" feed -q -w "$1" --seq-len 32 --batch 4 --seed 3 --steps "$2" -
 
 mkdir -p "$in/dir"; for i in 1 2 3; do words $i 900 >"$in/dir/t$i.txt"; done; words 4 900 >"$in/a.txt"
 "$DPIPE" init -q "$w"; recipe "$in" >"$w/recipe.yaml"; whole
-serve; wait_for 20 generation 1 && ok || bad "no first generation: $(tail -3 "$work/log")"
+serve --feed "$w/feed.sock"; wait_for 20 generation 1 && ok || bad "no first generation: $(tail -3 "$work/log")"
 same "$(store "$w")" "$(store "$work/whole")" "the first generation's bytes"; diff <(ls "$work/whole/store") <(ls "$w/store")
 shards "$(manifest "$w")" >"$work/m1"; "$DPIPE" status -w "$w" >"$work/o"
+
+# A trainer that was there before: at its word a feed takes what has come, at the next epoch; over the workspace, and over a server of its feed.
+trainer() { # trainer NAME: opens the feed by --feed's socket or by the workspace; at each line it reads, reloads, then draws to behind the next epoch and says what shards it saw
+  python3 - "$BUILD/libdpipe.so" "$w" "$1" 3<&0 <<'PY' >"$work/trainer-$1" 2>&1
+import ctypes as c, os, sys
+lib, w, how = c.CDLL(sys.argv[1]), sys.argv[2].encode(), sys.argv[3]
+for f in "open", "connect", "reload", "numbers", "next", "locate": getattr(lib, "dp_feed_abi_" + f).restype = c.c_int
+h, msg, n, rows = c.c_void_p(), c.create_string_buffer(512), (c.c_int64 * 12)(), (c.c_int32 * (2 * 33))()
+o = b"seq_len=32\nbatch=2\nval_fraction=0\nseed=5\n"
+rc = lib.dp_feed_abi_open(c.byref(h), None, w, o, msg, 512) if how == "workspace" else lib.dp_feed_abi_connect(c.byref(h), w + b"/feed.sock", o, c.c_uint64(0), None, 0, msg, 512)
+numbers = lambda: (lib.dp_feed_abi_numbers(h, n, c.c_size_t(12)), list(n))[1]
+def draw(k):
+    for _ in range(k):
+        if lib.dp_feed_abi_next(h, rows, None, None, None, None, None, None, msg, 512) < 0: sys.exit(msg.value)
+if rc < 0: sys.exit(msg.value)
+draw(3)
+print("open", numbers()[4], flush=True)
+for line in os.fdopen(3):
+    rc = lib.dp_feed_abi_reload(h, msg, 512)
+    if rc < 0: sys.exit(msg.value)
+    draw(numbers()[4])
+    print("grown" if rc == 0 else "same", numbers()[4], flush=True)
+PY
+}
+trainers=
+if command -v python3 >/dev/null && [ -z "${DP_SANITIZED:-}" ]; then
+  for t in workspace server; do mkfifo "$work/to-$t"; trainer $t <"$work/to-$t" & done; exec 5>"$work/to-workspace" 6>"$work/to-server"; trainers=1
+  open_both() { grep -q ^open "$work/trainer-workspace" && grep -q ^open "$work/trainer-server"; }; wait_for 20 open_both && ok || bad "trainers: $(cat "$work"/trainer-*)"
+  echo >&5; echo >&6; same_both() { grep -q ^same "$work/trainer-workspace" && grep -q ^same "$work/trainer-server"; }; wait_for 20 same_both && ok || bad "trainers, nothing new: $(cat "$work"/trainer-*)"
+else echo "skip: no python3 for a trainer"; fi
 
 # One after another: a file, one in a folder that has others, doubles of old ones (the text, and nearly), several at once.
 step() { # step N: the generation is there, goes on behind the one before, and the sums hold
@@ -38,6 +68,11 @@ step() { # step N: the generation is there, goes on behind the one before, and t
 }
 words 5 900 >"$w/spool/s5.txt"; step 2; documents "$w" 5 && ok || bad "no fifth document"
 words 6 900 >"$in/dir/t0.txt"; step 3; documents "$w" 6 && ok || bad "no sixth document"
+if [ -n "$trainers" ]; then
+  echo >&5; echo >&6; grown_both() { grep -q ^grown "$work/trainer-workspace" && grep -q ^grown "$work/trainer-server"; }; wait_for 20 grown_both && ok || bad "trainers don't grow: $(cat "$work"/trainer-*)"
+  for t in workspace server; do awk '/^open/ { was = $2 } /^grown/ { exit !($2 > was * 1.3) }' "$work/trainer-$t" && ok || bad "epochs of the $t's feed: $(cat "$work/trainer-$t")"; done
+  exec 5>&- 6>&-
+fi
 expect 0 rows "$w" 40 "$work/before"
 { cat "$in/a.txt"; echo; } >"$in/again.txt"; (words 4 880; words 77 8) >"$in/near.txt"; words 7 900 >"$in/seven.txt"; "$DPIPE" rescan -q -w "$w"
 documents_9() { documents "$w" 9; }; wait_for 20 documents_9; g=$(number generation); sums; [ "$g" -ge 4 ] && ok || bad "generation $g"
