@@ -122,6 +122,10 @@ w=$work/k; mkdir "$work/kept"; words 1 300 >"$work/kept/1.txt"; "$DPIPE" init -q
 for i in 2 3 4; do words $i 300 >"$work/kept/$i.txt"; wait_for 20 generation $i && ok || bad "no generation $i to keep"; done
 one() { "$DPIPE" rescan -q -w "$w"; [ "$(ls "$w"/store/manifest-* | wc -l)" = 1 ]; }; wait_for 20 one && ok || bad "superseded manifests stay: $(ls "$w"/store/manifest-*)"
 sleep 1; "$DPIPE" rescan -q -w "$w"; stop; expect 0 "$DPIPE" verify -q -w "$w"; same "$(ls "$w"/store/keep-* | wc -l)" 4 "keep files of four generations"; documents "$w" 4 && ok || bad "documents of old generations are gone"
+# A model is trained on what there is, without making the shards anew.
+printf 'feed: {val_fraction: 0.3}\ntrain: {layers: 1, dim: 32, heads: 2, seq_len: 16, batch: 2, accum: 1, steps: 4, warmup: 1, eval_every: 2, eval_batches: 1, ckpt_every: 2}\n' >>"$w/recipe.yaml"
+before=$(ls "$w"/store/shard-*); expect 0 "$DPIPE" train -q -w "$w"; expect 0 "$DPIPE" eval -q -w "$w"
+same "$(ls "$w"/store/shard-*)" "$before" "shards behind training"; same "$(ls "$w"/store/model-*.safetensors | wc -l)" 1 "models"
 w=$work/w
 # Gathering: what comes waits for the time, or for enough text.
 w=$work/g; mkdir "$work/few"; words 1 300 >"$work/few/1.txt"; touch -d '1 hour ago' "$work/few/1.txt"; "$DPIPE" init -q "$w"; recipe "$work/few" | sed 's/append_wait: 0/append_wait: 1h, append_min: 4K/' >"$w/recipe.yaml"; serve; wait_for 20 generation 1 && ok || bad "no generation to gather behind"
