@@ -399,6 +399,7 @@ struct done {
     size_t nparents;
     const struct dp_unit_count *counts;
     size_t ncounts;
+    const struct dp_lineage_change *lineage;
 };
 
 static int put_counts(struct dp_catalog *c, const struct done *k, struct dp_err *e)
@@ -431,13 +432,21 @@ static int done(struct dp_catalog *c, void *ctx, struct dp_err *e)
         RUN(c, e, "INSERT INTO artifact(unit,kind,name,digest,bytes,docs,payload) VALUES(?,?,?,?,?,?,?)", "isssiii", k->unit, k->a[i].kind, k->a[i].name,
             k->a[i].digest, k->a[i].bytes, k->a[i].docs, k->a[i].payload);
     for (size_t i = 0; i < k->nparents; i++) RUN(c, e, "INSERT INTO parent VALUES(?,?,?)", "iis", k->unit, (int64_t)i, k->parents[i]);
-    return put_counts(c, k, e);
+    DP_TRY(put_counts(c, k, e));
+    return k->lineage ? dp_catalog_sql_lineage_append(c, (void *)(uintptr_t)k->lineage, e) : DP_OK;
 }
 
 int dp_catalog_done(struct dp_catalog *c, int64_t unit, int64_t epoch, const char *recipe_hash, const struct dp_artifact *a, size_t n,
                     const char *const *parents, size_t nparents, const struct dp_unit_count *counts, size_t ncounts, struct dp_err *e)
 {
-    struct done k = {unit, epoch, recipe_hash, a, n, parents, nparents, counts, ncounts};
+    return dp_catalog_done_lineage(c, unit, epoch, recipe_hash, a, n, parents, nparents, counts, ncounts, NULL, e);
+}
+
+int dp_catalog_done_lineage(struct dp_catalog *c, int64_t unit, int64_t epoch, const char *recipe_hash, const struct dp_artifact *a, size_t n,
+                            const char *const *parents, size_t nparents, const struct dp_unit_count *counts, size_t ncounts,
+                            const struct dp_lineage_change *lineage, struct dp_err *e)
+{
+    struct done k = {unit, epoch, recipe_hash, a, n, parents, nparents, counts, ncounts, lineage};
     return change(c, done, &k, e);
 }
 

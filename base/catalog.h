@@ -77,9 +77,15 @@ struct dp_lineage_unit {
     const char *sig;
     int64_t first, members;
 };
-/* Append a generation, in one transaction; with `anew` it is the first of a new lineage, and the old one is forgotten. */
-int dp_catalog_lineage_append(struct dp_catalog *c, bool anew, const struct dp_lineage_generation *g, struct dp_lineage_unit (*unit)(void *ctx, int64_t i),
-                              void *ctx, struct dp_err *e);
+/* One generation more; with `anew` it is the first of a new lineage, and the old one is forgotten. */
+struct dp_lineage_change {
+    bool anew;
+    struct dp_lineage_generation generation;
+    struct dp_lineage_unit (*unit)(void *ctx, int64_t i);
+    void *ctx;
+};
+/* In one transaction: all of it or nothing. */
+int dp_catalog_lineage_append(struct dp_catalog *c, const struct dp_lineage_change *k, struct dp_err *e);
 /* Forget the lineage; *generations it had. */
 int dp_catalog_lineage_end(struct dp_catalog *c, int64_t *generations, struct dp_err *e);
 
@@ -103,6 +109,10 @@ int dp_catalog_claim(struct dp_catalog *c, const char *stage, const char *key, c
 /* Publish: artifacts, their parents (digests or keys, one text each), counts; marks the unit done. */
 int dp_catalog_done(struct dp_catalog *c, int64_t unit, int64_t epoch, const char *recipe_hash, const struct dp_artifact *a, size_t n,
                     const char *const *parents, size_t nparents, const struct dp_unit_count *counts, size_t ncounts, struct dp_err *e);
+/* The same, with a change of the lineage in the same transaction. */
+int dp_catalog_done_lineage(struct dp_catalog *c, int64_t unit, int64_t epoch, const char *recipe_hash, const struct dp_artifact *a, size_t n,
+                            const char *const *parents, size_t nparents, const struct dp_unit_count *counts, size_t ncounts,
+                            const struct dp_lineage_change *lineage, struct dp_err *e);
 /* How long a failed unit waits: base, doubled for every failure before, at most max, of which a part between 1/2 and 1 (jitter 0 to 1). */
 struct dp_catalog_retry {
     double base_s, max_s, jitter;

@@ -37,13 +37,6 @@ int dp_catalog_lineage_members(struct dp_catalog *c, int64_t from, int64_t n, in
     return rc < 0 ? rc : DP_OK;
 }
 
-struct lineage_append {
-    bool anew;
-    const struct dp_lineage_generation *g;
-    struct dp_lineage_unit (*unit)(void *ctx, int64_t i);
-    void *ctx;
-};
-
 static int one_number(struct dp_catalog *c, const char *sql, int64_t *out, struct dp_err *e)
 {
     sqlite3_stmt *st;
@@ -79,26 +72,25 @@ static int append_unit(struct dp_catalog *c, int64_t number, const struct dp_lin
     return rc < 0 ? rc : DP_OK;
 }
 
-static int lineage_append(struct dp_catalog *c, void *ctx, struct dp_err *e)
+int dp_catalog_sql_lineage_append(struct dp_catalog *c, void *v, struct dp_err *e)
 {
-    struct lineage_append *k = ctx;
+    const struct dp_lineage_change *k = v;
+    const struct dp_lineage_generation *g = &k->generation;
     int64_t generation = 0, number = 0;
     if (k->anew) DP_TRY(lineage_forget(c, e));
     DP_TRY(one_number(c, "SELECT coalesce(max(generation),0)+1 FROM lineage", &generation, e));
     DP_TRY(one_number(c, "SELECT coalesce(max(unit),-1)+1 FROM lineage_unit", &number, e));
-    RUN(c, e, "INSERT INTO lineage VALUES(?,?,?,?,?)", "iisss", generation, k->g->units, k->g->dedup, k->g->bpe, k->g->shard);
-    for (int64_t i = 0; i < k->g->units; i++) {
+    RUN(c, e, "INSERT INTO lineage VALUES(?,?,?,?,?)", "iisss", generation, g->units, g->dedup, g->bpe, g->shard);
+    for (int64_t i = 0; i < g->units; i++) {
         struct dp_lineage_unit u = k->unit(k->ctx, i);
         DP_TRY(append_unit(c, number + i, &u, e));
     }
     return DP_OK;
 }
 
-int dp_catalog_lineage_append(struct dp_catalog *c, bool anew, const struct dp_lineage_generation *g, struct dp_lineage_unit (*unit)(void *ctx, int64_t i),
-                              void *ctx, struct dp_err *e)
+int dp_catalog_lineage_append(struct dp_catalog *c, const struct dp_lineage_change *k, struct dp_err *e)
 {
-    struct lineage_append k = {.anew = anew, .g = g, .unit = unit, .ctx = ctx};
-    return change(c, lineage_append, &k, e);
+    return change(c, dp_catalog_sql_lineage_append, (void *)(uintptr_t)k, e);
 }
 
 static int lineage_end(struct dp_catalog *c, void *ctx, struct dp_err *e)

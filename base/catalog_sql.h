@@ -44,6 +44,9 @@ int change(struct dp_catalog *c, int (*fn)(struct dp_catalog *, void *, struct d
         if (step_ < 0) return step_;                                                               \
     } while (0)
 
+/* catalog_lineage.c: from the writer's thread. */
+int dp_catalog_sql_lineage_append(struct dp_catalog *c, void *change, struct dp_err *e);
+
 /* Of several paths with one content the first by path is read. */
 #define FIRST_BY_PATH "s.path = (SELECT min(path) FROM source t WHERE t.prefix=s.prefix AND t.digest=s.digest)"
 #define FRESH " AND NOT EXISTS (SELECT 1 FROM lineage_member m WHERE m.prefix=s.prefix AND m.digest=s.digest)"

@@ -110,22 +110,35 @@ static struct dp_lineage_unit unit_at(void *ctx, int64_t i)
     return (struct dp_lineage_unit){u->sig.hex, u->first, (int64_t)u->members};
 }
 
-int dp_lineage_commit(struct dp_road *r, struct dp_err *e)
+bool dp_lineage_change(struct dp_road *r, struct dp_lineage_change *k)
 {
-    if (!r->append) {
-        int64_t had = 0;
-        DP_TRY(dp_catalog_lineage_end(r->ws.catalog, &had, e));
-        if (had) dp_log(INFO, "shard", "everything was made anew; the %lld generations of `dpipe serve` are no longer the present state", (long long)had);
-        return DP_OK;
-    }
-    if (r->gens == r->lineage) return DP_OK;
+    if (!r->append || r->gens == r->lineage) return false;
+    const struct dp_generation *g = &r->gen[r->lineage];
+    *k = (struct dp_lineage_change){!r->lineage, {(int64_t)g->units, g->dedup.hex, r->bpe.hex, r->shard.hex}, unit_at, r};
+    return true;
+}
+
+void dp_lineage_changed(struct dp_road *r)
+{
     struct dp_generation *g = &r->gen[r->lineage];
-    const struct dp_lineage_generation row = {(int64_t)g->units, g->dedup.hex, r->bpe.hex, r->shard.hex};
-    DP_TRY(dp_catalog_lineage_append(r->ws.catalog, !r->lineage, &row, unit_at, r, e));
     g->was_dedup = g->dedup;
     g->was_bpe = r->bpe;
     g->was_shard = r->shard;
     for (size_t i = g->first; i < r->units; i++) r->unit[i].lineage = (int64_t)i + 1;
     r->lineage = r->gens;
+}
+
+int dp_lineage_commit(struct dp_road *r, struct dp_err *e)
+{
+    struct dp_lineage_change k;
+    int64_t had = 0;
+    if (r->append) {
+        if (!dp_lineage_change(r, &k)) return DP_OK;
+        DP_TRY(dp_catalog_lineage_append(r->ws.catalog, &k, e));
+        dp_lineage_changed(r);
+        return DP_OK;
+    }
+    DP_TRY(dp_catalog_lineage_end(r->ws.catalog, &had, e));
+    if (had) dp_log(INFO, "shard", "everything was made anew; the %lld generations of `dpipe serve` are no longer the present state", (long long)had);
     return DP_OK;
 }

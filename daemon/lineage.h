@@ -9,7 +9,7 @@
  *   tokenizer   the first generation's;
  *   shards      new groups behind the old ones, so the manifest begins with the one before (trainer_feed/feed.h, Growth).
  *
- * The catalog has the lineage (base/catalog.h) and is told of a generation in one transaction behind the publication of its manifest: a kill
+ * The catalog has the lineage (base/catalog.h) and is told of a generation in the transaction that publishes its manifest: a kill
  * leaves the old lineage or the new one, and a half-made generation is planned again, perhaps with more in it. A lineage that can't be made again
  * from its sources ends, with a reason: the next complete plan takes its place as a first generation. */
 #ifndef DP_DAEMON_LINEAGE_H
@@ -34,7 +34,12 @@ size_t dp_lineage_generation_of(const struct dp_road *r, size_t unit);
 int dp_lineage_check_shards(struct dp_road *r, struct dp_err *e);
 /* Units were left out of the plan. DP_BUSY when one of the lineage is among them (r->ended): plan again. */
 int dp_lineage_shrink(struct dp_road *r, struct dp_err *e);
-/* The manifest is published: the catalog's lineage is the plan. With r->append unset there is none any more. */
+/* What publishing the plan's manifest changes in the catalog's lineage: false: nothing. *k holds as long as the plan. */
+bool dp_lineage_change(struct dp_road *r, struct dp_lineage_change *k);
+/* That was committed. */
+void dp_lineage_changed(struct dp_road *r);
+/* The manifest is published: the catalog's lineage is the plan, if it wasn't changed with it (the manifest was there already). With r->append unset
+ * there is none any more. */
 int dp_lineage_commit(struct dp_road *r, struct dp_err *e);
 
 #endif

@@ -85,6 +85,7 @@ int dp_publish_claim(struct dp_publish *p, struct dp_road *r, const char *stage,
     p->key = *key;
     p->n = 0;
     p->unit = p->epoch = 0;
+    p->lineage = NULL;
     return dp_catalog_claim(r->ws.catalog, stage, key->hex, what, r->ws.owner, LEASE_S, &p->unit, &p->epoch, e);
 }
 
@@ -128,7 +129,7 @@ int dp_publish_commit(struct dp_publish *p, const char *const *parents, size_t n
         free(path);
     }
     DP_TRY(dp_workspace_publish(&p->road->ws, names, p->n, e));
-    return dp_catalog_done(p->road->ws.catalog, p->unit, p->epoch, p->key.hex, p->a, p->n, parents, nparents, counts, ncounts, e);
+    return dp_catalog_done_lineage(p->road->ws.catalog, p->unit, p->epoch, p->key.hex, p->a, p->n, parents, nparents, counts, ncounts, p->lineage, e);
 }
 
 void dp_publish_abort(struct dp_publish *p, const struct dp_err *why)

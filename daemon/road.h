@@ -230,6 +230,7 @@ struct dp_publish {
     struct dp_artifact a[64];
     char name[64][96], digest[64][DP_HEX256];
     size_t n;
+    const struct dp_lineage_change *lineage; /* in the same transaction; NULL: none. Set behind the claim */
 };
 /* DP_EMPTY when it is done already. */
 int dp_publish_claim(struct dp_publish *p, struct dp_road *r, const char *stage, const struct dp_key *key, const char *what, struct dp_err *e);

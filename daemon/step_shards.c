@@ -343,7 +343,11 @@ static int write_manifest(struct dp_road *r, struct dp_publish *p, struct dp_err
     if (rc >= 0) {
         p->a[0].docs = (int64_t)m->documents;
         p->a[0].payload = (int64_t)m->tokens;
+        struct dp_lineage_change k;
+        bool grows = dp_lineage_change(r, &k);
+        if (grows) p->lineage = &k;
         rc = dp_publish_commit(p, NULL, 0, NULL, 0, e);
+        if (rc >= 0 && grows) dp_lineage_changed(r);
     }
     if (rc >= 0) dp_log(INFO, "shard", "%zu shards, %llu documents, %llu tokens", m->count, (unsigned long long)m->documents, (unsigned long long)m->tokens);
     dp_manifest_free(m);

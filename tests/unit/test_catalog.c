@@ -378,6 +378,11 @@ static struct dp_lineage_unit unit_of(void *ctx, int64_t i)
 {
     return ((const struct dp_lineage_unit *)ctx)[i];
 }
+static int append(struct dp_catalog *c, bool anew, const struct dp_lineage_generation *g, const struct dp_lineage_unit *u)
+{
+    const struct dp_lineage_change k = {anew, *g, unit_of, (void *)(uintptr_t)u};
+    return dp_catalog_lineage_append(c, &k, &err);
+}
 static const char *lineage(struct dp_catalog *c)
 {
     static char out[512];
@@ -408,7 +413,7 @@ TEST(a_lineage_grows_ends_and_begins_anew)
     CHECK_STR(all.names, "/1 /2 /3 ");
     const struct dp_lineage_unit first[] = {{"s0", all.id[0], 2}, {"s1", all.id[2], 1}};
     const struct dp_lineage_generation g1 = {2, "k1", "b1", "m1"}, g2 = {1, "k2", "b1", "m2"};
-    REQUIRE_OK(dp_catalog_lineage_append(c, true, &g1, unit_of, (void *)(uintptr_t)first, &err));
+    REQUIRE_OK(append(c, true, &g1, first));
     CHECK_STR(lineage(c), "2:k1:b1:m1 ");
     CHECK_STR(members(c, 0, -1), "0:s0:d1/1 0:s0:d2/2 1:s1:d3/3 ");
     CHECK_STR(members(c, 1, 1), "1:s1:d3/3 ");
@@ -423,9 +428,18 @@ TEST(a_lineage_grows_ends_and_begins_anew)
     CHECK_STR(part.names, "/4 ");
     /* One unit that says it has more files than there are: nothing of it. */
     const struct dp_lineage_unit two = {"s2", all.id[0], 2}, three = {"s2", all.id[0], 3};
-    CHECK_INT(dp_catalog_lineage_append(c, false, &g2, unit_of, (void *)(uintptr_t)&three, &err), DP_BUSY);
+    CHECK_INT(append(c, false, &g2, &three), DP_BUSY);
     CHECK_STR(lineage(c), "2:k1:b1:m1 ");
-    REQUIRE_OK(dp_catalog_lineage_append(c, false, &g2, unit_of, (void *)(uintptr_t)&two, &err));
+    REQUIRE_OK(append(c, false, &g2, &two));
+    CHECK_STR(lineage(c), "2:k1:b1:m1 1:k2:b1:m2 ");
+    /* With the manifest's unit: both or neither. */
+    const struct dp_lineage_unit none = {"s3", all.id[0], 9};
+    const struct dp_lineage_change bad = {false, g2, unit_of, (void *)(uintptr_t)&none};
+    const struct dp_artifact a = {"manifest", "m", "digest", 1, 1, 1};
+    int64_t id, epoch;
+    REQUIRE_OK(dp_catalog_claim(c, "shard", "k", "manifest", "me", 60, &id, &epoch, &err));
+    CHECK_INT(dp_catalog_done_lineage(c, id, epoch, "k", &a, 1, NULL, 0, NULL, 0, &bad, &err), DP_BUSY);
+    CHECK(!dp_catalog_is_done(c, "shard", "k"));
     CHECK_STR(lineage(c), "2:k1:b1:m1 1:k2:b1:m2 ");
     /* Content that moves stays, content that goes is told. */
     REQUIRE_OK(dp_catalog_sources_prune(c, is_not, (void *)(uintptr_t) "/2", &gone, &err));
@@ -438,9 +452,9 @@ TEST(a_lineage_grows_ends_and_begins_anew)
     const struct dp_lineage_unit whole = {"t0", all.id[0], 4};
     const struct dp_lineage_generation g = {1, "k9", "b9", "m9"};
     const struct dp_lineage_unit wrong = {"t0", all.id[0], 5};
-    CHECK_INT(dp_catalog_lineage_append(c, true, &g, unit_of, (void *)(uintptr_t)&wrong, &err), DP_BUSY);
+    CHECK_INT(append(c, true, &g, &wrong), DP_BUSY);
     CHECK_STR(lineage(c), "2:k1:b1:m1 1:k2:b1:m2 ");
-    REQUIRE_OK(dp_catalog_lineage_append(c, true, &g, unit_of, (void *)(uintptr_t)&whole, &err));
+    REQUIRE_OK(append(c, true, &g, &whole));
     CHECK_STR(lineage(c), "1:k9:b9:m9 ");
     CHECK_STR(members(c, 0, -1), "0:t0:d0/0 0:t0:d1/1 0:t0:d2/22 0:t0:d3/3 ");
     REQUIRE_OK(dp_catalog_lineage_end(c, &had, &err));
