@@ -350,7 +350,7 @@ int dp_feed_abi_resume(struct dp_feed_abi *h, const void *state, size_t bytes, c
     if (rc >= 0) rc = h->client ? reopen(h, s.sample, &s, false, &e) : dp_feed_resume(h->feed, &s, &e);
     if (rc == DP_CONFIG && h->feed) { /* it may have seen the workspace's manifest when that had grown further */
         struct dp_err second = {0};
-        if (dp_feed_sources_renew(h->sources, h->feed, &second) >= 0) rc = dp_feed_resume(h->feed, &s, &e);
+        if (dp_feed_abi_source_renew(h->source, &second) >= 0) rc = dp_feed_resume(h->feed, &s, &e);
     }
     return tell(rc, &e, msg, msg_cap);
 }
@@ -359,7 +359,7 @@ int dp_feed_abi_reload(struct dp_feed_abi *h, char *msg, size_t msg_cap)
 {
     struct dp_err e = {0};
     if (h->client) return tell(grow_server(h, &e), &e, msg, msg_cap);
-    int rc = dp_feed_sources_renew(h->sources, h->feed, &e);
+    int rc = dp_feed_abi_source_renew(h->source, &e);
     return tell(rc < 0 ? rc : dp_feed_reload(h->feed, &e), &e, msg, msg_cap);
 }
 

@@ -63,6 +63,11 @@ int dp_feed_abi_source_open(struct dp_feed_abi_source **out, struct dp_feed **fe
     return DP_OK;
 }
 
+int dp_feed_abi_source_renew(struct dp_feed_abi_source *s, struct dp_err *e)
+{
+    return dp_feed_sources_renew(s->sources, s->feed, e);
+}
+
 void dp_feed_abi_source_close(struct dp_feed_abi_source *s)
 {
     if (!s) return;

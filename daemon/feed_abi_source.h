@@ -10,6 +10,8 @@ struct dp_feed_abi_source;
 /* *o are the options in force, the source's own. After a failure there is none of it. */
 int dp_feed_abi_source_open(struct dp_feed_abi_source **out, struct dp_feed **feed, const struct dp_feed_options **o, const char *manifest,
                             const char *workspace, const char *options, struct dp_err *e);
+/* The feed follows what workspaces have now (daemon/feed_sources.h); manifests alone have nothing to ask. */
+int dp_feed_abi_source_renew(struct dp_feed_abi_source *s, struct dp_err *e);
 /* Closes the feed too. NULL is fine. */
 void dp_feed_abi_source_close(struct dp_feed_abi_source *s);
 

@@ -34,6 +34,13 @@ int dp_feed_abi_source_open(struct dp_feed_abi_source **out, struct dp_feed **fe
     return DP_OK;
 }
 
+int dp_feed_abi_source_renew(struct dp_feed_abi_source *s, struct dp_err *e)
+{
+    (void)s;
+    (void)e;
+    return DP_OK;
+}
+
 void dp_feed_abi_source_close(struct dp_feed_abi_source *s)
 {
     if (!s) return;

@@ -3,7 +3,7 @@
 set -u; cd "$(dirname "$0")/../.."; . tests/lib.sh
 trap 'kill -9 $(jobs -p) 2>/dev/null; rm -rf "$work"' EXIT
 w=$work/w; mkdir "$work/in"; "$DPIPE" init -q "$w"
-recipe() { printf 'sources: [%s]\nclean: {c4: {enabled: false}}\ntrain-bpe: {vocab_size: 400}\nserve: {settle: 100ms, rescan: 1h, min_free: 0, spool: false%s}\n' "$work/in" "$1" >"$w/recipe.yaml"; }
+recipe() { printf 'sources: [%s]\nclean: {c4: {enabled: false}}\ntrain-bpe: {vocab_size: 400}\nshards: {growth: rebuild}\nserve: {settle: 100ms, rescan: 1h, min_free: 0, spool: false%s}\n' "$work/in" "$1" >"$w/recipe.yaml"; }
 wait_for() { local n=$(($1 * 20)); shift; while [ $n -gt 0 ]; do "$@" >/dev/null 2>&1 && return 0; sleep 0.05; n=$((n - 1)); done; return 1; }
 status() { "$DPIPE" status -w "$w" --json | tr -d ' \n'; }
 state() { status | grep -q "\"state\":\"$1\""; }
