@@ -14,7 +14,7 @@ idle() { ask GET /api/v1/status && grep -q '"state":"idle"' "$work/o"; }
 body() { sed '1,/^\r$/d' "$work/o"; }
 
 mkdir "$work/in"; for i in 1 2 3; do words $i 200 >"$work/in/t$i.txt"; done
-"$DPIPE" init -q "$w"; printf 'sources: [%s]\nclean:\n  c4: {enabled: false}\ntrain-bpe: {vocab_size: 400}\nserve: {settle: 200ms, rescan: 1h, min_free: 0, spool: false}\n' "$work/in" >"$w/recipe.yaml"
+"$DPIPE" init -q "$w"; printf 'sources: [%s]\nclean:\n  c4: {enabled: false}\ntrain-bpe: {vocab_size: 400}\nshards: {growth: rebuild}\nserve: {settle: 200ms, rescan: 1h, min_free: 0, spool: false}\n' "$work/in" >"$w/recipe.yaml"
 serve; wait_for 20 idle && ok || bad "not idle: $(tail -3 "$work/log")"
 
 # The page and what it needs: as in the sources, with a policy and an ETag, and 304 for who has it.
