@@ -289,20 +289,25 @@ static void check_serve(struct dp_check *c)
 {
     const struct dp_serve_options *o = &c->options->serve;
     char *token = secret(o->http_token_file, "http-token"), *cert = secret(o->tls_cert, "tls-cert"), *key = secret(o->tls_key, "tls-key"), *text = NULL;
+    char *ca = secret(o->tls_client_ca, "tls-client-ca");
     struct dp_tls *tls = NULL;
     struct dp_err err = {0};
     int rc = token ? dp_secret_read(&text, token, &err) : DP_OK;
     if (rc < 0) problem(c, false, rc, "serve.http_token_file", "%s", err.msg);
-    check_address(c, "serve.http", o->http, token != NULL, "serve.http_token_file (or the credential http-token)");
+    check_address(c, "serve.http", o->http, token || ca, "serve.http_token_file (or the credential http-token), or serve.tls_client_ca");
     check_feed(c);
-    rc = cert ? dp_tls_open(&tls, &(struct dp_tls_config){.server = true, .cert = cert, .key = key}, &err) : DP_OK;
-    if (rc < 0) problem(c, false, rc, key && strncmp(err.msg, key, strlen(key)) == 0 ? "serve.tls_key" : "serve.tls_cert", "%s", err.msg);
+    if (ca && !cert) problem(c, false, DP_CONFIG, "serve.tls_client_ca", "wants serve.tls_cert and serve.tls_key too");
+    rc = cert ? dp_tls_open(&tls, &(struct dp_tls_config){.server = true, .cert = cert, .key = key, .ca = ca}, &err) : DP_OK;
+    if (rc < 0)
+        problem(c, false, rc, key && strncmp(err.msg, key, strlen(key)) == 0 ? "serve.tls_key" : ca && strncmp(err.msg, ca, strlen(ca)) == 0 ? "serve.tls_client_ca" : "serve.tls_cert",
+                "%s", err.msg);
     dp_tls_close(tls);
     if (o->group && *o->group && !getgrnam(o->group)) problem(c, false, DP_CONFIG, "serve.group", "there is no group \"%s\"", o->group);
     free(text);
     free(token);
     free(cert);
     free(key);
+    free(ca);
 }
 
 static void check_disk(struct dp_check *c)

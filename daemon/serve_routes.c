@@ -48,16 +48,12 @@ static void print_events(struct dp_serve *s, const struct dp_page *p, struct dp_
     dp_jsonw_member_int(w, "next", (int64_t)last);
 }
 
-/* The feed that the service serves to trainers, once it does. */
 static void print_feed(struct dp_serve *s, const struct dp_page *p, struct dp_jsonw *w)
 {
-    (void)s;
     (void)p;
     dp_jsonw_key(w, "serving");
-    dp_jsonw_bool(w, false);
-    dp_jsonw_key(w, "clients");
-    dp_jsonw_begin(w, '[');
-    dp_jsonw_end(w, ']');
+    dp_jsonw_bool(w, s->feed != NULL);
+    dp_serve_feed_print(s->feed, w);
 }
 
 #define FROM_MEMORY(name, print)                                                                   \

@@ -570,10 +570,17 @@ async function loadShards() {
   fill($("manifest"), m ? pairs([["Hash", m.hash, true], ["File", m.name, true], ["Tokens", number(m.tokens)], ["Documents", number(m.documents)],
     ["Shards", number(m.shards)], ["Vocabulary", number(m.vocab_size)], ["Bytes", [exact(m.bytes), m.tokens ? el("span", { class: "muted" }, ", " + (m.bytes / m.tokens).toFixed(2) + " a token") : null]]])
     : el("p", { class: "empty" }, "There is no manifest yet."));
-  const text = (v) => v === null || typeof v !== "object" ? (typeof v === "number" ? number(v) : String(v)) : JSON.stringify(v);
-  const columns = [...new Set(feed.clients.flatMap((c) => Object.keys(c)))];
-  fill($("feed"), feed.serving ? [pairs(Object.entries(feed).filter(([k]) => k !== "clients" && k !== "serving").map(([k, v]) => [k, text(v)])),
-    table("Clients of the feed", columns.map((k) => ({ title: k, n: feed.clients.some((c) => typeof c[k] === "number"), cell: (c) => text(c[k] ?? "") })), feed.clients, "No trainer is connected.")]
+  const f = feed.feed;
+  fill($("feed"), f ? [pairs([["Address", visible(f.address)], ["Requests", number(f.accepted) + " accepted, " + number(f.refused) + " refused"], ["Batches", number(f.batches)], ["Tokens", number(f.ids)]]),
+    table("Trainers", [
+      { title: "Trainer", class: "wrap", cell: (x) => visible(x.peer) },
+      { title: "Rank", n: true, cell: (x) => number(x.rank) + " of " + number(x.world) },
+      { title: "Batch", n: true, cell: (x) => number(x.batch) + " \u00d7 " + number(x.seq_len) },
+      { title: "Sample", n: true, cell: (x) => number(x.sample) },
+      { title: "Batches", n: true, cell: (x) => number(x.batches) },
+      { title: "Tokens/s", n: true, cell: (x) => short(x.ids_per_s) },
+      { title: "For", n: true, wide: true, cell: (x) => whole(x.seconds) },
+    ], f.clients, "No trainer is connected.")]
     : el("p", { class: "empty" }, "This service serves no feed. Trainers read the shards by the library, or from dpipe feed."));
   for (const x of b.artifacts) kinds.add(x.kind);
   const select = $("kind"), want = select.value;

@@ -37,10 +37,11 @@ ask GET '/api/v1/jobs?stat=failed'; status 400 "an unknown parameter"; ask GET '
 ask POST /api/v1/rescan 'X-Dpipe-Action: 1\r\nContent-Length: 3\r\n'; status 413 "a body"
 # The stream.
 exec 7<>"/dev/tcp/127.0.0.1/$port"; printf 'GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 0\r\n\r\n' >&7
-(timeout 3 cat <&7 >"$work/stream"; :) & reader=$!; sleep 1; words 9 200 >"$work/in/.t9"; mv "$work/in/.t9" "$work/in/t9.txt"; wait $reader; exec 7>&-
+timeout 20 cat <&7 >"$work/stream" & reader=$!; sleep 1; words 9 200 >"$work/in/.t9"; mv "$work/in/.t9" "$work/in/t9.txt"
+wait_for 15 grep -q '"documents_in":4' "$work/stream"; sleep 1; kill $reader; wait $reader 2>/dev/null; exec 7>&-
 for t in 'Content-Type: text/event-stream' 'event: state' 'event: progress' 'event: stages' 'id: 1' '"documents_in":4'; do says "$work/stream" "$t"; done
 awk '/^id: / { if ($2 + 0 <= last) bad = 1; last = $2 + 0 } END { exit bad || !last }' "$work/stream" && ok || bad "event numbers don't go up"
-sed '1,/^\r$/d' "$work/stream" | grep -vE '^(|retry: [0-9]+|event: (state|progress|stages|event)|id: [0-9]+|data: \{.*\}|: .*)$' && bad "lines that are no part of a stream" || ok
+sed '1,/^\r$/d' "$work/stream" | sed '$d' | grep -vE '^(|retry: [0-9]+|event: (state|progress|stages|event)|id: [0-9]+|data: \{.*\}|: .*)$' && bad "lines that are no part of a stream" || ok
 # Actions: not for other origins, nor without the field that only a program or a page of this address sends.
 for f in '' 'Origin: http://evil.example\r\nX-Dpipe-Action: 1\r\n' 'Sec-Fetch-Site: cross-site\r\nX-Dpipe-Action: 1\r\n' 'Origin: null\r\nX-Dpipe-Action: 1\r\n'; do ask POST /api/v1/pause "$f"; status 403 "POST with $f"; done
 ask GET /api/v1/status; says "$work/o" '"state":"idle"'
@@ -78,13 +79,16 @@ if command -v openssl >/dev/null && (
   printf 'extendedKeyUsage=serverAuth\n' >usage
   sign good ca -days 2 && sign stranger other -days 2 && sign wrong ca -days 2 -extfile usage && sign expired ca -days -1); then
   expect 78 "$DPIPE" serve -w "$w" --http 0.0.0.0:$port --tls-client-ca "$work/ca.pem"; says "$work/err" "tls_client_ca wants serve.tls_cert"
+  cp "$w/recipe.yaml" "$work/recipe"; printf 'serve: {http: "0.0.0.0:0", tls_client_ca: %s}\n' "$work/ca.pem" >"$w/recipe.yaml"; expect 78 "$DPIPE" check-config -w "$w"; says "$work/out" "serve.tls_client_ca: wants serve.tls_cert"
+  printf 'serve: {http: "0.0.0.0:0", tls_client_ca: %s, tls_cert: %s, tls_key: %s}\n' "$work/token" "$work/server.pem" "$work/server.key" >"$w/recipe.yaml"; expect 78 "$DPIPE" check-config -w "$w"; says "$work/out" "error: serve.tls_client_ca"
+  sed -i "s,$work/token,$work/ca.pem," "$w/recipe.yaml"; expect 0 "$DPIPE" check-config -w "$w"; cp "$work/recipe" "$w/recipe.yaml"
   expect 78 "$DPIPE" serve -w "$w" --http 127.0.0.1:$port --tls-cert "$work/server.pem" --tls-key "$work/server.key" --tls-client-ca "$work/token"; says "$work/err" "token"
   "$DPIPE" serve -w "$w" --http "0.0.0.0:$port" --tls-cert "$work/server.pem" --tls-key "$work/server.key" --tls-client-ca "$work/ca.pem" >>"$work/log" 2>&1 & pid=$! # reached from elsewhere, without a token
   tls() { printf 'GET %s HTTP/1.1\r\nHost: box.example\r\n%bConnection: close\r\n\r\n' "$1" "${3:-}" | timeout 10 openssl s_client -quiet -verify_quiet -ign_eof -connect "127.0.0.1:$port" ${2:+-cert "$work/$2.pem" -key "$work/$2.key"} >"$work/o" 2>/dev/null; }
   good_up() { tls /livez good; grep -q 'HTTP/1.1 200' "$work/o"; }
   wait_for 20 good_up && ok || bad "no answer to a good certificate: $(tail -3 "$work/log")"
   tls /api/v1/status good; says "$work/o" '"state":'
-  (printf 'GET /api/v1/stream HTTP/1.1\r\nHost: a\r\n\r\n'; sleep 2) | timeout 10 openssl s_client -quiet -verify_quiet -connect "127.0.0.1:$port" -cert "$work/good.pem" -key "$work/good.key" >"$work/o" 2>/dev/null; says "$work/o" "event: stages" # a stream over TLS
+  (printf 'GET /api/v1/stream HTTP/1.1\r\nHost: a\r\n\r\n'; sleep 2) | timeout 4 openssl s_client -quiet -verify_quiet -connect "127.0.0.1:$port" -cert "$work/good.pem" -key "$work/good.key" >"$work/o" 2>/dev/null; says "$work/o" "event: stages" # a stream over TLS
   for c in '' stranger wrong expired; do tls /livez $c; grep -q HTTP/1.1 "$work/o" && bad "answered to ${c:-no} certificate" || ok; done
   for v in tls1_2 tls1_3; do printf 'GET /livez HTTP/1.1\r\nHost: a\r\n\r\n' | timeout 10 openssl s_client -quiet -verify_quiet -ign_eof -$v -connect "127.0.0.1:$port" >"$work/o" 2>/dev/null; grep -q HTTP/1.1 "$work/o" && bad "answered by $v without a certificate" || ok; done
   good_up && ok || bad "a refused certificate hurt the others"

@@ -143,6 +143,11 @@ TEST(every_path_is_described_and_nothing_else)
 
 /* --- a service to ask --- */
 
+static const char recipe[] =
+    "clean:\n  c4: {enabled: false}\ntrain-bpe: {vocab_size: 300}\nfeed: {val_fraction: 0.1}\n"
+    "train: {layers: 1, dim: 32, heads: 2, seq_len: 32, batch: 2, accum: 1, steps: 6, warmup: 2, eval_every: 3, eval_batches: 1, ckpt_every: 3}\n"
+    "serve: {settle: 0, rescan: 1h, min_free: 0, drain_timeout: 2s, until: train, tries: 1, feed: ";
+
 static void make(struct service *s)
 {
     struct dp_err err = {0};
@@ -151,10 +156,8 @@ static void make(struct service *s)
     snprintf(s->dir, sizeof s->dir, "%s/w", dp_test_tmpdir());
     snprintf(s->socket, sizeof s->socket, "%s/http.sock", s->dir);
     if (dp_fs_mkdirs(s->dir, &err) < 0) abort();
-    write_file(s->dir, "recipe.yaml",
-               "clean:\n  c4: {enabled: false}\ntrain-bpe: {vocab_size: 300}\nfeed: {val_fraction: 0.1}\n"
-               "train: {layers: 1, dim: 32, heads: 2, seq_len: 32, batch: 2, accum: 1, steps: 6, warmup: 2, eval_every: 3, eval_batches: 1, ckpt_every: 3}\n"
-               "serve: {settle: 0, rescan: 1h, min_free: 0, drain_timeout: 2s, until: train, tries: 1}\n");
+    snprintf(text, sizeof text, "%s%s/feed.sock}\n", recipe, s->dir);
+    write_file(s->dir, "recipe.yaml", text);
     char spool[600];
     snprintf(spool, sizeof spool, "%s/spool", s->dir);
     if (dp_fs_mkdirs(spool, &err) < 0) abort();
@@ -222,6 +225,7 @@ TEST(answers_are_as_described)
     }
     /* What is to be seen is there, so that the checks above looked at something. */
     CHECK(wait_for(&s, "/api/v1/samples", "\"value\":", 1));
+    CHECK(wait_for(&s, "/api/v1/feed", "\"clients\":[]", 1));
     CHECK(wait_for(&s, "/api/v1/languages", "\"tokens\":", 1));
     CHECK(wait_for(&s, "/api/v1/roots", "/spool\"", 1));
     CHECK(wait_for(&s, "/api/v1/shards", "\"manifest\":{", 1));
