@@ -599,5 +599,7 @@ void dp_work_status(struct dp_work *w, struct dp_work_status *s)
 {
     pthread_mutex_lock(&w->mu);
     *s = w->s;
+    /* A pass that is due and only waits for the thread to wake: who looks in between must not take that for idleness. */
+    if (w->s.started && !w->quit && !w->paused && !atomic_load(&w->halt)) s->busy = s->busy || w->want_rescan || w->want_pass || w->next;
     pthread_mutex_unlock(&w->mu);
 }

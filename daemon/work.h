@@ -19,7 +19,7 @@ struct dp_work;
 struct dp_work_status {
     bool started;        /* the sweep is over */
     bool ended;          /* dp_work_quit was heeded */
-    bool busy;           /* a pass is running */
+    bool busy;           /* a pass is running, or about to */
     bool disk_full;      /* the last pass ended for want of space; the thread is halted until dp_work_halt(w, false) */
     uint64_t passes, units, made, found;
     struct dp_left left;
