@@ -156,7 +156,7 @@ fault: all tests
 
 ## check-daemon-san: the service's and the feed's tests with programs built for address, undefined-behaviour and thread sanitizers; SANS="asan tsan"
 SANS    ?= asan tsan
-SAN_SH  := tests/cli/serve.sh tests/cli/feed_serve.sh tests/fault/conserve.sh tests/fault/kills.sh tests/fault/sources.sh tests/fault/worker_crash.sh
+SAN_SH  := tests/cli/serve.sh tests/cli/serve_http.sh tests/cli/feed_serve.sh tests/fault/conserve.sh tests/fault/kills.sh tests/fault/sources.sh tests/fault/worker_crash.sh
 check-daemon-san:
 	@for m in $(SANS); do $(MAKE) --no-print-directory $(jobs) WERROR=1 MODE=$$m all tests || exit 1; done
 	@for m in $(SANS); do echo "$$m:"; tests/fault/sanitized.sh build/$$m $(SAN_SH) || exit 1; done
