@@ -563,6 +563,7 @@ const artifacts = paged("artifacts", "/api/v1/artifacts", "artifacts", "Artifact
   { title: "SHA-256", wide: true, class: "mono", cell: (x) => el("span", { title: x.digest }, x.digest.slice(0, 12)) },
 ], "Nothing is published yet.", () => $("kind").value ? "&kind=" + encodeURIComponent($("kind").value) : "");
 const kinds = new Set();
+let feeding = false; /* trainers move on without any event */
 
 async function loadShards() {
   const [a, feed, b] = await Promise.all([shards.load(), get("/api/v1/feed"), artifacts.load()]), m = a.manifest;
@@ -571,6 +572,7 @@ async function loadShards() {
     ["Shards", number(m.shards)], ["Vocabulary", number(m.vocab_size)], ["Bytes", [exact(m.bytes), m.tokens ? el("span", { class: "muted" }, ", " + (m.bytes / m.tokens).toFixed(2) + " a token") : null]]])
     : el("p", { class: "empty" }, "There is no manifest yet."));
   const f = feed.feed;
+  feeding = feed.serving;
   fill($("feed"), f ? [pairs([["Address", visible(f.address)], ["Requests", number(f.accepted) + " accepted, " + number(f.refused) + " refused"], ["Batches", number(f.batches)], ["Tokens", number(f.ids)]]),
     table("Trainers", [
       { title: "Trainer", class: "wrap", cell: (x) => visible(x.peer) },
@@ -840,6 +842,6 @@ document.addEventListener("DOMContentLoaded", () => {
   }, 5000);
   let wide = innerWidth;
   addEventListener("resize", () => { if (view === "training" && innerWidth !== wide) refreshSoon(true); wide = innerWidth; }); /* the plot is drawn in its real size */
-  setInterval(() => { if (view === "workers" && !document.hidden && !live.down) refreshSoon(); }, 2000);
+  setInterval(() => { if ((view === "workers" || (view === "shards" && feeding)) && !document.hidden && !live.down) refreshSoon(); }, 2000);
   listenForEver();
 });
