@@ -58,11 +58,11 @@ for line in os.fdopen(3):
 PY
 }
 trainers=
-if command -v python3 >/dev/null && [ -z "${DP_SANITIZED:-}" ]; then
+if python3 -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "$BUILD/libdpipe.so" 2>/dev/null; then # a sanitized library isn't for it
   for t in workspace server; do mkfifo "$work/to-$t"; trainer $t <"$work/to-$t" & done; exec 5>"$work/to-workspace" 6>"$work/to-server"; trainers=1
   open_both() { grep -q ^open "$work/trainer-workspace" && grep -q ^open "$work/trainer-server"; }; wait_for 20 open_both && ok || bad "trainers: $(cat "$work"/trainer-*)"
   echo >&5; echo >&6; same_both() { grep -q ^same "$work/trainer-workspace" && grep -q ^same "$work/trainer-server"; }; wait_for 20 same_both && ok || bad "trainers, nothing new: $(cat "$work"/trainer-*)"
-else echo "skip: no python3 for a trainer"; fi
+else echo "skip: no python3 that loads the library"; fi
 
 # One after another: a file, one in a folder that has others, doubles of old ones (the text, and nearly), several at once.
 step() { # step N: the generation is there, goes on behind the one before, and the sums hold
