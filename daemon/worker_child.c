@@ -173,9 +173,9 @@ static int take_member(struct child *c, struct dp_message *m, struct dp_err *e)
     c->member = malloc(c->member_len + 1);
     if (c->member) memcpy(c->member, m->bytes + sizeof h, c->member_len);
     else c->member_len = 0;
-    c->member_code = h.code;
-    c->member_fd = m->fds ? m->fd[0] : -1;
-    if (m->fds) m->fd[0] = -1;
+    c->member_code = c->member ? h.code : DP_NOMEM;
+    c->member_fd = c->member && m->fds ? m->fd[0] : -1;
+    if (c->member_fd >= 0) m->fd[0] = -1; /* else it is closed with the message */
     c->have_member = true;
     pthread_cond_signal(&c->answered);
     pthread_mutex_unlock(&c->mu);

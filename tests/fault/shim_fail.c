@@ -11,10 +11,12 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <pthread.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -273,17 +275,35 @@ int fstat64(int fd, struct stat64 *st)
     return (!path_has[0] || is_file(fd)) && fires(STAT) == 1 ? -1 : real(fd, st);
 }
 
-/* glibc's own entry points: dlsym itself allocates, so the real ones can't be looked up. */
+/* glibc's own entry points: dlsym itself allocates, so the real ones can't be looked up. OpenSSL's calls aren't counted: version 3.0 doesn't survive
+ * one that fails in its first use (a null lock in EVP_MD_fetch), which nobody above it can help. */
 extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
+static uintptr_t crypto_from, crypto_to;
+static int find_crypto(struct dl_phdr_info *k, size_t size, void *ctx)
+{
+    (void)size, (void)ctx;
+    if (!strstr(k->dlpi_name, "libcrypto")) return 0;
+    for (int i = 0; i < k->dlpi_phnum; i++)
+        if (k->dlpi_phdr[i].p_type == PT_LOAD && k->dlpi_phdr[i].p_flags & PF_X) {
+            crypto_from = k->dlpi_addr + k->dlpi_phdr[i].p_vaddr;
+            crypto_to = crypto_from + k->dlpi_phdr[i].p_memsz;
+        }
+    return 1;
+}
+__attribute__((constructor)) static void init_crypto_range(void)
+{
+    dl_iterate_phdr(find_crypto, NULL);
+}
+#define MALLOC_FIRES() ((uintptr_t)__builtin_return_address(0) - crypto_from >= crypto_to - crypto_from && fires(MALLOC) == 1)
 void *malloc(size_t n)
 {
-    return fires(MALLOC) == 1 ? NULL : __libc_malloc(n);
+    return MALLOC_FIRES() ? NULL : __libc_malloc(n);
 }
 void *calloc(size_t a, size_t b)
 {
-    return fires(MALLOC) == 1 ? NULL : __libc_calloc(a, b);
+    return MALLOC_FIRES() ? NULL : __libc_calloc(a, b);
 }
 void *realloc(void *p, size_t n)
 {
-    return fires(MALLOC) == 1 ? NULL : __libc_realloc(p, n);
+    return MALLOC_FIRES() ? NULL : __libc_realloc(p, n);
 }
