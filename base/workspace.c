@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -178,6 +179,30 @@ static int held(const struct dp_workspace *w, struct dp_err *e)
     return DP_BUSY;
 }
 
+/* A holder that was killed while it started a worker: the child has the lock's descriptor until it executes, a moment longer. */
+static bool holder_is_dead(const struct dp_workspace *w)
+{
+    char *pid = dp_workspace_noted(w->dir, "pid");
+    long n = pid ? strtol(pid, NULL, 10) : 0;
+    free(pid);
+    return n > 0 && kill((pid_t)n, 0) != 0 && errno == ESRCH;
+}
+
+static int take_lock(const struct dp_workspace *w)
+{
+    enum { TRIES = 200, PAUSE_US = 10000 };
+    int rc = flock(w->lock_fd, LOCK_EX | LOCK_NB);
+    for (int i = 0; rc != 0 && errno == EWOULDBLOCK && i < TRIES; i++) {
+        if (!holder_is_dead(w)) {
+            errno = EWOULDBLOCK;
+            return -1;
+        }
+        usleep(PAUSE_US);
+        rc = flock(w->lock_fd, LOCK_EX | LOCK_NB);
+    }
+    return rc;
+}
+
 static int lock(struct dp_workspace *w, struct dp_err *e)
 {
     char *p = dp_fs_join(w->dir, "lock");
@@ -185,7 +210,7 @@ static int lock(struct dp_workspace *w, struct dp_err *e)
     w->lock_fd = open(p, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     int rc = DP_OK;
     if (w->lock_fd < 0) rc = dp_err_set(e, DP_IO, errno, __FILE__, __LINE__, "%s: cannot open", p);
-    else if (flock(w->lock_fd, LOCK_EX | LOCK_NB) != 0) rc = errno == EWOULDBLOCK ? held(w, e) : dp_err_set(e, DP_IO, errno, __FILE__, __LINE__, "%s: lock", p);
+    else if (take_lock(w) != 0) rc = errno == EWOULDBLOCK ? held(w, e) : dp_err_set(e, DP_IO, errno, __FILE__, __LINE__, "%s: lock", p);
     else if (ftruncate(w->lock_fd, 0) != 0) rc = dp_err_set(e, DP_IO, errno, __FILE__, __LINE__, "%s: cannot empty", p);
     free(p);
     return rc;

@@ -5,6 +5,8 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/file.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct dp_err err;
@@ -138,6 +140,33 @@ TEST(a_writer_sweeps_what_the_catalog_does_not_know)
     dp_workspace_close(&w);
     free(orphan);
     free(rest);
+}
+
+TEST(a_lock_that_a_dead_service_left_for_a_moment_is_waited_for)
+{
+    char *dir = dp_test_tmpdir(), *lock = NULL;
+    struct dp_workspace w;
+    REQUIRE_OK(dp_workspace_init(dir, dp_span_str("sources:\n"), &err));
+    lock = dp_fs_join(dir, "lock");
+    pid_t dead = fork();
+    if (dead == 0) _exit(0);
+    waitpid(dead, NULL, 0);
+    for (int alive = 0; alive < 2; alive++) { /* the holder that the lock names is alive: then it is taken */
+        char note[64];
+        int fd = open(lock, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+        int n = snprintf(note, sizeof note, "pid=%d\nsocket=/x\n", (int)(alive ? getpid() : dead));
+        REQUIRE(fd >= 0 && write(fd, note, (size_t)n) == n && flock(fd, LOCK_EX | LOCK_NB) == 0);
+        pid_t child = fork(); /* has the descriptor too, as one between fork and exec has */
+        if (child == 0) {
+            usleep(300000);
+            _exit(0);
+        }
+        close(fd);
+        CHECK_INT(dp_workspace_open(&w, dir, true, &err), alive ? DP_BUSY : DP_OK);
+        if (!alive) dp_workspace_close(&w);
+        waitpid(child, NULL, 0);
+    }
+    free(lock);
 }
 
 /* A reader that comes while the first writer makes the tables (`dpipe status` beside a service that starts) must not make them again. */
