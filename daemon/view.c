@@ -331,7 +331,8 @@ int dp_view_files(struct dp_view *v, int (*fn)(void *ctx, const struct dp_view_f
                    "(SELECT sum(docs) FROM artifact a WHERE a.unit=u.id AND a.kind='docs'),(SELECT sum(payload) FROM artifact a WHERE a.unit=u.id AND a.kind='docs'),"
                    "(SELECT sum(docs) FROM artifact a WHERE a.unit=u.id AND a.kind='drops')"
                    " FROM source s LEFT JOIN temp.plan p ON p.source=s.id AND p.source>0 LEFT JOIN unit u ON u.stage=p.stage AND u.key=p.key"
-                   " ORDER BY s.prefix,s.name,s.digest", e));
+                   " LEFT JOIN lineage_member m ON m.prefix=s.prefix AND m.digest=s.digest"
+                   " ORDER BY m.unit IS NULL,m.unit,m.ordinal,s.prefix,s.name,s.digest", e));
     int rc;
     while ((rc = step(v, st, e)) == 1) {
         struct dp_view_file f = {text(st, 0), sqlite3_column_int64(st, 1), sqlite3_column_int64(st, 2), sqlite3_column_int(st, 3), sqlite3_column_int64(st, 4), text(st, 5),

@@ -22,6 +22,19 @@ begins() { # begins OLD NEW: the new list begins with the old and is longer
 sums() { "$DPIPE" status -w "$w" --json | tr -d ' \n' | grep -o '"stage":"[a-z0-9_]*","documents_in":[0-9]*,"documents_out":[0-9]*,[^}]*"dropped":{[^}]*}' | awk -F'[:,{}"]+' '
   { in_ = $5; out = $7; drop = 0; for (i = 8; i <= NF; i++) if ($i == "dropped") for (k = i + 2; k < NF; k += 2) drop += $k; if (in_ != out + drop || (NR > 1 && in_ != before)) { print; bad = 1 } before = out; n++ }
   END { exit bad || n < 8 }' >"$work/o" && ok || bad "sums: $(cat "$work/o")"; }
+# roots: every document stands under the source it came from, whichever generation has its file
+roots() { python3 - "$w/http.sock" <<'PY' >"$work/o" 2>&1 && ok || bad "roots: $(cat "$work/o")"
+import json, socket, sys
+def ask(path):
+    s = socket.socket(socket.AF_UNIX); s.settimeout(20); s.connect(sys.argv[1])
+    s.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    return json.loads(b"".join(iter(lambda: s.recv(65536), b"")).split(b"\r\n\r\n", 1)[1])
+r = ask("/api/v1/roots")
+read = next(x for x in ask("/api/v1/stages")["stages"] if x["stage"] == "ingest")["documents_in"]
+for x in r["roots"]: assert x["pending"] == 0, r
+assert sum(x["documents"] + x["dropped"] for x in r["roots"]) == read and r["across"]["units"] == 0, (read, r)
+PY
+}
 # stream FILE: the ids of all shards, in the manifest's order, as a reader sees them
 stream() { local n; n=$("$DPIPE" feed -q -w "$w" --seq-len 32 --batch 1 --val-fraction 0 --no-shuffle --steps 1 | sed -n 's/.*"samples":\([0-9]*\).*/\1/p') && "$DPIPE" feed -q -w "$w" --seq-len 32 --batch 1 --val-fraction 0 --no-shuffle --steps "$n" --dump "$1" >/dev/null; }
 goes_on() { stream "$work/s2" && cmp -s -n "$(stat -c %s "$work/s1")" "$work/s1" "$work/s2" && ok || bad "$1: the shards don't go on behind those before"; mv "$work/s2" "$work/s1"; }
@@ -67,7 +80,7 @@ else echo "skip: no python3 that loads the library"; fi
 # One after another: a file, one in a folder that has others, doubles of old ones (the text, and nearly), several at once.
 step() { # step N: the generation is there, goes on behind the one before, and the sums hold
   wait_for 20 generation "$1" && ok || bad "no generation $1: $(number generation); $(tail -3 "$work/log")"
-  shards "$(manifest "$w")" >"$work/m$1"; begins "$work/m$(($1 - 1))" "$work/m$1"; sums
+  shards "$(manifest "$w")" >"$work/m$1"; begins "$work/m$(($1 - 1))" "$work/m$1"; sums; roots
 }
 words 5 900 >"$w/spool/s5.txt"; step 2; documents "$w" 5 && ok || bad "no fifth document"
 words 6 900 >"$in/dir/t0.txt"; step 3; documents "$w" 6 && ok || bad "no sixth document"
