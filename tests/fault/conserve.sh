@@ -6,7 +6,7 @@ set -u; cd "$(dirname "$0")/../.."; . tests/lib.sh
 probe=$BUILD/tests/fault/probe seconds=${DP_SECONDS:-5} w=$work/w RANDOM=${DP_SEED:-3}
 trap 'touch "$work/stop" 2>/dev/null; kill -9 $(jobs -p) 2>/dev/null; rm -rf "$work"' EXIT
 export DPIPE_TEST_FAULT=dpfault
-recipe() { printf 'sources: [%s]\nclean: {c4: {enabled: false}}\ntrain-bpe: {vocab_size: 400}\nserve: {settle: 20ms, rescan: 1h, min_free: 0, retry_base: 1s, keep: 1s, spool: false}\nworkers: {doc_seconds: 2, isolate: process}\n' "$work/in"; }
+recipe() { printf 'sources: [%s]\nclean: {c4: {enabled: false}}\ntrain-bpe: {vocab_size: 400}\nshards: {growth: rebuild}\nserve: {settle: 20ms, rescan: 1h, min_free: 0, retry_base: 1s, keep: 1s, spool: false}\nworkers: {doc_seconds: 2, isolate: process}\n' "$work/in"; }
 mkdir "$work/in"; "$DPIPE" init -q "$w"; recipe >"$w/recipe.yaml"
 serve() { "$DPIPE" serve -q -w "$w" 2>>"$work/log" & pid=$!; }
 "$probe" stages "$w/http.sock" "$work/stop" >"$work/polled" 2>"$work/talk" & poller=$!

@@ -42,7 +42,7 @@ while [ $n -lt "$cuts" ]; do
   same "$(store "$w")" "$want" "store after $n power cuts"; same "$(ls "$w/tmp" | wc -l)" 0 "files in tmp/"
 done
 # The service, documents coming in; its sources lie on another disk.
-recipe() { printf 'sources: [%s]\nclean:\n  c4: {enabled: false}\ntrain-bpe: {vocab_size: 400}\nserve: {settle: 20ms, rescan: 1h, min_free: 0, retry_base: 1s, keep: 1h, spool: false}\n' "$work/in"; }
+recipe() { printf 'sources: [%s]\nclean:\n  c4: {enabled: false}\ntrain-bpe: {vocab_size: 400}\nshards: {growth: rebuild}\nserve: {settle: 20ms, rescan: 1h, min_free: 0, retry_base: 1s, keep: 1h, spool: false}\n' "$work/in"; }
 rm -rf "$w"; mkdir "$work/in"; "$DPIPE" init -q "$w"; recipe >"$w/recipe.yaml"; sync -f "$disk"
 for n in $(seq 1 "$cuts"); do
   words $((n * 10)) 200 >"$work/in/a$n.txt"; "$DPIPE" serve -q -w "$w" >>"$work/log" 2>&1 & pid=$!
