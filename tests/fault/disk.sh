@@ -7,7 +7,7 @@ shim=$BUILD/tests/fault/shim_fail.so probe=$BUILD/tests/fault/probe
 trap 'kill -9 $(jobs -p) 2>/dev/null; umount "$work/ro" 2>/dev/null; rm -rf "$work"' EXIT
 wait_for() { local n=$(($1 * 20)); shift; while [ $n -gt 0 ]; do "$@" >/dev/null 2>&1 && return 0; sleep 0.05; n=$((n - 1)); done; return 1; }
 state() { "$DPIPE" status -w "$w" --json | grep -q "\"state\": \"$1\""; }
-recipe() { printf 'sources: [%s]\nclean:\n  c4: {enabled: false}\ntrain-bpe: {vocab_size: 400}\nshards: {bytes_per_shard: 64K}\nserve: {settle: 50ms, rescan: 1h, min_free: 0, retry_base: 1s, retry_max: 1s, keep: 1h, spool: false}\n' "$work/in"; }
+recipe() { printf 'sources: [%s]\nclean:\n  c4: {enabled: false}\ntrain-bpe: {vocab_size: 400}\nshards: {bytes_per_shard: 64K, growth: rebuild}\nserve: {settle: 50ms, rescan: 1h, min_free: 0, retry_base: 1s, retry_max: 1s, keep: 1h, spool: false}\n' "$work/in"; }
 space() { "$DPIPE" init -q "$1"; recipe >"$1/recipe.yaml"; }
 corpus "$work/c"; mkdir "$work/in"; cp "$work"/c/site/p1*.html "$work/in"
 space "$work/one"; expect 0 "$DPIPE" run -q -w "$work/one" --until shard; want=$(store "$work/one")

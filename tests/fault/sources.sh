@@ -5,7 +5,7 @@
 set -u; cd "$(dirname "$0")/../.."; . tests/lib.sh
 probe=$BUILD/tests/fault/probe changes=${DP_CHANGES:-400}
 trap 'touch "$work/stop" 2>/dev/null; rm -f "$work/hang"; kill -CONT $(jobs -p) 2>/dev/null; kill -9 $(jobs -p) 2>/dev/null; rm -rf "$work"' EXIT
-recipe() { printf 'sources: [%s]\nclean:\n  c4: {enabled: false}\ntrain-bpe: {vocab_size: 400}\nshards: {bytes_per_shard: 64K}\nserve: {settle: 300ms, rescan: %s, min_free: 0, retry_base: 1s, retry_max: 2s, tries: 9, keep: 1s, spool: false}\n' "$1" "${2:-1h}"; }
+recipe() { printf 'sources: [%s]\nclean:\n  c4: {enabled: false}\ntrain-bpe: {vocab_size: 400}\nshards: {bytes_per_shard: 64K, growth: rebuild}\nserve: {settle: 300ms, rescan: %s, min_free: 0, retry_base: 1s, retry_max: 2s, tries: 9, keep: 1s, spool: false}\n' "$1" "${2:-1h}"; }
 space() { "$DPIPE" init -q "$1"; recipe "$2" "${3:-}" >"$1/recipe.yaml"; }
 wait_for() { local n=$(($1 * 20)); shift; while [ $n -gt 0 ]; do "$@" >/dev/null 2>&1 && return 0; sleep 0.05; n=$((n - 1)); done; return 1; }
 state() { "$DPIPE" status -w "$w" --json | grep -q "\"state\": \"$1\""; }
