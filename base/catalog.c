@@ -129,6 +129,11 @@ static void commit_list(struct dp_catalog *c, struct dp_catalog_change *list)
         rc = exec(c, c->w, "SAVEPOINT s", &err);
         if (rc < 0) break;
         k->rc = k->fn(c, k->ctx, k->e);
+        if (k->rc < 0 && sqlite3_get_autocommit(c->w)) { /* sqlite gave up all of it: no space, or no disk. The reason is everyone's */
+            rc = k->rc;
+            if (k->e) err = *k->e;
+            break;
+        }
         if (k->rc < 0) sqlite3_exec(c->w, "ROLLBACK TO s", NULL, NULL, NULL);
         rc = exec(c, c->w, "RELEASE s", &err);
     }
