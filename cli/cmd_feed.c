@@ -212,7 +212,7 @@ static int serve_open(void *ctx, struct dp_feed **f, void **own, const struct dp
         int done = dp_road_survey(r, e);
         if (done < 0) return done;
         if (done > DP_STEP_SHARD && !(newest = dp_road_path(r, "shard", r->shard.hex, "manifest", 0, e))) return DP_NOTFOUND;
-        if (!newest && o->domains && strstr(o->domains, "=source:")) DP_FAIL(e, BUSY, "feed: everything in %s is being made anew; come again", r->ws.dir);
+        if (!newest && (o->domains ? strstr(o->domains, "=source:") != NULL : o->mixture != NULL)) DP_FAIL(e, BUSY, "feed: everything in %s is being made anew; come again", r->ws.dir);
     }
     int rc = dp_feed_sources_open(&sources, f, r, newest ? newest : s->manifest, o, e);
     *own = sources;
@@ -348,6 +348,7 @@ const struct dp_command dp_cmd_feed = {.name = "feed", .summary = "draw batches 
     .about = "Writes rows of T + 1 ids. What comes is a function of shards, options and the sample's number alone: any number of ranks and any restart\n"
              "(--start) give the same global sequence. Domains are sets of documents, mixed by --mixture:\n\n"
              "  dpipe feed --domains web=A/manifest.json,code=B/manifest.json --mixture 'web=0.7,code=0.3; 100000:web=0.2,code=0.8'\n"
+             "  dpipe feed -w W --mixture web=0.5,code=0.3,books=0.2     # sources of these names: web.jsonl.zst, code/, ...\n"
              "  dpipe feed -w W --domains 'pages=source:*.warc.gz,notes=source:*.jsonl' --mixture pages=1e,notes=3e --pack bestfit\n\n"
              "Other processes on the machine are served through a socket and a memory ring each, other machines over TCP (docs/formats/feed_wire.md). What a\n"
              "client doesn't say is as the server's; when either side is killed, the client goes on at the exact sample:\n\n"

@@ -1,5 +1,8 @@
 #include "daemon/feed_sources.h"
 
+#include "base/buf.h"
+
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -54,13 +57,26 @@ static void glob_release(struct glob *g)
     *g = (struct glob){0};
 }
 
+/* Whether one of the patterns, which | divides, matches. */
+static bool matches(const char *patterns, const char *path)
+{
+    char one[256];
+    for (const char *p = patterns;; p++) {
+        size_t n = strcspn(p, "|");
+        snprintf(one, sizeof one, "%.*s", (int)n, p);
+        if (n < sizeof one && dp_path_matches(one, path)) return true;
+        p += n;
+        if (!*p) return false;
+    }
+}
+
 /* *takes: whether all of the unit's files match; none or all of them must. */
 static int match_unit(struct dp_road *r, const struct dp_unit *u, const char *name, const char *pattern, bool *out, struct dp_err *e)
 {
     struct dp_members m = {0};
     size_t n = 0;
     DP_TRY(dp_road_members(r, u, &m, e));
-    for (size_t i = 0; i < m.n; i++) n += dp_path_matches(pattern, m.v[i].path);
+    for (size_t i = 0; i < m.n; i++) n += matches(pattern, m.v[i].path);
     dp_members_release(&m);
     if (n && n < u->members)
         DP_FAIL(e, CONFIG,
@@ -145,21 +161,46 @@ static int resolve(struct dp_feed_sources *s, size_t i, const char *manifest, st
     return DP_OK;
 }
 
+/* A mixture without domains is of this workspace's sources: NAME is the file or folder of this name, whatever its suffix. What isn't well-formed
+ * is left to the mixture's own parser. malloc'ed; NULL without memory. */
+static char *domains_of(const char *mixture)
+{
+    struct dp_buf b;
+    dp_buf_init(&b, 1 << 16);
+    for (const char *p = mixture; *p;) {
+        p += strspn(p, " \t\n,;");
+        const char *stage = p + strspn(p, "0123456789");
+        if (*stage == ':') p = stage + 1;
+        p += strspn(p, " \t\n");
+        int n = (int)strcspn(p, " =,;");
+        char entry[512];
+        snprintf(entry, sizeof entry, "%.*s=source:%.*s|%.*s.*|%.*s/*", n, p, n, p, n, p, n, p);
+        bool had = b.len && strstr(b.ptr, entry); /* of an earlier stage */
+        if (n && n < 100 && !had) dp_buf_printf(&b, "%s%s", b.len ? "," : "", entry);
+        p += strcspn(p, ",;");
+    }
+    struct dp_err err;
+    if (dp_buf_check(&b, "feed", &err) >= 0) return b.ptr;
+    dp_buf_release(&b);
+    return NULL;
+}
+
 int dp_feed_sources_open(struct dp_feed_sources **out, struct dp_feed **feed, struct dp_road *r, const char *manifest,
                          const struct dp_feed_options *o, struct dp_err *e)
 {
     *out = NULL;
     *feed = NULL;
     struct dp_feed_sources *s = calloc(1, sizeof *s);
-    if (!s || (o->domains && !(s->text = strdup(o->domains)))) {
+    bool named = !o->domains && o->mixture && r, domains = o->domains || named;
+    if (!s || (domains && !(s->text = named ? domains_of(o->mixture) : strdup(o->domains)))) {
         free(s);
         DP_FAIL(e, NOMEM, "feed");
     }
     s->road = r;
-    s->asks_road = r && !o->domains;
-    int rc = o->domains ? dp_feed_domains_parse(s->text, s->domain, &s->n, e) : DP_OK;
+    s->asks_road = r && !domains;
+    int rc = domains ? dp_feed_domains_parse(s->text, s->domain, &s->n, e) : DP_OK;
     for (size_t i = 0; rc >= 0 && i < s->n; i++) rc = resolve(s, i, manifest, e);
-    if (rc >= 0) rc = o->domains ? dp_feed_open_domains(feed, s->domain, s->n, o, e) : dp_feed_open(feed, manifest, o, e);
+    if (rc >= 0) rc = domains ? dp_feed_open_domains(feed, s->domain, s->n, o, e) : dp_feed_open(feed, manifest, o, e);
     if (rc < 0) dp_feed_sources_close(s);
     else *out = s;
     return rc;

@@ -1,7 +1,8 @@
 /* daemon/feed_sources.h - opens the feed that `domains` mean where there is a workspace to ask.
  *
  * NAME=FILE is a manifest; NAME=FOLDER the manifest of another workspace, as its recipe has it now; NAME=source:GLOB the documents of
- * this workspace's source files whose path, or a part of it from some / on to its end, matches (fnmatch, * crosses /). Shards number sources within
+ * this workspace's source files whose path, or a part of it from some / on to its end, matches (fnmatch, * crosses /; A|B: one of them). A mixture
+ * without domains names sources: NAME is the file or folder of this name, whatever its suffix. Shards number sources within
  * their group of units, so a name is asked of the plan that made them; a unit of several small files is one source, and must match
  * whole or not at all. */
 #ifndef DP_DAEMON_FEED_SOURCES_H

@@ -147,9 +147,9 @@ static void close_reading(void *ctx, void *own)
     free(r);
 }
 
-static int open_road(struct dp_serve_feed *f, struct reading *r, struct dp_err *e)
+static int open_road(struct dp_serve_feed *f, struct reading *r, const struct dp_feed_options *o, struct dp_err *e)
 {
-    if (!f->feed.domains || !strstr(f->feed.domains, "source:")) return DP_OK;
+    if (o->domains ? !strstr(o->domains, "source:") : !o->mixture) return DP_OK;
     r->options = calloc(1, sizeof *r->options);
     if (!r->options) DP_FAIL(e, NOMEM, "feed");
     int rc = dp_options_init(r->options, e);
@@ -229,7 +229,7 @@ static int open_reading(void *ctx, struct dp_feed **feed, void **own, const stru
     *feed = NULL;
     *own = NULL;
     if (!r) DP_FAIL(e, NOMEM, "feed");
-    int rc = open_road(f, r, e);
+    int rc = open_road(f, r, o, e);
     if (rc >= 0) rc = dp_catalog_newest_shards(f->c.ws->catalog, state ? MANIFESTS_MAX : 2, add_name, &k, e);
     if (rc >= 0) rc = open_first(f, r, &k, feed, o, state, e);
     if (rc < 0) close_reading(f, r);

@@ -24,6 +24,11 @@ for s in 2 30 50; do # each token's document is of a file of its domain
   expect 0 "$DPIPE" trace -w "$work/a" --seq-len 32 --pack bestfit --seed 5 --domains "$by" --mixture 'pages=1;20:rest=1;40:lines=1' --batch 1 --sample $s --json
   case $s in 2) says "$work/out" pages.warc.gz ;; 30) says "$work/out" /site/ ;; 50) says "$work/out" lines.jsonl ;; esac
 done
+# A mixture alone names sources: pages.warc.gz, lines.jsonl, site/.
+expect 0 "$DPIPE" feed -w "$work/a" --seq-len 32 --seed 5 --batch 4 --steps 20 --mixture 'pages=0.5,lines=0.25,site=0.25; 40:lines=1' --dump "$work/named"; same "$(vals draws | wc -w)" 3 domains
+expect 0 "$DPIPE" feed -w "$work/a" --seq-len 32 --seed 5 --batch 4 --steps 20 --domains 'lines=source:lines.jsonl,pages=source:*.warc.gz,site=source:site/*' --mixture 'pages=0.5,lines=0.25,site=0.25; 40:lines=1' --dump "$work/given"
+cmp -s "$work/named" "$work/given" && ok || bad "a mixture of sources by name isn't that by pattern"
+expect 78 "$DPIPE" feed -w "$work/a" --mixture 'pages=1,nothing=1'; says "$work/err" "domain nothing: no source file matches"
 expect 78 "$DPIPE" feed -w "$work/a" --domains 'x=source:nothing*'; says "$work/err" "no source file matches"
 expect 78 "$DPIPE" feed -w "$work/a" --domains 'x=source:site/p1.html'; says "$work/err" "can't be told apart"
 expect 78 "$DPIPE" feed -w "$work/a" --domains "$by" --mixture pages=1,line=2; says "$work/err" "domain line that there isn't"
