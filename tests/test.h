@@ -84,6 +84,17 @@ static const char *dp_test_skip;
         return;                                                                                    \
     } while (0)
 
+/* A whole file of this text. */
+__attribute__((unused)) static void dp_test_write(const char *dir, const char *name, const char *text)
+{
+    char path[700];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *f = fopen(path, "w");
+    if (!f) abort();
+    fputs(text, f);
+    fclose(f);
+}
+
 /* A new folder under TMPDIR (tests/run.sh removes that); valid until the program ends, at most 64 a program. */
 __attribute__((unused)) static char *dp_test_tmpdir(void)
 {

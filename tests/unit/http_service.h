@@ -19,16 +19,6 @@ struct service {
     pid_t pid;
 };
 
-static void write_file(const char *dir, const char *name, const char *text)
-{
-    char path[700];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    FILE *f = fopen(path, "w");
-    if (!f) abort();
-    fputs(text, f);
-    fclose(f);
-}
-
 __attribute__((unused)) static void start(struct service *s)
 {
     const char *program = getenv("DPIPE");

@@ -260,16 +260,6 @@ TEST(failures_are_kept_and_forgotten)
 
 /* --- complete files --- */
 
-static void put(const char *dir, const char *name, const char *text)
-{
-    char path[700];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    FILE *f = fopen(path, "w");
-    if (!f) abort();
-    fputs(text, f);
-    fclose(f);
-}
-
 static bool accepted(struct dp_inbox *w, const char *dir, const char *name)
 {
     char path[700];
@@ -300,8 +290,8 @@ TEST(a_file_is_taken_when_it_is_complete)
     REQUIRE_OK(dp_inbox_roots(w, &roots, &err));
     snprintf(path, sizeof path, "%s/slow.txt", dir);
     int fd = open(path, O_WRONLY | O_CREAT, 0600);
-    put(dir, "whole.txt", "text");
-    put(dir, ".hidden", "text");
+    dp_test_write(dir, "whole.txt", "text");
+    dp_test_write(dir, ".hidden", "text");
     CHECK(dp_inbox_read(w));
     CHECK(!accepted(w, dir, "whole.txt")); /* too young */
     CHECK(!accepted(w, dir, "slow.txt"));
@@ -329,7 +319,7 @@ TEST(a_file_is_taken_when_it_is_complete)
     dp_inbox_count(w, &folders, &beyond);
     CHECK_INT(folders, 2);
     dp_inbox_set(w, 0.3, 1);
-    put(path, "x.txt", "t");
+    dp_test_write(path, "x.txt", "t");
     dp_inbox_read(w);
     sleep_ms(400);
     REQUIRE(dp_inbox_due(w, &p, &r));
@@ -363,7 +353,7 @@ TEST(nested_roots_give_one_name)
         }
         dp_inbox_set(w, 0, 16);
         REQUIRE_OK(dp_inbox_roots(w, &roots, &err));
-        put(inner, "a.txt", "text");
+        dp_test_write(inner, "a.txt", "text");
         dp_inbox_read(w);
         REQUIRE(dp_inbox_due(w, &p, &r));
         CHECK_STR(r, "in/a.txt");

@@ -2,7 +2,7 @@
 
 #include "base/channel.h"
 #include "base/log.h"
-#include "tests/unit/test_shard_data.h"
+#include "tests/unit/feed_here.h"
 #include "trainer_feed/feed_client.h"
 #include "trainer_feed/feed_wire.h"
 
@@ -17,77 +17,16 @@
 #include <sys/wait.h>
 #include <time.h>
 
-static struct dp_err err;
-
-static int descriptors(void)
-{
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (d && readdir(d)) n++;
-    if (d) closedir(d);
-    return n;
-}
-
-static void nap(int us)
-{
-    struct timespec t = {us / 1000000, us % 1000000 * 1000L};
-    nanosleep(&t, NULL);
-}
-
 /* --- a server in this process --- */
 
-struct here {
-    struct dp_feed_server *s;
-    pthread_t thread;
-    char path[600];
-};
-static void *run_here(void *arg)
-{
-    struct dp_err e;
-    return (void *)(intptr_t)dp_feed_server_run(arg, &e);
-}
 static int here_open(struct here *h, const struct data *d, int clients_max, uint64_t ring_bytes_max)
 {
-    snprintf(h->path, sizeof h->path, "%s/s", d->dir);
-    struct dp_feed_server_options o = {.addr = h->path, .manifest = d->path, .clients_max = clients_max, .ring_bytes_max = ring_bytes_max};
+    snprintf(h->addr, sizeof h->addr, "%s/s", d->dir);
+    struct dp_feed_server_options o = {.addr = h->addr, .manifest = d->path, .clients_max = clients_max, .ring_bytes_max = ring_bytes_max};
     dp_feed_options_init(&o.feed);
     o.feed.val_fraction = 0.1;
     DP_TRY(dp_feed_server_open(&h->s, &o, &err));
     return pthread_create(&h->thread, NULL, run_here, h->s) ? DP_NOMEM : DP_OK;
-}
-static void here_close(struct here *h)
-{
-    dp_feed_server_stop(h->s);
-    pthread_join(h->thread, NULL);
-    dp_feed_server_close(h->s);
-}
-static bool all_gone(const struct here *h)
-{
-    for (int i = 0; i < 5000 && dp_feed_server_clients(h->s); i++) nap(1000);
-    return dp_feed_server_clients(h->s) == 0;
-}
-
-/* --- the feed beside it --- */
-
-enum { T = 16, B = 3, IDS = B *(T + 1) };
-static struct dp_feed *beside(const struct data *d, int rank, int world, int pack, uint64_t start)
-{
-    struct dp_feed_options o;
-    struct dp_feed_state s;
-    struct dp_feed *f;
-    dp_feed_options_init(&o);
-    o.seq_len = T;
-    o.batch = B;
-    o.seed = 7;
-    o.val_fraction = 0.1;
-    o.rank = rank;
-    o.world = world;
-    o.pack = pack;
-    if (dp_feed_open(&f, d->path, &o, &err) < 0) abort();
-    dp_feed_state(f, &s);
-    s.sample = start;
-    if (dp_feed_resume(f, &s, &err) < 0) abort();
-    return f;
 }
 static void wants(char *out, size_t n, int rank, int world, int pack)
 {
@@ -139,17 +78,17 @@ TEST(several_clients_get_what_the_feed_gives)
     struct reader r[8];
     pthread_t t[8];
     for (int i = 0; i < 8; i++) {
-        r[i] = (struct reader){&d, h.path, i % 4, i / 4, i == 5 ? 500 : 0, 0};
+        r[i] = (struct reader){&d, h.addr, i % 4, i / 4, i == 5 ? 500 : 0, 0};
         REQUIRE(pthread_create(&t[i], NULL, read_batches, &r[i]) == 0);
     }
     for (int i = 0; i < 8; i++) {
         pthread_join(t[i], NULL);
         CHECK_INT(r[i].bad, 0);
     }
-    CHECK(all_gone(&h));
+    CHECK(all_gone(&h, 5000));
     here_close(&h);
     CHECK_INT(descriptors(), before);
-    CHECK(access(h.path, F_OK) != 0);
+    CHECK(access(h.addr, F_OK) != 0);
     data_release(&d);
 }
 
@@ -163,14 +102,14 @@ TEST(a_client_that_does_not_read_stops_only_itself)
     int32_t want[IDS];
     REQUIRE_OK(data_make(&d, 300, 0, 1, 60, 100, 72, &err));
     REQUIRE_OK(here_open(&h, &d, 0, 0));
-    REQUIRE_OK(client(&slow, h.path, 0, 1, 0, 0, 0));
+    REQUIRE_OK(client(&slow, h.addr, 0, 1, 0, 0, 0));
     REQUIRE_OK(dp_feed_client_next(slow, &b, &err));
     dp_feed_client_info(slow, &info);
     CHECK_INT(info.slots, 4);
     CHECK_INT(info.vocab_size, 300);
     int32_t first[IDS];
     memcpy(first, b.ids, sizeof first);
-    REQUIRE_OK(client(&fast, h.path, 0, 1, 0, 0, 0));
+    REQUIRE_OK(client(&fast, h.addr, 0, 1, 0, 0, 0));
     struct dp_feed_batch g;
     for (int k = 0; k < 500; k++) REQUIRE_OK(dp_feed_client_next(fast, &g, &err));
     CHECK(memcmp(first, b.ids, sizeof first) == 0); /* its batch still lies there */
@@ -183,7 +122,7 @@ TEST(a_client_that_does_not_read_stops_only_itself)
     struct dp_feed_state s;
     dp_feed_client_state(slow, &s);
     dp_feed_client_close(slow);
-    struct dp_feed_client_options o = {.addr = h.path, .wants = "seq_len=16\nbatch=3\nseed=7", .state = &s, .start = 999};
+    struct dp_feed_client_options o = {.addr = h.addr, .wants = "seq_len=16\nbatch=3\nseed=7", .state = &s, .start = 999};
     REQUIRE_OK(dp_feed_client_open(&slow, &o, &err));
     REQUIRE_OK(dp_feed_client_next(slow, &b, &err));
     REQUIRE_OK(dp_feed_next(f, want, &err));
@@ -194,7 +133,7 @@ TEST(a_client_that_does_not_read_stops_only_itself)
     CHECK(strstr(err.msg, "manifest"));
     dp_feed_close(f);
     dp_feed_client_close(fast);
-    CHECK(all_gone(&h));
+    CHECK(all_gone(&h, 5000));
     here_close(&h);
     data_release(&d);
 }
@@ -335,7 +274,7 @@ TEST(a_killed_client_leaves_nothing)
         REQUIRE(waitpid(p[i], &status, 0) == p[i]);
         CHECK(WIFSIGNALED(status)); /* else it had seen something wrong */
     }
-    CHECK(all_gone(&h));
+    CHECK(all_gone(&h, 5000));
     here_close(&h);
     dp_log_init(DP_LOG_INFO, DP_LOG_AUTO);
     CHECK_INT(descriptors(), before);
@@ -389,7 +328,7 @@ TEST(malformed_requests_are_refused_and_say_why)
     REQUIRE_OK(here_open(&h, &d, 0, 1 << 20));
     dp_log_init(DP_LOG_ERROR, DP_LOG_TEXT);
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
-        int fd = dial(h.path);
+        int fd = dial(h.addr);
         char text[200];
         snprintf(text, sizeof text, "%s%s", i ? "wire=2\n" : "", t[i].text);
         REQUIRE_OK(dp_channel_send(fd, DP_FEED_ASK, text, strlen(text), NULL, 0, 1000, &err));
@@ -400,22 +339,22 @@ TEST(malformed_requests_are_refused_and_say_why)
         CHECK_INT(dp_channel_receive(fd, &m, 5000, &err), DP_EOF);
         close(fd);
     }
-    int fd = dial(h.path);
+    int fd = dial(h.addr);
     memset(big, '\n', sizeof big);
     REQUIRE_OK(dp_channel_send(fd, DP_FEED_ASK, big, sizeof big, NULL, 0, 1000, &err));
     CHECK(dp_channel_receive(fd, &m, 5000, &err) == DP_OK && m.kind == DP_FEED_REFUSE);
     close(fd);
-    fd = dial(h.path); /* no message at all */
+    fd = dial(h.addr); /* no message at all */
     CHECK(send(fd, big, 7, 0) == 7);
     CHECK(dp_channel_receive(fd, &m, 5000, &err) == DP_OK && m.kind == DP_FEED_REFUSE);
     close(fd);
-    fd = dial(h.path); /* and one with descriptors, of another kind */
+    fd = dial(h.addr); /* and one with descriptors, of another kind */
     const int fds[2] = {fd, fd};
     REQUIRE_OK(dp_channel_send(fd, 77, "x", 1, fds, 2, 1000, &err));
     CHECK(dp_channel_receive(fd, &m, 5000, &err) == DP_OK && m.kind == DP_FEED_REFUSE);
     close(fd);
-    close(dial(h.path)); /* says nothing */
-    CHECK(all_gone(&h));
+    close(dial(h.addr)); /* says nothing */
+    CHECK(all_gone(&h, 5000));
     here_close(&h);
     dp_log_init(DP_LOG_INFO, DP_LOG_AUTO);
     data_release(&d);
@@ -432,7 +371,7 @@ TEST(a_lying_client_is_let_go)
     dp_log_init(DP_LOG_ERROR, DP_LOG_TEXT);
     int before = descriptors();
     for (int lie = 0; lie < 5; lie++) {
-        int fd = dial(h.path);
+        int fd = dial(h.addr);
         uint64_t one = 1;
         REQUIRE_OK(dp_channel_send(fd, DP_FEED_ASK, "wire=2\nseq_len=16\nslots=2", 25, NULL, 0, 1000, &err));
         REQUIRE(dp_channel_receive(fd, &m, 5000, &err) == DP_OK && m.kind == DP_FEED_ACCEPT && m.fds == 3);
@@ -457,14 +396,14 @@ TEST(a_lying_client_is_let_go)
             close(fd);
         }
         munmap(r, DP_FEED_RING_HEAD);
-        CHECK(all_gone(&h));
+        CHECK(all_gone(&h, 5000));
     }
     struct dp_feed_client *c;
     struct dp_feed_batch b;
-    REQUIRE_OK(client(&c, h.path, 0, 1, 0, 0, 0));
+    REQUIRE_OK(client(&c, h.addr, 0, 1, 0, 0, 0));
     for (int k = 0; k < 100; k++) CHECK_OK(dp_feed_client_next(c, &b, &err));
     dp_feed_client_close(c);
-    CHECK(all_gone(&h));
+    CHECK(all_gone(&h, 5000));
     here_close(&h);
     dp_log_init(DP_LOG_INFO, DP_LOG_AUTO);
     CHECK(descriptors() < before);
@@ -478,7 +417,7 @@ TEST(sockets_of_others_are_left_alone)
     struct dp_feed_server *s;
     REQUIRE_OK(data_make(&d, 300, 0, 1, 60, 100, 77, &err));
     REQUIRE_OK(here_open(&h, &d, 0, 0));
-    struct dp_feed_server_options o = {.addr = h.path, .manifest = d.path};
+    struct dp_feed_server_options o = {.addr = h.addr, .manifest = d.path};
     dp_feed_options_init(&o.feed);
     CHECK_INT(dp_feed_server_open(&s, &o, &err), DP_BUSY);
     o.addr = d.path;
@@ -490,7 +429,7 @@ TEST(sockets_of_others_are_left_alone)
     o.addr = long_path;
     CHECK_INT(dp_feed_server_open(&s, &o, &err), DP_CONFIG);
     struct stat st;
-    CHECK(stat(h.path, &st) == 0 && (st.st_mode & 0777) == 0600);
+    CHECK(stat(h.addr, &st) == 0 && (st.st_mode & 0777) == 0600);
     here_close(&h);
     data_release(&d);
 }
@@ -515,7 +454,7 @@ TEST(a_bad_frame_is_told_after_the_good_batches)
     int32_t row[501];
     REQUIRE_OK(here_open(&h, &d, 0, 0));
     dp_log_init(DP_LOG_ERROR, DP_LOG_TEXT);
-    struct dp_feed_client_options co = {.addr = h.path, .wants = "seq_len=500\nbatch=1\nval_fraction=0\nshuffle=false\n", .reconnect_seconds = 5};
+    struct dp_feed_client_options co = {.addr = h.addr, .wants = "seq_len=500\nbatch=1\nval_fraction=0\nshuffle=false\n", .reconnect_seconds = 5};
     REQUIRE_OK(dp_feed_client_open(&c, &co, &err));
     int rc = DP_OK, n = 0;
     for (; rc >= 0 && n < 1000; n++) {

@@ -1,7 +1,7 @@
 /* The feed over TCP: what comes is what dp_feed_next_meta gives, whatever is cut, garbled, silent or unwanted on the way. */
 #include "base/log.h"
 #include "base/tcp.h"
-#include "tests/unit/test_shard_data.h"
+#include "tests/unit/feed_here.h"
 #include "trainer_feed/feed_client.h"
 #include "trainer_feed/feed_conn.h"
 #include "trainer_feed/feed_server.h"
@@ -19,35 +19,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
-static struct dp_err err;
-
-static int descriptors(void)
-{
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (d && readdir(d)) n++;
-    if (d) closedir(d);
-    return n;
-}
-
-static void nap(int us)
-{
-    struct timespec t = {us / 1000000, us % 1000000 * 1000L};
-    nanosleep(&t, NULL);
-}
-
 /* --- a server in this process --- */
 
-struct here {
-    struct dp_feed_server *s;
-    pthread_t thread;
-    char addr[64];
-};
-static void *run_here(void *arg)
-{
-    struct dp_err e;
-    return (void *)(intptr_t)dp_feed_server_run(arg, &e);
-}
 static int here_open(struct here *h, const struct data *d, struct dp_feed_server_options o)
 {
     if (!o.addr) o.addr = "127.0.0.1:0";
@@ -58,40 +31,6 @@ static int here_open(struct here *h, const struct data *d, struct dp_feed_server
     if (dp_feed_server_port(h->s)) snprintf(h->addr, sizeof h->addr, "127.0.0.1:%d", dp_feed_server_port(h->s));
     else snprintf(h->addr, sizeof h->addr, "%s", o.addr);
     return pthread_create(&h->thread, NULL, run_here, h->s) ? DP_NOMEM : DP_OK;
-}
-static void here_close(struct here *h)
-{
-    dp_feed_server_stop(h->s);
-    pthread_join(h->thread, NULL);
-    dp_feed_server_close(h->s);
-}
-static bool all_gone(const struct here *h)
-{
-    for (int i = 0; i < 10000 && dp_feed_server_clients(h->s); i++) nap(1000);
-    return dp_feed_server_clients(h->s) == 0;
-}
-
-/* --- the feed beside it --- */
-
-enum { T = 16, B = 3, IDS = B *(T + 1) };
-static struct dp_feed *beside(const struct data *d, int rank, int world, int pack, uint64_t start)
-{
-    struct dp_feed_options o;
-    struct dp_feed_state s;
-    struct dp_feed *f;
-    dp_feed_options_init(&o);
-    o.seq_len = T;
-    o.batch = B;
-    o.seed = 7;
-    o.val_fraction = 0.1;
-    o.rank = rank;
-    o.world = world;
-    o.pack = pack;
-    if (dp_feed_open(&f, d->path, &o, &err) < 0) abort();
-    dp_feed_state(f, &s);
-    s.sample = start;
-    if (dp_feed_resume(f, &s, &err) < 0) abort();
-    return f;
 }
 static char text[200];
 static struct dp_feed_client_options want(const char *addr, int rank, int world, int pack)
@@ -153,7 +92,7 @@ TEST(batches_and_masks_are_the_feeds)
                 dp_feed_client_close(c);
                 dp_feed_close(f);
             }
-            CHECK(all_gone(&h));
+            CHECK(all_gone(&h, 10000));
             here_close(&h);
             CHECK_INT(descriptors(), before);
             data_release(&d);
@@ -183,7 +122,7 @@ TEST(a_client_goes_on_from_its_state)
     dp_log_init(DP_LOG_ERROR, DP_LOG_TEXT);
     CHECK_INT(dp_feed_client_open(&c, &o, &err), DP_CONFIG);
     struct dp_feed_server_totals t;
-    CHECK(all_gone(&h));
+    CHECK(all_gone(&h, 10000));
     dp_feed_server_totals(h.s, &t);
     CHECK(t.accepted == 2 && t.refused == 1 && t.batches >= 40 && t.ids == t.batches * B * T && t.bytes > t.batches * IDS * 2);
     dp_feed_close(f);
@@ -253,7 +192,7 @@ TEST(credit_is_all_that_is_sent)
     REQUIRE_OK(dp_feed_conn_say(&c, DP_FEED_CREDIT, 1 << 20, dp_span("", 0), &err));
     REQUIRE(hear(&c, &f) == DP_OK && f.kind == DP_FEED_REFUSE);
     dp_feed_conn_close(&c);
-    CHECK(all_gone(&h));
+    CHECK(all_gone(&h, 10000));
     here_close(&h);
     dp_log_init(DP_LOG_INFO, DP_LOG_AUTO);
     data_release(&d);
@@ -305,7 +244,7 @@ TEST(what_is_no_request_is_refused)
         CHECK(got != -2);
         close(fd);
     }
-    CHECK(all_gone(&h));
+    CHECK(all_gone(&h, 10000));
     struct dp_feed_client_options o = {.addr = h.addr, .wants = "seq_len=16\nbatch=64\n", .slots = 1024}; /* 2 MB, but of the client's memory */
     struct dp_feed_client *client;
     REQUIRE_OK(dp_feed_client_open(&client, &o, &err));
@@ -389,7 +328,7 @@ TEST(a_token_is_wanted)
     o.token = "correct-horse-battery";
     REQUIRE_OK(dp_feed_client_open(&c, &o, &err));
     dp_feed_client_close(c);
-    CHECK(all_gone(&h));
+    CHECK(all_gone(&h, 10000));
     here_close(&h);
     dp_log_init(DP_LOG_INFO, DP_LOG_AUTO);
     data_release(&d);
@@ -516,7 +455,7 @@ TEST(tls_tells_both_sides_whom_they_speak_to)
         dp_feed_client_close(c);
         dp_feed_close(f);
     }
-    CHECK(all_gone(&h) && all_gone(&strict) && all_gone(&plain));
+    CHECK(all_gone(&h, 10000) && all_gone(&strict, 10000) && all_gone(&plain, 10000));
     here_close(&h);
     here_close(&strict);
     here_close(&plain);
@@ -622,7 +561,7 @@ TEST(a_connection_cut_at_every_byte)
             line_close(&l);
         }
     CHECK(opened > 100 && failed > 100);
-    CHECK(all_gone(&h));
+    CHECK(all_gone(&h, 10000));
     dp_feed_close(f);
     here_close(&h);
     dp_log_init(DP_LOG_INFO, DP_LOG_AUTO);
@@ -654,7 +593,7 @@ TEST(a_line_that_breaks_again_and_again)
     CHECK(info.reconnects > 20);
     dp_feed_client_close(c);
     line_close(&l);
-    CHECK(all_gone(&h));
+    CHECK(all_gone(&h, 10000));
     dp_feed_close(f);
     here_close(&h);
     dp_log_init(DP_LOG_INFO, DP_LOG_AUTO);
@@ -707,7 +646,7 @@ TEST(who_gives_no_sign_of_life_is_let_go)
     o.stop = &stop;
     CHECK_INT(dp_feed_client_open(&lost, &o, &err), DP_STOPPED);
     close(listener);
-    CHECK(all_gone(&h));
+    CHECK(all_gone(&h, 10000));
     dp_feed_close(beside_it);
     here_close(&h);
     dp_log_init(DP_LOG_INFO, DP_LOG_AUTO);
@@ -748,7 +687,7 @@ TEST(another_call_looks_again)
         REQUIRE_OK(dp_feed_resume(f, &s, &err));
         for (k = 0; k < 10; k++) REQUIRE(agree(c, f, &err));
         dp_feed_client_close(c);
-        CHECK(all_gone(&h));
+        CHECK(all_gone(&h, 10000));
         dp_feed_close(f);
         here_close(&h);
         dp_log_init(DP_LOG_INFO, DP_LOG_AUTO);
@@ -777,7 +716,7 @@ TEST(silent_connections_push_each_other_out)
     CHECK(dp_feed_now() - t < 5);
     for (int i = 0; i < SILENT; i++) close(fd[i]);
     for (int i = 0; i < 2; i++) dp_feed_client_close(c[i]);
-    CHECK(all_gone(&h));
+    CHECK(all_gone(&h, 10000));
     dp_feed_close(f);
     here_close(&h);
     dp_log_init(DP_LOG_INFO, DP_LOG_AUTO);
@@ -802,7 +741,7 @@ TEST(a_bad_frame_is_told_behind_the_good_batches)
     CHECK(rc == DP_CORRUPT && n > 100 && strstr(err.msg, "part-000.bin: frame 1"));
     CHECK_INT(b.next, n);
     dp_feed_client_close(c);
-    CHECK(all_gone(&h));
+    CHECK(all_gone(&h, 10000));
     here_close(&h);
     dp_log_init(DP_LOG_INFO, DP_LOG_AUTO);
     data_release(&d);

@@ -37,7 +37,7 @@ static void make(struct service *s)
     snprintf(s->dir, sizeof s->dir, "%s/w", dp_test_tmpdir());
     snprintf(s->socket, sizeof s->socket, "%s/http.sock", s->dir);
     if (dp_fs_mkdirs(s->dir, &err) < 0) abort();
-    write_file(s->dir, "recipe.yaml", "serve: {settle: 0, rescan: 1h, min_free: 0, drain_timeout: 1s}\n");
+    dp_test_write(s->dir, "recipe.yaml", "serve: {settle: 0, rescan: 1h, min_free: 0, drain_timeout: 1s}\n");
 }
 
 static char got[1 << 20], body[1 << 20];

@@ -157,11 +157,11 @@ static void make(struct service *s)
     snprintf(s->socket, sizeof s->socket, "%s/http.sock", s->dir);
     if (dp_fs_mkdirs(s->dir, &err) < 0) abort();
     snprintf(text, sizeof text, "%s%s/feed.sock}\n", recipe, s->dir);
-    write_file(s->dir, "recipe.yaml", text);
+    dp_test_write(s->dir, "recipe.yaml", text);
     char spool[600];
     snprintf(spool, sizeof spool, "%s/spool", s->dir);
     if (dp_fs_mkdirs(spool, &err) < 0) abort();
-    write_file(spool, "short.txt", "too short");
+    dp_test_write(spool, "short.txt", "too short");
     for (int d = 0; d < 12; d++) { /* twelve documents that pass the rules: words of a small language */
         static const char *const word[] = {"the", "river", "of", "house", "and", "to", "morning", "that", "light", "with", "have", "garden", "in", "winter", "stone", "be"};
         unsigned x = 17 + (unsigned)d * 7919;
@@ -172,12 +172,12 @@ static void make(struct service *s)
         }
         char name[32];
         snprintf(name, sizeof name, "t%d.txt", d);
-        write_file(spool, name, text);
+        dp_test_write(spool, name, text);
     }
     /* A document in quarantine. */
     snprintf(spool, sizeof spool, "%s/quarantine", s->dir);
     if (dp_fs_mkdirs(spool, &err) < 0) abort();
-    write_file(spool, "0123456789abcdef-0123456789abcdef0123456789abcdef",
+    dp_test_write(spool, "0123456789abcdef-0123456789abcdef0123456789abcdef",
                "{\"unit\":\"0123456789abcdef0123456789abcdef\",\"path\":\"/a\",\"position\":\"1\",\"url\":\"\",\"id\":\"0123456789abcdef0123456789abcdef\",\"stage\":\"extract\","
                "\"reason\":\"crash\",\"what\":\"signal 11 (SIGSEGV)\",\"state\":\"held\",\"rows\":0,\"attempts\":2,\"time\":1795506100,\"bytes\":3}\nabc");
 }
@@ -243,7 +243,7 @@ TEST(history_outlives_the_process)
     static char body[1 << 20];
     char path[700];
     make(&s);
-    write_file(s.dir, "recipe.yaml", "clean:\n  c4: {enabled: false}\ntrain-bpe: {vocab_size: 300}\nserve: {settle: 0, rescan: 1h, min_free: 0, drain_timeout: 2s}\n");
+    dp_test_write(s.dir, "recipe.yaml", "clean:\n  c4: {enabled: false}\ntrain-bpe: {vocab_size: 300}\nserve: {settle: 0, rescan: 1h, min_free: 0, drain_timeout: 2s}\n");
     start(&s);
     REQUIRE(wait_for(&s, "/api/v1/shards", "\"manifest\":{", 60) && wait_for(&s, "/api/v1/runs", "\"number\":1", 20));
     const struct timespec a_second = {1, 0};

@@ -50,16 +50,6 @@ static const char *program(void)
     return p ? p : "build/release/dpipe";
 }
 
-static void write_file(const char *dir, const char *name, const char *text)
-{
-    char path[700];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    FILE *f = fopen(path, "w");
-    if (!f) abort();
-    fputs(text, f);
-    fclose(f);
-}
-
 static const char recipe[] = "clean:\n  c4: {enabled: false}\ntrain-bpe: {vocab_size: 300}\nserve: {settle: 100ms, rescan: 1h, min_free: 0, drain_timeout: 2s}\n";
 
 static void make_workspace(struct service *s)
@@ -69,7 +59,7 @@ static void make_workspace(struct service *s)
     s->notify = -1;
     snprintf(s->dir, sizeof s->dir, "%s/w", dp_test_tmpdir());
     if (dp_fs_mkdirs(s->dir, &err) < 0) abort();
-    write_file(s->dir, "recipe.yaml", recipe);
+    dp_test_write(s->dir, "recipe.yaml", recipe);
 }
 
 /* Start it. `passed`: a listening socket to be found as descriptor 3 under the name `control`, or `feed` when it takes packets, or -1. */
@@ -214,7 +204,7 @@ TEST(ready_reload_and_stop_are_told)
     kill(s.pid, SIGHUP);
     CHECK(says(&s, "RELOADING=1\nMONOTONIC_USEC=", 5));
     CHECK(says(&s, "READY=1", 5));
-    write_file(s.dir, "recipe.yaml", "train-bpe: {vocab_size: many}\n");
+    dp_test_write(s.dir, "recipe.yaml", "train-bpe: {vocab_size: many}\n");
     s.said[0] = 0;
     kill(s.pid, SIGHUP);
     CHECK(says(&s, "READY=1", 5));
@@ -344,11 +334,11 @@ TEST(a_stuck_pipeline_is_not_fed)
     /* Reading a FIFO blocks the work thread for good: tokenizer.file is read as a whole when its key is made. It comes behind the start, which would
      * refuse it. */
     snprintf(answer, sizeof answer, "sources: [in]\ntokenizer: {file: %s/fifo}\nserve: {settle: 0, rescan: 1h, min_free: 0, drain_timeout: 500ms}\n", s.dir);
-    write_file(s.dir, "recipe.yaml", answer);
+    dp_test_write(s.dir, "recipe.yaml", answer);
     snprintf(path, sizeof path, "%s/in", s.dir);
     struct dp_err err = {0};
     REQUIRE_OK(dp_fs_mkdirs(path, &err));
-    write_file(path, "a.txt", "the house by the river and the light of the morning. ");
+    dp_test_write(path, "a.txt", "the house by the river and the light of the morning. ");
     start(&s, SANITIZED ? "2000000" : "600000", -1);
     REQUIRE(says(&s, "READY=1", 20));
     snprintf(path, sizeof path, "%s/fifo", s.dir);
