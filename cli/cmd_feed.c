@@ -209,9 +209,7 @@ static int serve_open(void *ctx, struct dp_feed **f, void **own, const struct dp
     struct dp_road *r = s->c->road_open ? &s->c->road : NULL;
     char *newest = NULL;
     if (r && *s->manifest) {
-        int done = dp_road_survey(r, e);
-        if (done < 0) return done;
-        if (done > DP_STEP_SHARD && !(newest = dp_road_path(r, "shard", r->shard.hex, "manifest", 0, e))) return DP_NOTFOUND;
+        DP_TRY(dp_road_manifest(r, &newest, e));
         if (!newest && (o->domains ? strstr(o->domains, "=source:") != NULL : o->mixture != NULL)) DP_FAIL(e, BUSY, "feed: everything in %s is being made anew; come again", r->ws.dir);
     }
     int rc = dp_feed_sources_open(&sources, f, r, newest ? newest : s->manifest, o, e);

@@ -239,11 +239,9 @@ int dp_cli_manifest(struct dp_cli *c, const char *given, char **path, struct dp_
         return DP_OK;
     }
     DP_TRY(dp_cli_road(c, false, e));
-    int done = dp_road_survey(&c->road, e);
-    if (done < 0) return done;
-    if (done <= DP_STEP_SHARD) DP_FAIL(e, NOTFOUND, "no manifest yet: make it with `dpipe run --until shard`");
-    *path = dp_road_path(&c->road, "shard", c->road.shard.hex, "manifest", 0, e);
-    return *path ? DP_OK : DP_NOTFOUND;
+    int rc = dp_road_manifest(&c->road, path, e);
+    if (rc == DP_EMPTY) DP_FAIL(e, NOTFOUND, "no manifest yet: make it with `dpipe run --until shard`");
+    return rc;
 }
 
 int dp_cli_print(const struct dp_buf *b, struct dp_err *e)

@@ -8,6 +8,7 @@
 #include "daemon/control.h"
 #include "daemon/http.h"
 #include "daemon/schedule.h"
+#include "daemon/serve.h"
 #include "tokenizer/tokenizer.h"
 #include "trainer_feed/feed_server.h"
 
@@ -230,16 +231,6 @@ static void check_workspace(struct dp_check *c)
     dp_workspace_close(&r.ws);
 }
 
-static char *secret(const char *configured, const char *credential)
-{
-    const char *dir = getenv("CREDENTIALS_DIRECTORY");
-    if (configured && *configured) return strdup(configured);
-    char *p = dir ? dp_fs_join(dir, credential) : NULL;
-    if (p && access(p, R_OK) == 0) return p;
-    free(p);
-    return NULL;
-}
-
 /* `remedy`: what to set when nothing guards it. */
 static void check_address(struct dp_check *c, const char *option, const char *addr, bool guarded, const char *remedy)
 {
@@ -268,8 +259,8 @@ static void check_feed(struct dp_check *c)
         check_feed_path(c, o->feed);
         return;
     }
-    char *token = secret(o->feed_token_file, "feed-token"), *ca = secret(o->feed_client_ca, "feed-client-ca"), *text = NULL;
-    char *cert = secret(o->tls_cert, "tls-cert"), *key = secret(o->tls_key, "tls-key");
+    char *token = dp_serve_secret(o->feed_token_file, "feed-token"), *ca = dp_serve_secret(o->feed_client_ca, "feed-client-ca"), *text = NULL;
+    char *cert = dp_serve_secret(o->tls_cert, "tls-cert"), *key = dp_serve_secret(o->tls_key, "tls-key");
     struct dp_tls *tls = NULL;
     struct dp_err err = {0};
     int rc = token ? dp_secret_read(&text, token, &err) : DP_OK;
@@ -288,8 +279,8 @@ static void check_feed(struct dp_check *c)
 static void check_serve(struct dp_check *c)
 {
     const struct dp_serve_options *o = &c->options->serve;
-    char *token = secret(o->http_token_file, "http-token"), *cert = secret(o->tls_cert, "tls-cert"), *key = secret(o->tls_key, "tls-key"), *text = NULL;
-    char *ca = secret(o->tls_client_ca, "tls-client-ca");
+    char *token = dp_serve_secret(o->http_token_file, "http-token"), *cert = dp_serve_secret(o->tls_cert, "tls-cert"), *key = dp_serve_secret(o->tls_key, "tls-key"), *text = NULL;
+    char *ca = dp_serve_secret(o->tls_client_ca, "tls-client-ca");
     struct dp_tls *tls = NULL;
     struct dp_err err = {0};
     int rc = token ? dp_secret_read(&text, token, &err) : DP_OK;

@@ -42,15 +42,11 @@ static int tell(int rc, const struct dp_err *e, char *msg, size_t cap)
 
 int dp_feed_abi_options(struct dp_feed_options *o, const char *text, struct dp_err *e)
 {
-    for (const char *p = text; p && *p;) {
-        struct dp_span line = dp_span(p, strcspn(p, "\n"));
-        p += line.len + (p[line.len] == '\n');
-        if (!line.len) continue;
-        const char *eq = memchr(line.ptr, '=', line.len);
-        struct dp_span name = dp_span(line.ptr, eq ? (size_t)(eq - line.ptr) : line.len);
+    struct dp_span name, value;
+    while (dp_feed_option_line(&text, &name, &value) == DP_OK) {
         const struct dp_opt *row = dp_opt_find(dp_feed_opts, name);
-        if (!row || !eq) DP_FAIL(e, USAGE, "feed: there is no option \"%.*s\"", DP_SPAN_FMT(name));
-        DP_TRY(dp_opt_set(row, o, dp_span(eq + 1, line.len - name.len - 1), row->name, e));
+        if (!row || !value.ptr) DP_FAIL(e, USAGE, "feed: there is no option \"%.*s\"", DP_SPAN_FMT(name));
+        DP_TRY(dp_opt_set(row, o, value, row->name, e));
     }
     return DP_OK;
 }

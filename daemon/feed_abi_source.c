@@ -23,11 +23,9 @@ static int open_workspace(struct dp_feed_abi_source *s, const char *dir, char **
 {
     DP_TRY(dp_road_open(&s->road, dir, &s->options, 1, 64 << 20, false, apply, s, e));
     s->road_open = true;
-    int done = dp_road_survey(&s->road, e);
-    if (done < 0) return done;
-    if (done <= DP_STEP_SHARD) DP_FAIL(e, NOTFOUND, "%s: no manifest yet: make it with `dpipe run --until shard`", dir);
-    *manifest = dp_road_path(&s->road, "shard", s->road.shard.hex, "manifest", 0, e);
-    return *manifest ? DP_OK : DP_NOTFOUND;
+    int rc = dp_road_manifest(&s->road, manifest, e);
+    if (rc == DP_EMPTY) DP_FAIL(e, NOTFOUND, "%s: no manifest yet: make it with `dpipe run --until shard`", dir);
+    return rc;
 }
 
 static int open_feed(struct dp_feed_abi_source *s, const char *manifest, const char *workspace, struct dp_err *e)

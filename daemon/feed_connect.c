@@ -21,23 +21,31 @@ static const struct dp_opt rows[] = {
     DP_OPT_END,
 };
 
+int dp_feed_option_line(const char **p, struct dp_span *name, struct dp_span *value)
+{
+    *p += *p ? strspn(*p, "\n") : 0;
+    if (!*p || !**p) return DP_EOF;
+    struct dp_span line = dp_span(*p, strcspn(*p, "\n"));
+    const char *eq = memchr(line.ptr, '=', line.len);
+    *name = dp_span(line.ptr, eq ? (size_t)(eq - line.ptr) : line.len);
+    *value = eq ? dp_span(eq + 1, line.len - name->len - 1) : dp_span(NULL, 0);
+    *p += line.len;
+    return DP_OK;
+}
+
 /* Lines of ours into *s, the others into `wants`. */
 static int sort_options(const char *text, struct dp_feed_settings *s, struct dp_buf *wants, struct dp_err *e)
 {
-    for (const char *p = text; p && *p;) {
-        struct dp_span line = dp_span(p, strcspn(p, "\n"));
-        p += line.len + (p[line.len] == '\n');
-        if (!line.len) continue;
-        const char *eq = memchr(line.ptr, '=', line.len);
-        struct dp_span name = dp_span(line.ptr, eq ? (size_t)(eq - line.ptr) : line.len);
+    struct dp_span name, value;
+    while (dp_feed_option_line(&text, &name, &value) == DP_OK) {
         const struct dp_opt *own = dp_opt_find(rows, name), *row = dp_opt_find(dp_feed_opts, name);
-        if (!eq || (!own && !row)) DP_FAIL(e, USAGE, "feed: there is no option \"%.*s\"", DP_SPAN_FMT(name));
+        if (!value.ptr || (!own && !row)) DP_FAIL(e, USAGE, "feed: there is no option \"%.*s\"", DP_SPAN_FMT(name));
         if (own) {
-            DP_TRY(dp_opt_set(own, s, dp_span(eq + 1, line.len - name.len - 1), own->name, e));
+            DP_TRY(dp_opt_set(own, s, value, own->name, e));
             continue;
         }
         dp_buf_printf(wants, "%s=", row->name);
-        dp_buf_add(wants, eq + 1, line.len - name.len - 1);
+        dp_buf_add_span(wants, value);
         dp_buf_add_char(wants, '\n');
     }
     return dp_buf_check(wants, "feed: options", e);

@@ -9,6 +9,9 @@
 #include "base/buf.h"
 #include "trainer_feed/feed_client.h"
 
+/* The next line "name=value" at *p, which moves behind it; empty lines are passed over. DP_EOF at the end; value.ptr NULL: the line has no =. */
+int dp_feed_option_line(const char **p, struct dp_span *name, struct dp_span *value);
+
 struct dp_feed_connect {
     struct dp_feed_client_options o; /* its strings are those below; start, state and stop are the caller's */
     char *addr, *token_read;

@@ -126,11 +126,8 @@ static int manifest_of(const char *dir, char **path, struct dp_err *e)
     }
     rc = dp_road_open(&r, dir, o, 1, 64 << 20, false, NULL, NULL, e);
     if (rc >= 0) {
-        int done = dp_road_survey(&r, e);
-        rc = done < 0 ? done : DP_OK;
-        if (done >= 0 && done <= DP_STEP_SHARD)
-            rc = dp_err_set(e, DP_NOTFOUND, 0, __FILE__, __LINE__, "%s: no manifest yet: make it with `dpipe run --until shard`", dir);
-        if (rc >= 0 && !(*path = dp_road_path(&r, "shard", r.shard.hex, "manifest", 0, e))) rc = DP_NOTFOUND;
+        rc = dp_road_manifest(&r, path, e);
+        if (rc == DP_EMPTY) rc = dp_err_set(e, DP_NOTFOUND, 0, __FILE__, __LINE__, "%s: no manifest yet: make it with `dpipe run --until shard`", dir);
         dp_road_close(&r);
     }
     dp_options_release(o);
@@ -224,11 +221,9 @@ static int renew_pattern(struct dp_feed_sources *s, size_t i, struct dp_feed *fe
 
 static int renew_here(struct dp_feed_sources *s, struct dp_feed *feed, struct dp_err *e)
 {
-    int done = dp_road_survey(s->road, e);
-    if (done < 0) return done;
-    if (done <= DP_STEP_SHARD) return DP_OK;
-    char *manifest = dp_road_path(s->road, "shard", s->road->shard.hex, "manifest", 0, e);
-    int rc = manifest ? DP_OK : DP_NOTFOUND;
+    char *manifest;
+    int rc = dp_road_manifest(s->road, &manifest, e);
+    if (rc == DP_EMPTY) return DP_OK;
     if (rc >= 0 && !s->n) rc = dp_feed_follow(feed, "", manifest, e);
     for (size_t i = 0; rc >= 0 && i < s->n; i++)
         if (s->pattern[i]) rc = renew_pattern(s, i, feed, manifest, e);

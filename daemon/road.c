@@ -78,6 +78,16 @@ int dp_road_open_unswept(struct dp_road *r, const char *dir, struct dp_options *
     return open_road(r, dir, o, threads, memory, UNSWEPT, apply, ctx, e);
 }
 
+int dp_road_manifest(struct dp_road *r, char **path, struct dp_err *e)
+{
+    *path = NULL;
+    int done = dp_road_survey(r, e);
+    if (done < 0) return done;
+    if (done <= DP_STEP_SHARD) return DP_EMPTY;
+    *path = dp_road_path(r, "shard", r->shard.hex, "manifest", 0, e);
+    return *path ? DP_OK : DP_NOTFOUND;
+}
+
 int dp_road_run(struct dp_road *r, enum dp_step until, struct dp_err *e)
 {
     static int (*const steps[DP_STEPS])(struct dp_road *, struct dp_err *) = {

@@ -195,6 +195,8 @@ int dp_road_train_key(struct dp_road *r, struct dp_err *e);
 /* Plan, and set the keys of every step whose inputs exist, without making anything. Returns the number of complete steps. The plan is the
  * catalog's lineage when there is one, it is complete, and these options made it: what came since isn't in it. */
 int dp_road_survey(struct dp_road *r, struct dp_err *e);
+/* Survey, and the path of the present manifest, malloc'ed. DP_EMPTY, without a message, when there is none yet. */
+int dp_road_manifest(struct dp_road *r, char **path, struct dp_err *e);
 
 /* --- for the steps --- */
 /* Hash of everything added. */

@@ -473,8 +473,7 @@ static int open_http_unix(struct dp_serve *s, const struct dp_serve_options *o, 
     return dp_http_open(&s->http_unix, &c, e);
 }
 
-/* A configured file, or the credential of that name when systemd passed one. */
-static char *secret_path(const char *configured, const char *credential)
+char *dp_serve_secret(const char *configured, const char *credential)
 {
     if (configured && *configured) return strdup(configured);
     char *p = in_directory("CREDENTIALS_DIRECTORY", credential, NULL);
@@ -486,8 +485,8 @@ static char *secret_path(const char *configured, const char *credential)
 static int open_http_tcp(struct dp_serve *s, const struct dp_serve_options *o, struct dp_err *e)
 {
     bool loopback = false, passed = false;
-    char *token = secret_path(o->http_token_file, "http-token"), *cert = secret_path(o->tls_cert, "tls-cert"), *key = secret_path(o->tls_key, "tls-key");
-    char *ca = secret_path(o->tls_client_ca, "tls-client-ca");
+    char *token = dp_serve_secret(o->http_token_file, "http-token"), *cert = dp_serve_secret(o->tls_cert, "tls-cert"), *key = dp_serve_secret(o->tls_key, "tls-key");
+    char *ca = dp_serve_secret(o->tls_client_ca, "tls-client-ca");
     int fd = dp_listen_take("http", false), rc = DP_OK;
     passed = fd >= 0;
     loopback = passed && dp_tcp_is_loopback(fd);
@@ -523,8 +522,8 @@ static int open_feed(struct dp_serve *s, const struct dp_serve_options *o, struc
     else if ((fd = dp_listen_take("feed", false)) >= 0) addr = "passed:0";
     if (!addr) return DP_OK;
     bool path = dp_feed_addr_is_path(addr);
-    char *token = secret_path(o->feed_token_file, "feed-token"), *ca = secret_path(o->feed_client_ca, "feed-client-ca");
-    char *cert = secret_path(o->tls_cert, "tls-cert"), *key = secret_path(o->tls_key, "tls-key");
+    char *token = dp_serve_secret(o->feed_token_file, "feed-token"), *ca = dp_serve_secret(o->feed_client_ca, "feed-client-ca");
+    char *cert = dp_serve_secret(o->tls_cert, "tls-cert"), *key = dp_serve_secret(o->tls_key, "tls-key");
     const struct dp_serve_feed_config c = {.ws = &s->road.ws, .options = s->road.options, .apply = s->config.apply, .ctx = s->config.ctx, .addr = addr,
         .listener = fd, .token_file = path ? NULL : token, .cert = path ? NULL : cert, .key = path ? NULL : key, .client_ca = path ? NULL : ca};
     rc = dp_serve_feed_open(&s->feed, &c, e);

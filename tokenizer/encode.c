@@ -253,16 +253,26 @@ static void remember(struct dp_encoder *c, const struct key *k, struct entry *b,
     *b = x;
 }
 
+/* The ids of an entry that has them inline; to has room for INLINE_IDS. */
+static inline size_t take_ids(const struct entry *b, uint32_t *to)
+{
+    uint64_t a, z;
+    memcpy(&a, b->ids, 8);
+    memcpy(&z, b->ids + 2, 8);
+    size_t count = a >> 24 & 0xff;
+    a &= ~UINT64_C(0xff000000);
+    z &= ~((uint64_t)OVERFLOWED << 32);
+    memcpy(to, &a, 8);
+    memcpy(to + 2, &z, 8);
+    return count;
+}
+
 /* What isn't in the table's fast part: new, or in the pool. out has room. */
 static int encode_slow(struct dp_encoder *c, const struct key *k, struct dp_span word, struct dp_ids *out, struct dp_err *e)
 {
     struct entry *b = k->hi ? find(c, k) : NULL;
     if (b && b->ids[0] < IN_POOL) {
-        size_t n = b->ids[0] >> 24;
-        memcpy(out->ptr + out->len, b->ids, n * sizeof *b->ids);
-        out->ptr[out->len] &= 0xffffff;
-        if (n == INLINE_IDS) out->ptr[out->len + 3] &= ~OVERFLOWED;
-        out->len += n;
+        out->len += take_ids(b, out->ptr + out->len);
         return DP_OK;
     }
     const uint32_t *p = b ? in_pool(c, b, word) : NULL;
@@ -303,16 +313,8 @@ static int encode_group(struct dp_encoder *c, struct dp_span text, size_t from, 
         const struct entry *b = buckets[keys[i].bucket].e;
         uint64_t lo = keys[i].lo, hi = keys[i].hi, other = (b[0].lo ^ lo) | (b[0].hi ^ hi);
         b += other != 0;
-        uint64_t a, z;
-        memcpy(&a, b->ids, 8);
-        memcpy(&z, b->ids + 2, 8);
-        size_t count = a >> 24 & 0xff;
-        if (__builtin_expect(((b->lo ^ lo) | (b->hi ^ hi)) == 0 && count - 1 < INLINE_IDS, 1)) {
-            a &= ~UINT64_C(0xff000000);
-            z &= ~((uint64_t)OVERFLOWED << 32);
-            memcpy(to, &a, 8);
-            memcpy(to + 2, &z, 8);
-            to += count;
+        if (__builtin_expect(((b->lo ^ lo) | (b->hi ^ hi)) == 0 && (b->ids[0] >> 24) - 1 < INLINE_IDS, 1)) {
+            to += take_ids(b, to);
             continue;
         }
         size_t at = i ? ends[i - 1] : from;

@@ -223,7 +223,8 @@ static inline ptr next_o200k(ptr p, ptr end)
     return suffix ? suffix : word;
 }
 
-const uint8_t *dp_split_next(enum dp_split split, const uint8_t *p, const uint8_t *end)
+/* `split` is a constant where speed counts. */
+static inline ptr next(enum dp_split split, ptr p, ptr end)
 {
     switch (split) {
     case DP_SPLIT_GPT2: return next_gpt2(p, end);
@@ -234,24 +235,24 @@ const uint8_t *dp_split_next(enum dp_split split, const uint8_t *p, const uint8_
     }
 }
 
+const uint8_t *dp_split_next(enum dp_split split, const uint8_t *p, const uint8_t *end)
+{
+    return next(split, p, end);
+}
+
 static size_t run_scalar(enum dp_split split, ptr base, ptr end, size_t *pos, size_t *ends, size_t max)
 {
     ptr p = base + *pos;
     size_t n = 0;
-#define LOOP(call)                                                                                                                         \
-    while (p < end && n < max) {                                                                                                           \
-        p = (call);                                                                                                                        \
-        ends[n++] = (size_t)(p - base);                                                                                                    \
-    }                                                                                                                                      \
-    break
     switch (split) {
-    case DP_SPLIT_GPT2: LOOP(next_gpt2(p, end));
-    case DP_SPLIT_CL100K: LOOP(next_cl100k(p, end, 3));
-    case DP_SPLIT_QWEN2: LOOP(next_cl100k(p, end, 1));
-    case DP_SPLIT_O200K: LOOP(next_o200k(p, end));
+#define X(name, text)                                                                                                                      \
+    case DP_SPLIT_##name:                                                                                                                  \
+        for (; p < end && n < max; ends[n++] = (size_t)(p - base)) p = next(DP_SPLIT_##name, p, end);                                      \
+        break;
+        DP_SPLITS(X)
+#undef X
     default: DP_ASSERT(!"a split that exists");
     }
-#undef LOOP
     *pos = (size_t)(p - base);
     return n;
 }
