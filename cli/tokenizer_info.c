@@ -1,0 +1,50 @@
+#include "base/json.h"
+#include "cli/tokenizer_verbs.h"
+#include "tokenizer/tokenizer.h"
+
+static void put(struct dp_jsonw *w, const char *key, uint64_t v)
+{
+    dp_jsonw_key(w, key);
+    dp_jsonw_uint(w, v);
+}
+
+static void put_text(struct dp_jsonw *w, const char *key, const char *v)
+{
+    dp_jsonw_key(w, key);
+    dp_jsonw_cstr(w, v);
+}
+
+int dp_tokenizer_info(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e)
+{
+    struct dp_tokenizer *t;
+    struct dp_buf b;
+    struct dp_jsonw w;
+    char hex[33];
+    (void)c, (void)n;
+    DP_TRY(dp_tokenizer_load_file(&t, args[0], o->split, e));
+    dp_hash128_hex(dp_tokenizer_digest(t), hex);
+    dp_buf_init(&b, (size_t)1 << 30);
+    dp_jsonw_init(&w, &b, 2);
+    dp_jsonw_begin(&w, '{');
+    put_text(&w, "split", dp_split_name(dp_tokenizer_split(t)));
+    put(&w, "ids", dp_tokenizer_size(t));
+    put(&w, "tokens", dp_tokenizer_tokens(t));
+    put(&w, "merges", dp_tokenizer_merges(t));
+    dp_jsonw_key(&w, "ignore_merges");
+    dp_jsonw_bool(&w, dp_tokenizer_ignore_merges(t));
+    put_text(&w, "digest", hex);
+    size_t count;
+    const struct dp_special *s = dp_tokenizer_specials(t, &count);
+    dp_jsonw_key(&w, "special_tokens");
+    dp_jsonw_begin(&w, '{');
+    for (size_t i = 0; i < count; i++) {
+        dp_jsonw_key_span(&w, s[i].text);
+        dp_jsonw_uint(&w, s[i].id);
+    }
+    dp_jsonw_end(&w, '}');
+    dp_jsonw_end(&w, '}');
+    int rc = dp_cli_print(&b, e);
+    dp_buf_release(&b);
+    dp_tokenizer_free(t);
+    return rc;
+}
