@@ -1,43 +1,36 @@
 /* tokenizer/encode.c - the encoder: split, look up, merge what is new.
  *
- * Nearly all pretokens were seen before, so the hot loop is a cache lookup. Pieces come in groups of 256; a first loop
- * makes keys and prefetches, a last one probes, so that a miss of the processor's cache is waited for once, not 256 times.
- *
- * The cache is a table of buckets of one cache line with two entries, the newer first. A short pretoken (at most 15 bytes) is its own key, and
- * where it has at most 4 ids they are in the entry. Else the entry has a place in a pool, where the ids are; a long pretoken's key is a hash,
- * and its text is in the pool too, to be compared. A full pool starts over: entries of an earlier round are no longer found.
- * It only remembers what merging gave. A vocabulary's whole-token lookup is no shortcut for merges: not every token can be
+ * Nearly all pretokens were seen before, so the work is to look them up. They come in groups of 256, and go three ways:
+ * - A head of the most recent short pretokens (at most 7 bytes, one or two ids; four of five pretokens are in it), 16 bytes each and small
+ *   enough to stay in the processor's second-level cache. The loop over it has no branch to be guessed: ids of what isn't there have the length 0, and
+ *   its place goes to a list.
+ * - What is on the list is looked up in the cache that all threads share (tokenizer/pretoken_cache.h), its lines fetched ahead for the group.
+ * - What isn't there either is merged (tokenizer/bpe_merge.h), and remembered.
+ * Caches only remember what merging gave. A vocabulary's whole-token lookup is no shortcut for merges: not every token can be
  * reached by them; it is used where the tokenizer says so (ignore_merges). */
 #include "tokenizer/encode.h"
 
 #include "tokenizer/bpe_merge.h"
+#include "tokenizer/pretoken_cache.h"
 #include "tokenizer/tokenizer_int.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
 
-enum { GROUP = 256, KEY_MAX = 15, INLINE_IDS = 4, LONG_MAX = 1024 };
+enum { GROUP = 512, HEAD_BYTES = 7, HEAD_IDS = 2, HEAD_BITS_MIN = 6, HEAD_BITS_MAX = 13, READ = 16, RUN = 16 };
 
-#define IN_POOL UINT32_C(0xff000000) /* ids[0] of an entry whose ids are in the pool: ids[1] says where, ids[2] in which round */
-#define LONG_KEY (UINT64_C(0xff) << 56)
-#define OVERFLOWED UINT32_C(0x80000000) /* in ids[3] of a bucket's second entry: others of its pretokens are in the bucket beside */
+#define NO_KEY 2 /* hi of a pretoken too long for the cache: that of no entry */
 
-struct entry {
-    uint64_t lo, hi;          /* bytes, then the length in the top byte of hi (LONG_KEY: a hash); all 0: empty */
-    uint32_t ids[INLINE_IDS]; /* ids[0] has the number of ids above bit 24 */
-};
-struct bucket {
-    _Alignas(64) struct entry e[2];
+struct head {
+    uint64_t key; /* bytes, their number in the top byte; 0: empty */
+    uint64_t ids; /* as in a cache entry */
 };
 
 struct dp_encoder {
     const struct dp_tokenizer *t;
     enum dp_special_policy special;
-    struct bucket *buckets;
-    size_t bucket_mask;
-    uint32_t *pool; /* of an entry: length of the text, number of ids, ids, text of a long pretoken */
-    size_t pool_len, pool_cap;
-    uint32_t pool_round;
+    unsigned head_shift; /* of the hash */
+    struct head *head;
+    struct dp_cache_view cache;
     struct dp_merge_scratch scratch;
     struct dp_ids tmp;
     uint8_t first[256]; /* bytes that begin a special token */
@@ -65,53 +58,56 @@ void dp_ids_release(struct dp_ids *ids)
 void dp_encoder_close(struct dp_encoder *c)
 {
     if (!c) return;
-    free(c->buckets);
-    free(c->pool);
+    dp_cache_release(&c->cache);
+    free(c->head);
     dp_merge_scratch_release(&c->scratch);
     dp_ids_release(&c->tmp);
     free(c);
 }
 
-/* Zeroed. On large pages where the system gives them: a random look-up then waits for one cache line and not for a page table too. */
-static void *open_table(size_t bytes)
-{
-    enum { LARGE_PAGE = 2 << 20 };
-    bool large = bytes % LARGE_PAGE == 0;
-    void *p = aligned_alloc(large ? LARGE_PAGE : 64, bytes);
-    if (!p) return NULL;
-    if (large) madvise(p, bytes, MADV_HUGEPAGE);
-    return memset(p, 0, bytes);
-}
-
-/* Half of the budget for the table, half for the pool. */
-int dp_encoder_open(struct dp_encoder **out, const struct dp_tokenizer *t, size_t cache_bytes, enum dp_special_policy special,
-                    struct dp_err *e)
+/* All but the cache. */
+static int open_encoder(struct dp_encoder **out, const struct dp_tokenizer *t, unsigned head_bits, enum dp_special_policy special, struct dp_err *e)
 {
     *out = NULL;
     if (special == DP_SPECIAL_ALL && !t->specials_plain)
         DP_FAIL(e, CONFIG,
                 "a special token of this tokenizer asks for lstrip, rstrip or single_word, which isn't supported: "
                 "encode with special tokens as ordinary text");
-    if (!cache_bytes) cache_bytes = 32u << 20;
-    if (cache_bytes > (size_t)4 << 30) cache_bytes = (size_t)4 << 30; /* places in the pool are 32 bits */
     struct dp_encoder *c = calloc(1, sizeof *c);
     if (!c) DP_FAIL(e, NOMEM, "an encoder");
-    size_t n = 64;
-    while (n * 2 * sizeof *c->buckets <= cache_bytes / 2) n *= 2;
     c->t = t;
     c->special = special;
-    c->bucket_mask = n - 1;
-    c->pool_cap = cache_bytes / 2 / sizeof *c->pool;
-    if (c->pool_cap < 2 * LONG_MAX) c->pool_cap = 2 * LONG_MAX;
-    c->buckets = open_table(n * sizeof *c->buckets);
-    c->pool = malloc(c->pool_cap * sizeof *c->pool);
-    if (!c->buckets || !c->pool) {
-        dp_encoder_close(c);
-        DP_FAIL(e, NOMEM, "an encoder's cache of %zu bytes", cache_bytes);
+    c->head_shift = 64 - head_bits;
+    c->head = aligned_alloc(64, sizeof *c->head << head_bits);
+    if (!c->head) {
+        free(c);
+        DP_FAIL(e, NOMEM, "an encoder");
     }
+    memset(c->head, 0, sizeof *c->head << head_bits);
     if (special == DP_SPECIAL_ALL)
         for (size_t i = 0; i < t->special_count; i++) c->first[(uint8_t)t->specials[i].text.ptr[0]] = 1;
     *out = c;
+    return DP_OK;
+}
+
+int dp_encoder_open(struct dp_encoder **out, const struct dp_tokenizer *t, size_t cache_bytes, enum dp_special_policy special,
+                    struct dp_err *e)
+{
+    unsigned head_bits = HEAD_BITS_MAX;
+    if (!cache_bytes) cache_bytes = 48u << 20;
+    while (head_bits > HEAD_BITS_MIN && sizeof(struct head) << head_bits > cache_bytes / 16) head_bits--;
+    DP_TRY(open_encoder(out, t, head_bits, special, e));
+    int rc = dp_cache_open(&(*out)->cache, cache_bytes, e);
+    if (rc >= 0) return rc;
+    dp_encoder_close(*out);
+    *out = NULL;
+    return rc;
+}
+
+int dp_encoder_open_beside(struct dp_encoder **out, const struct dp_encoder *other, struct dp_err *e)
+{
+    DP_TRY(open_encoder(out, other->t, 64 - other->head_shift, other->special, e));
+    dp_cache_hold(&(*out)->cache, &other->cache);
     return DP_OK;
 }
 
@@ -131,12 +127,6 @@ static int merge_word(struct dp_encoder *c, struct dp_span word, struct dp_err *
     return dp_bpe_merge(c->t, &c->scratch, word, c->tmp.ptr, &c->tmp.len, e);
 }
 
-/* What a pretoken is looked up by, and where; hi 0: not in the cache (very long). */
-struct key {
-    uint64_t lo, hi;
-    size_t bucket;
-};
-
 static inline uint64_t low_bytes(size_t n)
 {
     static const uint64_t masks[9] = {
@@ -144,10 +134,10 @@ static inline uint64_t low_bytes(size_t n)
     return masks[n];
 }
 
-/* Of a pretoken of at most 15 bytes; 16 may be read from p. */
-static inline struct key short_key(const char *p, size_t n, size_t bucket_mask)
+/* Of a pretoken of at most 15 bytes; READ bytes may be read from p. */
+static inline struct dp_cache_key short_key(const char *p, size_t n, size_t bucket_mask)
 {
-    struct key k;
+    struct dp_cache_key k;
     memcpy(&k.lo, p, 8);
     memcpy(&k.hi, p + 8, 8);
     k.lo &= low_bytes(n < 8 ? n : 8);
@@ -157,182 +147,140 @@ static inline struct key short_key(const char *p, size_t n, size_t bucket_mask)
     return k;
 }
 
-static struct key long_key(const char *p, size_t n, size_t bucket_mask)
+static struct dp_cache_key key_of(const struct dp_encoder *c, struct dp_span text, size_t at, size_t len)
 {
-    struct dp_hash128 h = dp_hash128(p, n);
-    return (struct key){h.lo, h.hi | LONG_KEY, (size_t)h.lo & bucket_mask};
+    const size_t mask = c->cache.young->bucket_mask;
+    char copy[READ] = {0};
+    if (__builtin_expect(len <= DP_CACHE_SHORT && text.len - at >= READ, 1)) return short_key(text.ptr + at, len, mask);
+    if (len > DP_CACHE_LONG) return (struct dp_cache_key){.hi = NO_KEY};
+    if (len > DP_CACHE_SHORT) return dp_cache_long_key(&c->cache, dp_span(text.ptr + at, len));
+    memcpy(copy, text.ptr + at, len);
+    return short_key(copy, len, mask);
 }
 
-/* Of a pretoken so near the end of the text that 16 bytes can't be read. */
-static struct key last_key(const char *p, size_t n, size_t bucket_mask)
+/* 8 bytes of ids without their number, and that. */
+static inline uint64_t ids_of(uint64_t ids)
 {
-    char copy[16] = {0};
-    memcpy(copy, p, n);
-    return short_key(copy, n, bucket_mask);
+    return ids & ~UINT64_C(0xff000000);
+}
+static inline size_t count_of(uint64_t ids)
+{
+    return ids >> 24 & 0xff;
 }
 
-static inline void swap_entries(struct entry *a, struct entry *b)
+/* Where a pretoken that the head lacks stands: its place in the group, and how many ids the head gave before it. */
+struct miss {
+    uint16_t piece, ids;
+};
+
+static inline struct head *head_slot(const struct dp_encoder *c, uint64_t key)
 {
-    struct entry x = *a;
-    *a = *b;
-    *b = x;
+    return &c->head[(key * UINT64_C(0x9e3779b97f4a7c15)) >> c->head_shift];
 }
 
-/* In its bucket, or in the one beside it, where what the bucket has no room for is; then it changes places with the second of its bucket, so that
- * frequent pretokens end up where the fast loop finds them. */
-static struct entry *find(const struct dp_encoder *c, const struct key *k)
+/* Look up the pieces [begins[i], begins[i + 1]) of text, READ bytes before its end at least. Returns the number of misses. */
+static size_t look_up_head(const struct dp_encoder *c, struct dp_span text, const size_t *begins, size_t n, uint32_t *ids, struct miss *misses)
 {
-    struct entry *b = c->buckets[k->bucket].e, *beside = c->buckets[k->bucket ^ 1].e;
-    for (int i = 0; i < 2; i++)
-        if (b[i].lo == k->lo && b[i].hi == k->hi) return &b[i];
-    if (!(b[1].ids[3] & OVERFLOWED)) return NULL;
-    for (int i = 0; i < 2; i++)
-        if (beside[i].lo == k->lo && beside[i].hi == k->hi) {
-            uint32_t theirs = beside[1].ids[3] & OVERFLOWED;
-            swap_entries(&b[1], &beside[i]);
-            b[1].ids[3] |= OVERFLOWED;
-            beside[i].ids[3] &= ~OVERFLOWED;
-            beside[1].ids[3] |= theirs;
-            return &b[1];
-        }
-    return NULL;
-}
-
-/* A new pretoken: first come, first served, and the second of a full bucket goes to the one beside. */
-static struct entry *make_room(struct dp_encoder *c, size_t bucket)
-{
-    struct entry *b = c->buckets[bucket].e, *beside = c->buckets[bucket ^ 1].e;
-    if (!b[0].hi) return &b[0];
-    if (b[1].hi) {
-        int i = beside[0].hi != 0;
-        uint32_t theirs = beside[1].ids[3] & OVERFLOWED;
-        beside[i] = b[1];
-        beside[i].ids[3] &= ~OVERFLOWED;
-        beside[1].ids[3] |= theirs;
-        b[1].ids[3] |= OVERFLOWED;
+    /* more than HEAD_BYTES: a key that none has */
+    static const uint64_t lengths[9] = {0, UINT64_C(1) << 56, UINT64_C(2) << 56, UINT64_C(3) << 56, UINT64_C(4) << 56, UINT64_C(5) << 56,
+                                        UINT64_C(6) << 56, UINT64_C(7) << 56, UINT64_C(8) << 56};
+    const struct head *head = c->head;
+    const unsigned shift = c->head_shift;
+    size_t have = 0, missing = 0, at = begins[0];
+    for (size_t i = 0; i < n; i++) {
+        size_t end = begins[i + 1], len = end - at < 8 ? end - at : 8;
+        uint64_t key;
+        memcpy(&key, text.ptr + at, 8);
+        key = (key & low_bytes(len & 7)) | lengths[len];
+        const struct head *h = &head[(key * UINT64_C(0x9e3779b97f4a7c15)) >> shift];
+        uint64_t v = ids_of(h->ids);
+        size_t hit = h->key == key;
+        memcpy(ids + have, &v, 8);
+        have += count_of(h->ids) & -hit;
+        misses[missing] = (struct miss){(uint16_t)i, (uint16_t)have};
+        missing += !hit;
+        at = end;
     }
-    return &b[1];
+    misses[missing] = (struct miss){(uint16_t)n, (uint16_t)have};
+    return missing;
 }
 
-/* The pool's record of an entry; NULL when it is of an earlier round, or of another text with the same hash. */
-static const uint32_t *in_pool(const struct dp_encoder *c, const struct entry *b, struct dp_span word)
+/* What isn't in the first line of the cache: new, or in the pool, or elsewhere. out has room. */
+static int encode_slow(struct dp_encoder *c, const struct dp_cache_key *k, struct dp_span word, uint32_t *to, size_t *got, struct dp_err *e)
 {
-    const uint32_t *p = c->pool + b->ids[1];
-    if (b->ids[2] != c->pool_round) return NULL;
-    if (word.len <= KEY_MAX) return p;
-    return p[0] == word.len && memcmp(p + 2 + p[1], word.ptr, word.len) == 0 ? p : NULL;
-}
-
-/* c->tmp are the ids of `word`. Where an entry for it exists, b is that one. */
-static void remember(struct dp_encoder *c, const struct key *k, struct entry *b, struct dp_span word)
-{
-    struct entry x = {k->lo, k->hi, {0}};
-    size_t n = c->tmp.len;
-    if (word.len <= KEY_MAX && n <= INLINE_IDS) {
-        memcpy(x.ids, c->tmp.ptr, n * sizeof *x.ids);
-        x.ids[0] |= (uint32_t)n << 24;
-    } else {
-        size_t text = word.len > KEY_MAX ? word.len : 0, need = 2 + n + (text + 3) / 4;
-        if (need > c->pool_cap - c->pool_len) {
-            c->pool_len = 0;
-            c->pool_round++;
-        }
-        if (need > c->pool_cap) return;
-        uint32_t *p = c->pool + c->pool_len;
-        p[0] = (uint32_t)word.len;
-        p[1] = (uint32_t)n;
-        memcpy(p + 2, c->tmp.ptr, n * sizeof *p);
-        if (text) memcpy(p + 2 + n, word.ptr, text);
-        x.ids[0] = IN_POOL;
-        x.ids[1] = (uint32_t)c->pool_len;
-        x.ids[2] = c->pool_round;
-        c->pool_len += need;
+    uint32_t few[DP_CACHE_INLINE_IDS], n = 0;
+    bool put = k->hi != NO_KEY;
+    const uint32_t *ids = put ? dp_cache_find(&c->cache, k, word, &n, few, &put) : NULL;
+    if (!ids) {
+        DP_TRY(merge_word(c, word, e));
+        ids = c->tmp.ptr;
+        n = (uint32_t)c->tmp.len;
     }
-    if (!b) b = make_room(c, k->bucket);
-    x.ids[3] |= b->ids[3] & OVERFLOWED;
-    *b = x;
-}
-
-/* The ids of an entry that has them inline; to has room for INLINE_IDS. */
-static inline size_t take_ids(const struct entry *b, uint32_t *to)
-{
-    uint64_t a, z;
-    memcpy(&a, b->ids, 8);
-    memcpy(&z, b->ids + 2, 8);
-    size_t count = a >> 24 & 0xff;
-    a &= ~UINT64_C(0xff000000);
-    z &= ~((uint64_t)OVERFLOWED << 32);
-    memcpy(to, &a, 8);
-    memcpy(to + 2, &z, 8);
-    return count;
-}
-
-/* What isn't in the table's fast part: new, or in the pool. out has room. */
-static int encode_slow(struct dp_encoder *c, const struct key *k, struct dp_span word, struct dp_ids *out, struct dp_err *e)
-{
-    struct entry *b = k->hi ? find(c, k) : NULL;
-    if (b && b->ids[0] < IN_POOL) {
-        out->len += take_ids(b, out->ptr + out->len);
-        return DP_OK;
-    }
-    const uint32_t *p = b ? in_pool(c, b, word) : NULL;
-    if (p) {
-        memcpy(out->ptr + out->len, p + 2, p[1] * sizeof *p);
-        out->len += p[1];
-        return DP_OK;
-    }
-    DP_TRY(merge_word(c, word, e));
-    memcpy(out->ptr + out->len, c->tmp.ptr, c->tmp.len * sizeof *c->tmp.ptr);
-    out->len += c->tmp.len;
-    if (k->hi) remember(c, k, b, word);
+    memcpy(to, ids, n * sizeof *ids);
+    if (put) dp_cache_put(&c->cache, k, word, to, n);
+    *got = n;
     return DP_OK;
 }
 
-static void make_keys(const struct dp_encoder *c, struct dp_span text, size_t at, const size_t *ends, size_t n, struct key *keys)
+static inline void copy_ids(uint32_t *to, const uint32_t *from, size_t n)
 {
-    const size_t mask = c->bucket_mask;
-    for (size_t i = 0; i < n; at = ends[i++]) {
-        size_t len = ends[i] - at;
-        if (__builtin_expect(len <= KEY_MAX && text.len - at >= 16, 1)) keys[i] = short_key(text.ptr + at, len, mask);
-        else if (len <= KEY_MAX) keys[i] = last_key(text.ptr + at, len, mask);
-        else keys[i] = len <= LONG_MAX ? long_key(text.ptr + at, len, mask) : (struct key){0, 0, 0};
-        __builtin_prefetch(&c->buckets[keys[i].bucket], 0);
-    }
+    memcpy(to, from, RUN * sizeof *to);
+    for (size_t i = RUN; i < n; i += RUN) memcpy(to + i, from + i, RUN * sizeof *to);
 }
 
-/* text[from, ...) in pieces ending at ends[0..n). */
-static int encode_group(struct dp_encoder *c, struct dp_span text, size_t from, const size_t *ends, size_t n, struct dp_ids *out,
-                        struct dp_err *e)
+/* text[begins[0], begins[n]) */
+static int encode_group(struct dp_encoder *c, struct dp_span text, const size_t *begins, size_t n, struct dp_ids *out, struct dp_err *e)
 {
-    struct key keys[GROUP];
-    make_keys(c, text, from, ends, n, keys);
-    DP_TRY(dp_ids_reserve(out, ends[n - 1] - from + INLINE_IDS, e)); /* an id has a byte at least */
-    const struct bucket *buckets = c->buckets;
+    struct miss misses[GROUP + 1];
+    struct dp_cache_key keys[GROUP];
+    uint32_t known[GROUP * HEAD_IDS + RUN];
+    DP_TRY(dp_ids_reserve(out, begins[n] - begins[0] + RUN, e)); /* an id has a byte at least; copy_ids */
+    size_t readable = n, missing;
+    while (readable && begins[readable - 1] + READ > text.len) readable--;
+    missing = look_up_head(c, text, begins, readable, known, misses);
+    const uint16_t have = misses[missing].ids;
+    for (; readable < n; readable++) misses[missing++] = (struct miss){(uint16_t)readable, have};
+    for (size_t i = 0; i < missing; i++) {
+        size_t at = begins[misses[i].piece];
+        keys[i] = key_of(c, text, at, begins[misses[i].piece + 1] - at);
+        __builtin_prefetch(&c->cache.young->buckets[keys[i].bucket], 0);
+    }
     uint32_t *to = out->ptr + out->len;
-    for (size_t i = 0; i < n; i++) {
-        const struct entry *b = buckets[keys[i].bucket].e;
-        uint64_t lo = keys[i].lo, hi = keys[i].hi, other = (b[0].lo ^ lo) | (b[0].hi ^ hi);
-        b += other != 0;
-        if (__builtin_expect(((b->lo ^ lo) | (b->hi ^ hi)) == 0 && (b->ids[0] >> 24) - 1 < INLINE_IDS, 1)) {
-            to += take_ids(b, to);
+    size_t done = 0;
+    for (size_t i = 0; i < missing; i++) {
+        size_t run = misses[i].ids - done, got;
+        copy_ids(to, known + done, run);
+        to += run;
+        done += run;
+        const struct dp_cache_key *k = &keys[i];
+        const struct dp_cache_entry *b = c->cache.young->buckets[k->bucket].e;
+        b += !dp_cache_entry_is(b, k->lo, k->hi);
+        if (__builtin_expect(dp_cache_entry_is(b, k->lo, k->hi) && count_of(b->ids[0]) < DP_CACHE_IN_POOL, 1)) {
+            uint64_t v[2] = {ids_of(b->ids[0]), b->ids[1]};
+            got = count_of(b->ids[0]);
+            memcpy(to, v, sizeof v);
+            to += got;
+            if (k->hi >> 56 <= HEAD_BYTES && got <= HEAD_IDS) *head_slot(c, k->lo | k->hi) = (struct head){k->lo | k->hi, b->ids[0]};
             continue;
         }
-        size_t at = i ? ends[i - 1] : from;
-        out->len = (size_t)(to - out->ptr);
-        DP_TRY(encode_slow(c, &keys[i], dp_span(text.ptr + at, ends[i] - at), out, e));
-        to = out->ptr + out->len;
+        size_t at = begins[misses[i].piece];
+        DP_TRY(encode_slow(c, k, dp_span(text.ptr + at, begins[misses[i].piece + 1] - at), to, &got, e));
+        to += got;
     }
-    out->len = (size_t)(to - out->ptr);
+    copy_ids(to, known + done, have - done);
+    out->len = (size_t)(to - out->ptr) + have - done;
     return DP_OK;
 }
 
 /* With `count`, ids are counted and forgotten instead of kept in out. */
 static int encode_ordinary(struct dp_encoder *c, struct dp_span text, struct dp_ids *out, uint64_t *count, struct dp_err *e)
 {
-    size_t ends[GROUP], pos = 0, from = 0, n;
-    while ((n = dp_split_run(c->t->split, text, &pos, ends, GROUP)) > 0) {
-        DP_TRY(encode_group(c, text, from, ends, n, out, e));
-        from = pos;
+    size_t begins[GROUP + 1], pos = 0, n;
+    dp_cache_renew(&c->cache);
+    begins[0] = 0;
+    while ((n = dp_split_run(c->t->split, text, &pos, begins + 1, GROUP)) > 0) {
+        DP_TRY(encode_group(c, text, begins, n, out, e));
+        begins[0] = pos;
         if (count) {
             *count += out->len;
             out->len = 0;

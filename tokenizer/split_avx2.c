@@ -42,6 +42,11 @@ static inline struct window classify(const uint8_t *p)
     return w;
 }
 
+static inline uint64_t bytes_in(const uint8_t *p, unsigned from, unsigned n)
+{
+    return range(_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)(p + 32)), (char)from, n);
+}
+
 static inline void emit(uint64_t starts, size_t base, size_t *ends)
 {
     for (; starts; starts &= starts - 1) *ends++ = base + (size_t)__builtin_ctzll(starts);

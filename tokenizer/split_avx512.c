@@ -30,7 +30,12 @@ static inline struct window classify(const uint8_t *p)
     return w;
 }
 
-/* The places of set bits, eight at a time. Writes up to 7 beyond the last. */
+static inline uint64_t bytes_in(const uint8_t *p, unsigned from, unsigned n)
+{
+    return range(_mm512_loadu_si512(p), (char)from, n);
+}
+
+/* The places of set bits, eight at a time; nearly all windows have at most 24. Writes up to 24 beyond the last. */
 static inline void emit(uint64_t starts, size_t base, size_t *ends)
 {
     static const uint8_t iota[64] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
@@ -40,7 +45,9 @@ static inline void emit(uint64_t starts, size_t base, size_t *ends)
     int n = __builtin_popcountll(starts);
     __m512i b = _mm512_set1_epi64((long long)base);
     _mm512_storeu_si512(at, _mm512_maskz_compress_epi8(starts, _mm512_loadu_si512(iota)));
-    for (int i = 0; i < n; i += 8)
+    for (int i = 0; i < 24; i += 8)
+        _mm512_storeu_si512(ends + i, _mm512_add_epi64(b, _mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)(at + i)))));
+    for (int i = 24; i < n; i += 8)
         _mm512_storeu_si512(ends + i, _mm512_add_epi64(b, _mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)(at + i)))));
 }
 

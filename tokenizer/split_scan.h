@@ -13,14 +13,18 @@
 
 #include <string.h>
 
+#define INLINE static inline __attribute__((always_inline)) /* masks stay in registers, and `split` and `high` are constants */
+
 struct window {
     uint64_t upper, lower, number, blank, newline, space, quote, slash, high; /* ASCII's classes; high: bytes from 0x80 */
     uint64_t caseless, mark, start;                                           /* start: a character begins */
     uint64_t known;                                                           /* bytes whose class is known: all before a cut character */
 };
 
-/* A level's own: the masks of the 64 bytes at p, and base + each place of a bit of `starts` to ends (with room for 64). */
+/* A level's own: the masks of the 64 bytes at p; those of them in from .. from + n - 1; and base + each place of a bit of `starts` to ends (with
+ * room for 64). */
 static inline struct window classify(const uint8_t *p);
+static inline uint64_t bytes_in(const uint8_t *p, unsigned from, unsigned n);
 static inline void emit(uint64_t starts, size_t base, size_t *ends);
 
 static inline uint64_t below(unsigned bit)
@@ -28,34 +32,70 @@ static inline uint64_t below(unsigned bit)
     return bit < 64 ? (UINT64_C(1) << bit) - 1 : UINT64_MAX;
 }
 
-/* The characters outside ASCII, one by one. */
+/* The bits of characters of two or three bytes that begin at those of `leads`. */
+static inline uint64_t both(uint64_t leads)
+{
+    return leads | leads << 1;
+}
+static inline uint64_t all_three(uint64_t leads)
+{
+    return leads | leads << 1 | leads << 2;
+}
+
+/* The most frequent characters outside ASCII, all of a window at once: their blocks have one class nearly throughout. Returns their bits. */
+static inline uint64_t classify_frequent(struct window *w, const uint8_t *p)
+{
+    const uint64_t second = bytes_in(p, 0x80, 64) >> 1, third = second >> 1; /* by the first byte: whether more follow */
+#define SECOND(from, to) (bytes_in(p, from, (to) - (from) + 1) >> 1)
+#define THIRD(from, to) (bytes_in(p, from, (to) - (from) + 1) >> 2)
+    uint64_t c2 = bytes_in(p, 0xC2, 1), c3 = bytes_in(p, 0xC3, 1), d0 = bytes_in(p, 0xD0, 1), d1 = bytes_in(p, 0xD1, 1);
+    uint64_t upper = (c3 & SECOND(0x80, 0x9E) & ~SECOND(0x97, 0x97)) | (d0 & SECOND(0x80, 0xAF));   /* À-Þ without ×, Ѐ-Я */
+    uint64_t lower = (c3 & SECOND(0x9F, 0xBF) & ~SECOND(0xB7, 0xB7)) | (d0 & SECOND(0xB0, 0xBF)) | (d1 & SECOND(0x80, 0x9F)); /* ß-ÿ without ÷, а-џ */
+    uint64_t arabic = (bytes_in(p, 0xD8, 1) & SECOND(0xA0, 0xBF)) | (bytes_in(p, 0xD9, 1) & SECOND(0x80, 0x8A)); /* U+0620-U+064A */
+    uint64_t blank = c2 & SECOND(0xA0, 0xA0), sign = c2 & (SECOND(0xA1, 0xA9) | SECOND(0xAB, 0xB1));           /* U+00A0; U+00A1-U+00A9, U+00AB-U+00B1 */
+    uint64_t e3 = bytes_in(p, 0xE3, 1), e2 = bytes_in(p, 0xE2, 1);
+    uint64_t han = (bytes_in(p, 0xE5, 5) & second & third) | (bytes_in(p, 0xE4, 1) & SECOND(0xB8, 0xBF) & third); /* U+4E00-U+9FFF */
+    uint64_t kana = e3 & ((SECOND(0x81, 0x81) & THIRD(0x81, 0xBF)) | (SECOND(0x82, 0x82) & (THIRD(0x80, 0x96) | THIRD(0xA1, 0xBF))) |
+                          (SECOND(0x83, 0x83) & THIRD(0x80, 0xBA))); /* U+3041-U+3096, U+30A1-U+30FA */
+    uint64_t dash = e2 & SECOND(0x80, 0x80) & THIRD(0x8B, 0xA7);     /* U+200B-U+2027: quotation marks, dashes */
+#undef SECOND
+#undef THIRD
+    w->upper |= both(upper);
+    w->lower |= both(lower);
+    w->blank |= both(blank);
+    w->caseless |= both(arabic) | all_three(han | kana);
+    uint64_t two = upper | lower | arabic | blank | sign, three = han | kana | dash;
+    w->start &= ~(two << 1 | three << 1 | three << 2);
+    return both(two) | all_three(three);
+}
+
+/* The characters outside ASCII; what isn't frequent, one by one. */
 static inline void classify_high(struct window *w, const uint8_t *p, const uint8_t *end)
 {
-    for (uint64_t h = w->high; h;) {
+    uint64_t by_class[8] = {0};
+    for (uint64_t h = w->high & ~classify_frequent(w, p); h;) {
         unsigned i = (unsigned)__builtin_ctzll(h);
         int len;
         unsigned c = dp_split_wide_class(p + i, end, &len);
         if (i + (unsigned)len > 64) {
             w->known = below(i);
-            return;
+            break;
         }
         uint64_t bits = below((unsigned)len) << i;
         h &= ~bits;
         w->start &= ~(bits & (bits - 1));
-        switch (__builtin_ctz(c)) {
-        case CI_UPPER: w->upper |= bits; break;
-        case CI_LOWER: w->lower |= bits; break;
-        case CI_CASELESS: w->caseless |= bits; break;
-        case CI_MARK: w->mark |= bits; break;
-        case CI_NUMBER: w->number |= bits; break;
-        case CI_BLANK: w->blank |= bits; break;
-        default: break;
-        }
+        by_class[__builtin_ctz(c)] |= bits;
     }
+    w->upper |= by_class[CI_UPPER];
+    w->lower |= by_class[CI_LOWER];
+    w->caseless |= by_class[CI_CASELESS];
+    w->mark |= by_class[CI_MARK];
+    w->number |= by_class[CI_NUMBER];
+    w->blank |= by_class[CI_BLANK];
 }
 
 /* Starts of the characters whose last bytes are `last`; characters of `last` have 3 bytes at most. */
-static inline uint64_t to_start(uint64_t last, uint64_t start)
+INLINE uint64_t to_start(uint64_t last, uint64_t start)
 {
     uint64_t s = last & start, rest = (last & ~start) >> 1;
     s |= rest & start;
@@ -63,7 +103,7 @@ static inline uint64_t to_start(uint64_t last, uint64_t start)
 }
 
 /* Places behind a run of one character that begins at `from` (a run's start), where another run begins. */
-static inline uint64_t behind_one(uint64_t from, uint64_t start, bool high)
+INLINE uint64_t behind_one(uint64_t from, uint64_t start, bool high)
 {
     uint64_t s = from << 1;
     if (high) { /* continuation bytes between */
@@ -93,7 +133,7 @@ static inline void contractions_gpt2(struct found *f, uint64_t quotes, const uin
     }
 }
 
-static inline struct found rules_gpt2(const struct window *w, const uint8_t *p, const uint8_t *end, bool high)
+INLINE struct found rules_gpt2(const struct window *w, const uint8_t *p, const uint8_t *end, bool high)
 {
     uint64_t letter = w->upper | w->lower | w->caseless, number = w->number, white = w->blank | w->newline;
     uint64_t other = ~(letter | number | white) & w->known, after_space = w->space << 1;
@@ -108,7 +148,7 @@ static inline struct found rules_gpt2(const struct window *w, const uint8_t *p, 
 
 /* Blank runs behind a newline are pieces of their own, up to their last character, unless another newline ends them. `begin` has
  * those that begin in any case. */
-static inline void lines(struct found *f, const struct window *w, uint64_t begin)
+INLINE void lines(struct found *f, const struct window *w, uint64_t begin)
 {
     uint64_t bs = w->blank & w->newline << 1 & ~begin;
     f->starts |= bs;
@@ -126,7 +166,7 @@ static inline void lines(struct found *f, const struct window *w, uint64_t begin
 }
 
 /* White space of the patterns with newlines: its starts. */
-static inline void white_space(struct found *f, const struct window *w, uint64_t other, bool slash, bool high)
+INLINE void white_space(struct found *f, const struct window *w, uint64_t other, bool slash, bool high)
 {
     uint64_t white = w->blank | w->newline;
     uint64_t taken = w->newline & other << 1; /* by the piece of punctuation before */
@@ -139,7 +179,7 @@ static inline void white_space(struct found *f, const struct window *w, uint64_t
 }
 
 /* Every third digit, or every one. */
-static inline void numbers(struct found *f, const struct window *w, bool three, bool high)
+INLINE void numbers(struct found *f, const struct window *w, bool three, bool high)
 {
     uint64_t n = w->number;
     if (high) f->bad |= n & w->high;
@@ -152,7 +192,7 @@ static inline void numbers(struct found *f, const struct window *w, bool three, 
     while ((s = s << 3 & full)) f->starts |= s;
 }
 
-static inline struct found rules_cl100k(const struct window *w, const uint8_t *p, const uint8_t *end, bool three, bool high)
+INLINE struct found rules_cl100k(const struct window *w, const uint8_t *p, const uint8_t *end, bool three, bool high)
 {
     uint64_t letter = w->upper | w->lower | w->caseless, white = w->blank | w->newline;
     uint64_t other = ~(letter | w->number | white) & w->known;
@@ -169,7 +209,7 @@ static inline struct found rules_cl100k(const struct window *w, const uint8_t *p
     return f;
 }
 
-static inline struct found rules_o200k(const struct window *w, const uint8_t *p, const uint8_t *end, bool high)
+INLINE struct found rules_o200k(const struct window *w, const uint8_t *p, const uint8_t *end, bool high)
 {
     uint64_t letter = w->upper | w->lower | w->caseless, word = letter | w->mark, white = w->blank | w->newline;
     uint64_t other = ~(word | w->number | white) & w->known;
@@ -191,7 +231,7 @@ static inline struct found rules_o200k(const struct window *w, const uint8_t *p,
     return f;
 }
 
-static inline struct found rules(enum dp_split split, const struct window *w, const uint8_t *p, const uint8_t *end, bool high)
+INLINE struct found rules(enum dp_split split, const struct window *w, const uint8_t *p, const uint8_t *end, bool high)
 {
     switch (split) {
     case DP_SPLIT_GPT2: return rules_gpt2(w, p, end, high);
@@ -202,7 +242,7 @@ static inline struct found rules(enum dp_split split, const struct window *w, co
 }
 
 /* `split` is a constant where this is inlined. */
-static inline size_t scan(enum dp_split split, const uint8_t *base, const uint8_t *end, size_t *pos, size_t *ends, size_t max)
+INLINE size_t scan(enum dp_split split, const uint8_t *base, const uint8_t *end, size_t *pos, size_t *ends, size_t max)
 {
     const uint8_t *p = base + *pos;
     size_t n = 0;

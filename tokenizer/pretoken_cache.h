@@ -1,0 +1,73 @@
+/* tokenizer/pretoken_cache.h - what pretokens became, for tokenizer/ only; shared by the encoders of any number of threads.
+ *
+ * Two tables, the young and the old one. A table only takes entries, which never change once they can be seen; so readers need no lock, and
+ * each thread finds what another has merged. A full young table becomes the old one, an empty one the young; what is found in the
+ * old one is taken over. So what no text has asked for in a while is forgotten, and frequent pretokens stay. A table is freed when
+ * no encoder holds it: encoders change over between texts (dp_cache_renew).
+ *
+ * An entry is half a line of the processor's cache. A short pretoken (at most 15 bytes) is its own key, and where it has at most 4 ids they
+ * are in the entry. Else the entry names a record in the table's pool: length of the text, number of ids, ids, and the text of a long
+ * pretoken, whose key is only a hash. */
+#ifndef DP_TOKENIZER_PRETOKEN_CACHE_H
+#define DP_TOKENIZER_PRETOKEN_CACHE_H
+
+#include "base/err.h"
+#include "base/span.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { DP_CACHE_SHORT = 15, DP_CACHE_INLINE_IDS = 4, DP_CACHE_LONG = 1024 };
+#define DP_CACHE_IN_POOL UINT64_C(0xff) /* in place of the number of ids */
+
+/* lo, hi: the bytes, then the length in the top byte of hi; or a hash (dp_cache_long_key). hi is never below 2^56. */
+struct dp_cache_key {
+    uint64_t lo, hi;
+    size_t bucket;
+};
+struct dp_cache_entry {
+    uint64_t hi, lo, ids[2]; /* hi 0: empty, 1: being written. ids: of 32 bits; the first has their number above bit 24 */
+};
+struct dp_cache_bucket {
+    _Alignas(64) struct dp_cache_entry e[2];
+};
+struct dp_cache_table {
+    struct dp_cache_bucket *buckets;
+    size_t bucket_mask, entries_max, entries; /* entries: grows atomically */
+    uint32_t *pool;
+    size_t pool_cap, pool_len;
+    unsigned refs; /* under the cache's lock */
+};
+
+struct dp_cache;
+/* The tables an encoder looks into; of one thread. */
+struct dp_cache_view {
+    struct dp_cache *cache;
+    struct dp_cache_table *young, *old; /* old may be NULL */
+    uint64_t version;
+};
+
+/* A cache of at most `bytes` (40 KiB at least), held by one view. */
+int dp_cache_open(struct dp_cache_view *v, size_t bytes, struct dp_err *e);
+/* Another view of the same cache. Thread-safe. */
+void dp_cache_hold(struct dp_cache_view *v, const struct dp_cache_view *other);
+void dp_cache_release(struct dp_cache_view *v);
+/* Change over to the tables of now; what was found before may be gone after. */
+void dp_cache_renew(struct dp_cache_view *v);
+
+/* Of a pretoken that isn't short and at most DP_CACHE_LONG bytes. */
+struct dp_cache_key dp_cache_long_key(const struct dp_cache_view *v, struct dp_span word);
+/* Where the ids of `word` are, and their number, or NULL. *old: not in the young table, and worth a dp_cache_put. The place lives until
+ * dp_cache_renew and dp_cache_put. */
+const uint32_t *dp_cache_find(const struct dp_cache_view *v, const struct dp_cache_key *k, struct dp_span word, uint32_t *n,
+                              uint32_t inline_ids[DP_CACHE_INLINE_IDS], bool *old);
+/* Remember, if there is room. `ids` are not the cache's own. */
+void dp_cache_put(struct dp_cache_view *v, const struct dp_cache_key *k, struct dp_span word, const uint32_t *ids, uint32_t n);
+
+static inline bool dp_cache_entry_is(const struct dp_cache_entry *b, uint64_t lo, uint64_t hi)
+{
+    uint64_t h = __atomic_load_n(&b->hi, __ATOMIC_ACQUIRE), l = __atomic_load_n(&b->lo, __ATOMIC_RELAXED);
+    return ((h ^ hi) | (l ^ lo)) == 0;
+}
+
+#endif
