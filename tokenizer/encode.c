@@ -233,6 +233,8 @@ static int encode_group(struct dp_encoder *c, struct dp_span text, const size_t 
 {
     struct miss misses[GROUP + 1];
     struct dp_cache_key keys[GROUP];
+    struct head none;
+    uint16_t in_pool[GROUP];
     uint32_t known[GROUP * HEAD_IDS + RUN];
     DP_TRY(dp_ids_reserve(out, begins[n] - begins[0] + RUN, e)); /* an id has a byte at least; copy_ids */
     size_t readable = n, missing;
@@ -240,11 +242,15 @@ static int encode_group(struct dp_encoder *c, struct dp_span text, const size_t 
     missing = look_up_head(c, text, begins, readable, known, misses);
     const uint16_t have = misses[missing].ids;
     for (; readable < n; readable++) misses[missing++] = (struct miss){(uint16_t)readable, have};
+    size_t pooled = 0;
     for (size_t i = 0; i < missing; i++) {
-        size_t at = begins[misses[i].piece];
-        keys[i] = key_of(c, text, at, begins[misses[i].piece + 1] - at);
+        size_t at = begins[misses[i].piece], len = begins[misses[i].piece + 1] - at;
+        keys[i] = key_of(c, text, at, len);
         __builtin_prefetch(&c->cache.young->buckets[keys[i].bucket], 0);
+        in_pool[pooled] = (uint16_t)i;
+        pooled += len > DP_CACHE_SHORT;
     }
+    for (size_t i = 0; i < pooled; i++) dp_cache_prefetch(&c->cache, &keys[in_pool[i]]);
     uint32_t *to = out->ptr + out->len;
     size_t done = 0;
     for (size_t i = 0; i < missing; i++) {
@@ -260,7 +266,10 @@ static int encode_group(struct dp_encoder *c, struct dp_span text, const size_t 
             got = count_of(b->ids[0]);
             memcpy(to, v, sizeof v);
             to += got;
-            if (k->hi >> 56 <= HEAD_BYTES && got <= HEAD_IDS) *head_slot(c, k->lo | k->hi) = (struct head){k->lo | k->hi, b->ids[0]};
+            bool heads = (k->hi >> 56 <= HEAD_BYTES) & (got <= HEAD_IDS);
+            struct head *h = heads ? head_slot(c, k->lo | k->hi) : &none;
+            h->key = k->lo | k->hi;
+            h->ids = b->ids[0];
             continue;
         }
         size_t at = begins[misses[i].piece];

@@ -202,6 +202,16 @@ const uint32_t *dp_cache_find(const struct dp_cache_view *v, const struct dp_cac
     return ids ? ids : ids_in(v->old, k, word, n, inline_ids);
 }
 
+void dp_cache_prefetch(const struct dp_cache_view *v, const struct dp_cache_key *k)
+{
+    const struct dp_cache_entry *b = v->young->buckets[k->bucket].e;
+    b += !dp_cache_entry_is(b, k->lo, k->hi);
+    if (!dp_cache_entry_is(b, k->lo, k->hi)) return;
+    const uint32_t *p = v->young->pool + (b->ids[0] >> 32);
+    __builtin_prefetch(p);
+    __builtin_prefetch(p + 16);
+}
+
 /* A record in the pool: its place, or UINT64_MAX when the pool is full. */
 static uint64_t put_record(struct dp_cache_table *t, struct dp_span word, const uint32_t *ids, uint32_t n)
 {

@@ -61,6 +61,8 @@ struct dp_cache_key dp_cache_long_key(const struct dp_cache_view *v, struct dp_s
  * dp_cache_renew and dp_cache_put. */
 const uint32_t *dp_cache_find(const struct dp_cache_view *v, const struct dp_cache_key *k, struct dp_span word, uint32_t *n,
                               uint32_t inline_ids[DP_CACHE_INLINE_IDS], bool *old);
+/* Fetch what dp_cache_find will read of a pretoken that isn't short; its bucket is there. */
+void dp_cache_prefetch(const struct dp_cache_view *v, const struct dp_cache_key *k);
 /* Remember, if there is room. `ids` are not the cache's own. */
 void dp_cache_put(struct dp_cache_view *v, const struct dp_cache_key *k, struct dp_span word, const uint32_t *ids, uint32_t n);
 
