@@ -5,7 +5,7 @@
 
 #define O(f) offsetof(struct dp_tokenizer_args, f)
 static const struct dp_opt rows[] = {
-    {.name = "split", .type = DP_OPT_STRING, .offset = O(split), .arg = "NAME", .help = "pre-tokenizer, over the file's: gpt2, cl100k, o200k ..."},
+    {.name = "split", .type = DP_OPT_STRING, .offset = O(split), .arg = "NAME", .help = "pre-tokenizer, over the file's: gpt2, cl100k, o200k ... or regex:PATTERN"},
     DP_OPT_END,
 };
 #undef O

@@ -87,7 +87,7 @@ static int train_files(struct dp_cli *c, struct dp_err *e)
     DP_TRY(dp_cli_options(c, e));
     if (!c->nargs) DP_FAIL(e, USAGE, "-o trains on files: which? (without -o the workspace's kept documents are used)");
     int rc = dp_fs_mkdirs(o->output, e);
-    if (rc >= 0) rc = dp_bpe_counter_open(&counter, (enum dp_split)c->options.bpe.split, e);
+    if (rc >= 0) rc = dp_bpe_counter_open_for(&counter, &c->options.bpe, e);
     if (rc >= 0) dp_bpe_counter_budget(counter, c->global.memory / 4, o->output);
     dp_progress_begin("count", "B", 0);
     for (size_t i = 0; rc >= 0 && i < c->nargs; i++) rc = dp_text_input_each(&in, c->args[i], count_text, counter, e);

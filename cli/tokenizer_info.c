@@ -14,6 +14,23 @@ static void put_text(struct dp_jsonw *w, const char *key, const char *v)
     dp_jsonw_cstr(w, v);
 }
 
+/* The known split's pattern, or each step of a pre-tokenizer of its own. */
+static void put_split(struct dp_jsonw *w, const struct dp_tokenizer *t)
+{
+    struct dp_splitter *s = dp_tokenizer_splitter(t);
+    put_text(w, "split", dp_split_name(dp_tokenizer_split(t)));
+    if (!s) {
+        put_text(w, "pattern", dp_split_pattern(dp_tokenizer_split(t)));
+        return;
+    }
+    dp_jsonw_key(w, "steps");
+    dp_jsonw_begin(w, '[');
+    size_t n;
+    dp_splitter_steps(s, &n);
+    for (size_t i = 0; i < n; i++) dp_jsonw_str(w, dp_splitter_step_text(s, i));
+    dp_jsonw_end(w, ']');
+}
+
 int dp_tokenizer_info(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e)
 {
     struct dp_tokenizer *t;
@@ -26,7 +43,7 @@ int dp_tokenizer_info(struct dp_cli *c, const struct dp_tokenizer_args *o, const
     dp_buf_init(&b, (size_t)1 << 30);
     dp_jsonw_init(&w, &b, 2);
     dp_jsonw_begin(&w, '{');
-    put_text(&w, "split", dp_split_name(dp_tokenizer_split(t)));
+    put_split(&w, t);
     put(&w, "ids", dp_tokenizer_size(t));
     put(&w, "tokens", dp_tokenizer_tokens(t));
     put(&w, "merges", dp_tokenizer_merges(t));

@@ -88,7 +88,7 @@ static int train(struct dp_road *r, struct dp_tokenizer **t, struct dp_err *e)
     struct counting c = {.road = r, .mu = PTHREAD_MUTEX_INITIALIZER, .counter = calloc((size_t)n, sizeof *c.counter)};
     int rc = c.counter ? DP_OK : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "word counters");
     for (int i = 0; rc >= 0 && i < n; i++) {
-        rc = dp_bpe_counter_open(&c.counter[i], r->options->bpe.split, e);
+        rc = dp_bpe_counter_open_for(&c.counter[i], &r->options->bpe, e);
         if (rc >= 0) dp_bpe_counter_budget(c.counter[i], r->memory / 4 / (uint64_t)n, r->ws.tmp);
     }
     if (rc >= 0) {

@@ -36,6 +36,8 @@ struct key {
 
 struct dp_bpe_counter {
     enum dp_split split;
+    struct dp_splitter *splitter; /* NULL: split alone */
+    struct dp_cutter *cutter;
     struct slot *slots;
     size_t mask, used;
     struct chunk *chunks;
@@ -73,6 +75,15 @@ int dp_bpe_counter_open(struct dp_bpe_counter **out, enum dp_split split, struct
     return DP_OK;
 }
 
+int dp_bpe_counter_splitter(struct dp_bpe_counter *c, struct dp_splitter *s, struct dp_err *e)
+{
+    if (!s) return DP_OK;
+    DP_TRY(dp_cutter_open(&c->cutter, s, e));
+    c->split = DP_SPLIT_CUSTOM;
+    c->splitter = dp_splitter_ref(s);
+    return DP_OK;
+}
+
 void dp_bpe_counter_budget(struct dp_bpe_counter *c, uint64_t bytes_max, const char *dir)
 {
     c->bytes_max = bytes_max;
@@ -106,6 +117,8 @@ void dp_bpe_counter_close(struct dp_bpe_counter *c)
 {
     if (!c) return;
     dp_bpe_counter_drop_words(c);
+    dp_cutter_close(c->cutter);
+    dp_splitter_close(c->splitter);
     free(c);
 }
 
@@ -136,6 +149,10 @@ uint64_t dp_bpe_counter_bytes(const struct dp_bpe_counter *c)
 enum dp_split dp_bpe_counter_split(const struct dp_bpe_counter *c)
 {
     return c->split;
+}
+struct dp_splitter *dp_bpe_counter_get_splitter(const struct dp_bpe_counter *c)
+{
+    return c->splitter;
 }
 
 /* n more bytes are past the budget, and there is something to write out. */
@@ -291,14 +308,15 @@ static inline int count(struct dp_bpe_counter *c, struct dp_span word, uint64_t 
 
 int dp_bpe_counter_add(struct dp_bpe_counter *c, struct dp_span text, struct dp_err *e)
 {
-    size_t ends[ENDS], pos = 0, from = 0, n;
-    while ((n = dp_split_run(c->split, text, &pos, ends, ENDS)) > 0) {
-        for (size_t i = 0; i < n; i++) {
+    size_t ends[ENDS], pos = 0, from = 0;
+    int n;
+    while ((n = c->cutter ? dp_cutter_run(c->cutter, text, &pos, ends, ENDS, e) : (int)dp_split_run(c->split, text, &pos, ends, ENDS)) > 0) {
+        for (int i = 0; i < n; i++) {
             DP_TRY(count(c, dp_span(text.ptr + from, ends[i] - from), 1, e));
             from = ends[i];
         }
     }
-    return DP_OK;
+    return n;
 }
 
 int dp_bpe_counter_add_word(struct dp_bpe_counter *c, struct dp_span word, uint64_t n, struct dp_err *e)
@@ -310,8 +328,8 @@ int dp_bpe_counter_add_word(struct dp_bpe_counter *c, struct dp_span word, uint6
 
 int dp_bpe_counter_merge(struct dp_bpe_counter *into, struct dp_bpe_counter *from, struct dp_err *e)
 {
-    if (into->split != from->split)
-        DP_FAIL(e, CONFIG, "counters of the splits %s and %s can't be merged", dp_split_name(into->split), dp_split_name(from->split));
+    struct dp_span a = dp_splitter_text(into->splitter, into->split), b = dp_splitter_text(from->splitter, from->split);
+    if (!dp_span_eq(a, b)) DP_FAIL(e, CONFIG, "counters of the splits %.*s and %.*s can't be merged", DP_SPAN_FMT(a), DP_SPAN_FMT(b));
     DP_ASSERT(!into->finished && !from->finished);
     if (from->runs) {
         DP_TRY(spill(from, e));

@@ -40,6 +40,24 @@ const struct dp_opt dp_bpe_train_opts[] = {
      .preset = "gpt2",
      .choices = DP_SPLIT_CHOICES,
      .help = "The pre-tokenizer, whose pieces tokens never cross."},
+    {.name = "split_pattern",
+     .type = DP_OPT_STRING,
+     .offset = offsetof(struct dp_bpe_train_options, split_pattern),
+     .arg = "REGEX",
+     .help = "A regular expression instead: its matches are pieces, and what is between them."},
+    {.name = "split_digits",
+     .type = DP_OPT_INT,
+     .offset = offsetof(struct dp_bpe_train_options, split_digits),
+     .preset = "0",
+     .min = 0,
+     .max = DP_SPLIT_DIGITS_MAX,
+     .arg = "N",
+     .help = "First of all cut numbers out, in groups of N digits at most from the left; 0: as the split does."},
+    {.name = "split_scripts",
+     .type = DP_OPT_BOOL,
+     .offset = offsetof(struct dp_bpe_train_options, split_scripts),
+     .preset = "false",
+     .help = "Letters of different scripts (Latin, Cyrillic, Han ...) are never in one piece."},
     {.name = "tie",
      .type = DP_OPT_CHOICE,
      .offset = offsetof(struct dp_bpe_train_options, tie),
@@ -557,14 +575,15 @@ out:
     return rc;
 }
 
-static int finish(struct dp_tokenizer **out, struct trainer *t, enum dp_split split, struct dp_err *e)
+static int finish(struct dp_tokenizer **out, struct trainer *t, const struct dp_bpe_counter *c, struct dp_err *e)
 {
     struct dp_special *specials = calloc(t->size, sizeof *specials);
     if (!specials) DP_FAIL(e, NOMEM, "training BPE: special tokens");
     size_t n = 0;
     for (uint32_t i = 0; i < t->size; i++)
         if (t->special[i]) specials[n++] = (struct dp_special){t->bytes[i], i, true};
-    struct dp_tokenizer_parts parts = {.split = split,
+    struct dp_tokenizer_parts parts = {.split = dp_bpe_counter_split(c),
+                                       .splitter = dp_bpe_counter_get_splitter(c),
                                        .size = t->size,
                                        .bytes = t->bytes,
                                        .merges = t->merges,
@@ -576,6 +595,34 @@ static int finish(struct dp_tokenizer **out, struct trainer *t, enum dp_split sp
     return rc;
 }
 
+int dp_bpe_counter_open_for(struct dp_bpe_counter **out, const struct dp_bpe_train_options *o, struct dp_err *e)
+{
+    struct dp_splitter *s = NULL;
+    enum dp_split split = (enum dp_split)o->split;
+    *out = NULL;
+    DP_TRY(dp_splitter_choose(&s, &split, o->split_pattern, (int)o->split_digits, o->split_scripts, e));
+    int rc = dp_bpe_counter_open(out, split, e);
+    if (rc >= 0 && (rc = dp_bpe_counter_splitter(*out, s, e)) < 0) {
+        dp_bpe_counter_close(*out);
+        *out = NULL;
+    }
+    dp_splitter_close(s);
+    return rc;
+}
+
+/* The counter's words were cut as the options say. */
+static int check_split(const struct dp_bpe_train_options *o, const struct dp_bpe_counter *c, struct dp_err *e)
+{
+    struct dp_splitter *s = NULL;
+    enum dp_split split = (enum dp_split)o->split;
+    DP_TRY(dp_splitter_choose(&s, &split, o->split_pattern, (int)o->split_digits, o->split_scripts, e));
+    struct dp_span have = dp_splitter_text(dp_bpe_counter_get_splitter(c), dp_bpe_counter_split(c));
+    bool same = dp_span_eq(dp_splitter_text(s, split), have);
+    dp_splitter_close(s);
+    if (!same) DP_FAIL(e, CONFIG, "the words were counted with split %.*s", DP_SPAN_FMT(have));
+    return DP_OK;
+}
+
 int dp_bpe_train(struct dp_tokenizer **out, const struct dp_bpe_train_options *o, struct dp_bpe_counter *c,
                  void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, struct dp_err *e)
 {
@@ -584,8 +631,7 @@ int dp_bpe_train(struct dp_tokenizer **out, const struct dp_bpe_train_options *o
     if (o->vocab_size < 256 + (int64_t)specials || o->vocab_size > DP_TOKENIZER_IDS_MAX)
         DP_FAIL(e, CONFIG, "vocab_size %lld: it must hold 256 bytes and %u special tokens, and be at most %d", (long long)o->vocab_size,
                 specials, DP_TOKENIZER_IDS_MAX);
-    if (o->split != (int)dp_bpe_counter_split(c))
-        DP_FAIL(e, CONFIG, "the words were counted with split %s", dp_split_name(dp_bpe_counter_split(c)));
+    DP_TRY(check_split(o, c, e));
     struct trainer t = {0};
     uint32_t byte_id[256];
     int rc;
@@ -606,7 +652,7 @@ int dp_bpe_train(struct dp_tokenizer **out, const struct dp_bpe_train_options *o
     DP_TRY_OUT(list_pairs(&t, e));
     DP_TRY_OUT(learn(&t, t.cap - (hf ? 0 : specials), o->min_count, progress, ctx, e));
     if (!hf) DP_TRY_OUT(add_specials(&t, o->special_tokens, e));
-    DP_TRY_OUT(finish(out, &t, (enum dp_split)o->split, e));
+    DP_TRY_OUT(finish(out, &t, c, e));
 out:
     close_trainer(&t);
     return rc;

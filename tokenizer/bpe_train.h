@@ -28,12 +28,18 @@
 #include "base/opt.h"
 #include "base/span.h"
 #include "tokenizer/split.h"
+#include "tokenizer/splitter.h"
 #include "tokenizer/tokenizer.h"
 
 #include <stdint.h>
 
 struct dp_bpe_counter; /* one owner at a time */
+struct dp_bpe_train_options;
 
+/* The same with all that the options say about the split: what whoever trains opens counters with. */
+int dp_bpe_counter_open_for(struct dp_bpe_counter **out, const struct dp_bpe_train_options *o, struct dp_err *e);
+/* Before the first text: cut by `s` instead (NULL: as it is). The counter becomes an owner more. */
+int dp_bpe_counter_splitter(struct dp_bpe_counter *c, struct dp_splitter *s, struct dp_err *e);
 /* A byte budget of 16 GiB until dp_bpe_counter_budget() states another. */
 int dp_bpe_counter_open(struct dp_bpe_counter **out, enum dp_split split, struct dp_err *e);
 /* Past it, words go to temporary files in `dir`, a string that lives as long as the counter. With dir NULL, add and merge then fail with
@@ -59,17 +65,21 @@ uint64_t dp_bpe_counter_text_bytes(const struct dp_bpe_counter *c); /* of those,
 uint64_t dp_bpe_counter_total(const struct dp_bpe_counter *c);  /* pretokens counted */
 uint64_t dp_bpe_counter_bytes(const struct dp_bpe_counter *c);  /* memory held */
 enum dp_split dp_bpe_counter_split(const struct dp_bpe_counter *c);
+struct dp_splitter *dp_bpe_counter_get_splitter(const struct dp_bpe_counter *c); /* NULL: the split alone */
 
 enum dp_bpe_tie { DP_BPE_TIE_HF, DP_BPE_TIE_BYTES };
 
 struct dp_bpe_train_options {
     int64_t vocab_size; /* special tokens, 256 bytes and merges together */
-    int split;          /* enum dp_split, for whoever opens the counters */
+    int split;          /* enum dp_split, for whoever opens the counters: dp_bpe_counter_open_for */
     int tie;            /* enum dp_bpe_tie */
     char *special_tokens;
     int64_t min_count;
     int64_t token_bytes_max;  /* no learnt token is longer; 0: no limit */
     uint64_t words_bytes_max; /* text of the words to learn from; 0: all */
+    char *split_pattern;      /* instead of split, a regular expression (tokenizer/splitter.h) */
+    int64_t split_digits;     /* digits together at most; 0: as the split has it */
+    bool split_scripts;
 };
 extern const struct dp_opt dp_bpe_train_opts[];
 

@@ -27,6 +27,7 @@ struct head {
 
 struct dp_encoder {
     const struct dp_tokenizer *t;
+    struct dp_cutter *cutter; /* NULL: t->split alone */
     enum dp_special_policy special;
     unsigned head_shift; /* of the hash */
     struct head *head;
@@ -58,6 +59,7 @@ void dp_ids_release(struct dp_ids *ids)
 void dp_encoder_close(struct dp_encoder *c)
 {
     if (!c) return;
+    dp_cutter_close(c->cutter);
     dp_cache_release(&c->cache);
     free(c->head);
     dp_merge_scratch_release(&c->scratch);
@@ -86,8 +88,10 @@ static int open_encoder(struct dp_encoder **out, const struct dp_tokenizer *t, u
     memset(c->head, 0, sizeof *c->head << head_bits);
     if (special == DP_SPECIAL_ALL)
         for (size_t i = 0; i < t->special_count; i++) c->first[(uint8_t)t->specials[i].text.ptr[0]] = 1;
-    *out = c;
-    return DP_OK;
+    int rc = t->splitter ? dp_cutter_open(&c->cutter, t->splitter, e) : DP_OK;
+    if (rc < 0) dp_encoder_close(c);
+    else *out = c;
+    return rc;
 }
 
 int dp_encoder_open(struct dp_encoder **out, const struct dp_tokenizer *t, size_t cache_bytes, enum dp_special_policy special,
@@ -284,18 +288,19 @@ static int encode_group(struct dp_encoder *c, struct dp_span text, const size_t 
 /* With `count`, ids are counted and forgotten instead of kept in out. */
 static int encode_ordinary(struct dp_encoder *c, struct dp_span text, struct dp_ids *out, uint64_t *count, struct dp_err *e)
 {
-    size_t begins[GROUP + 1], pos = 0, n;
+    size_t begins[GROUP + 1], pos = 0;
+    int n;
     dp_cache_renew(&c->cache);
     begins[0] = 0;
-    while ((n = dp_split_run(c->t->split, text, &pos, begins + 1, GROUP)) > 0) {
-        DP_TRY(encode_group(c, text, begins, n, out, e));
+    while ((n = c->cutter ? dp_cutter_run(c->cutter, text, &pos, begins + 1, GROUP, e) : (int)dp_split_run(c->t->split, text, &pos, begins + 1, GROUP)) > 0) {
+        DP_TRY(encode_group(c, text, begins, (size_t)n, out, e));
         begins[0] = pos;
         if (count) {
             *count += out->len;
             out->len = 0;
         }
     }
-    return DP_OK;
+    return n;
 }
 
 /* The longest special token that begins at p: its id, and length in *len; -1: none. The sorted texts that share what was

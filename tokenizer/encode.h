@@ -40,7 +40,8 @@ int dp_encoder_open(struct dp_encoder **out, const struct dp_tokenizer *t, size_
 int dp_encoder_open_beside(struct dp_encoder **out, const struct dp_encoder *other, struct dp_err *e);
 void dp_encoder_close(struct dp_encoder *c);
 
-/* Append the ids of `text` to *out. On failure (DP_NOMEM only) out->len is as before. */
+/* Append the ids of `text` to *out. On failure (DP_NOMEM; DP_LIMIT where a split pattern of the tokenizer's own takes too long) out->len is as
+ * before. */
 int dp_encode(struct dp_encoder *c, struct dp_span text, struct dp_ids *out, struct dp_err *e);
 /* How many ids dp_encode would give. */
 int dp_encode_count(struct dp_encoder *c, struct dp_span text, uint64_t *count, struct dp_err *e);

@@ -47,11 +47,14 @@ const char *dp_split_name(enum dp_split split)
 #define X(name, text) text,
         DP_SPLITS(X)
 #undef X
+        "custom",
     };
-    DP_ASSERT(split < DP_SPLIT_COUNT);
+    DP_ASSERT(split <= DP_SPLIT_COUNT);
     return names[split];
 }
 
+#define X(name, text) text ", "
+#define NAMES DP_SPLITS(X)
 int dp_split_parse(struct dp_span name, enum dp_split *out, struct dp_err *e)
 {
     static const struct {
@@ -63,8 +66,10 @@ int dp_split_parse(struct dp_span name, enum dp_split *out, struct dp_err *e)
         if (dp_span_is(name, dp_split_name((enum dp_split)i))) return *out = (enum dp_split)i, DP_OK;
     for (size_t i = 0; i < sizeof more / sizeof *more; i++)
         if (dp_span_is(name, more[i].name)) return *out = more[i].split, DP_OK;
-    DP_FAIL(e, CONFIG, "no pre-tokenizer is called '%.*s'; there are gpt2, cl100k (llama3), o200k and qwen2", DP_SPAN_FMT(name));
+    DP_FAIL(e, CONFIG, "no split is called '%.*s'; there are " NAMES "regex:PATTERN, and llama3 = cl100k_base = cl100k, o200k_base, r50k_base = gpt2", DP_SPAN_FMT(name));
 }
+#undef X
+#undef NAMES
 
 const char *dp_split_pattern(enum dp_split split)
 {

@@ -25,11 +25,12 @@ enum dp_split {
 #define X(name, text) DP_SPLIT_##name,
     DP_SPLITS(X)
 #undef X
-        DP_SPLIT_COUNT
+        DP_SPLIT_COUNT,
+    DP_SPLIT_CUSTOM = DP_SPLIT_COUNT /* a tokenizer's that has a splitter of its own (tokenizer/splitter.h); not for the functions below but the first */
 };
 #define DP_SPLIT_CHOICES "gpt2|cl100k|o200k|qwen2"
 
-/* "gpt2", "cl100k", "o200k", "qwen2". */
+/* "gpt2", "cl100k" ...; "custom". */
 const char *dp_split_name(enum dp_split split);
 /* By name; also "llama3", "cl100k_base", "o200k_base", "r50k_base". DP_CONFIG lists the names. */
 int dp_split_parse(struct dp_span name, enum dp_split *out, struct dp_err *e);

@@ -27,6 +27,13 @@ enum {
 extern const uint8_t dp_split_block_of[4352];
 extern const uint8_t dp_split_blocks[];
 
+/* Letters' scripts as ranges: first code point << 8 | script, ascending, the first at 0; script 0 are all that are no letter of a script of its own.
+ * Names are Unicode's long ones, with _ for blanks. */
+extern const size_t dp_split_script_ranges_count;
+extern const uint32_t dp_split_script_ranges[];
+extern const size_t dp_split_script_count;
+extern const char *const dp_split_script_names[];
+
 /* Class bits of ASCII; 0 for bytes that begin something longer. */
 extern const uint8_t dp_split_ascii[256];
 

@@ -52,6 +52,7 @@ void dp_tokenizer_free(struct dp_tokenizer *t)
     free(t->pair_filter);
     free(t->byte_pairs);
     free(t->specials);
+    dp_splitter_close(t->splitter);
     free(t);
 }
 
@@ -246,8 +247,9 @@ static int take_digest(struct dp_tokenizer *t, const char *name, struct dp_err *
 {
     struct dp_buf b;
     dp_buf_init(&b, SIZE_MAX / 2);
-    dp_buf_printf(&b, "dpipe tokenizer 1\n%s\n%d %d %u %u %zu\n", dp_split_name(t->split), t->ignore_merges, t->ranks, t->size,
-                  t->merge_count, t->special_count);
+    dp_buf_add_str(&b, "dpipe tokenizer 1\n");
+    dp_buf_add_span(&b, dp_splitter_text(t->splitter, t->split));
+    dp_buf_printf(&b, "\n%d %d %u %u %zu\n", t->ignore_merges, t->ranks, t->size, t->merge_count, t->special_count);
     for (uint32_t i = 0; i < t->size; i++) {
         if (!t->bytes[i].ptr) continue;
         dp_buf_printf(&b, "%u %d %zu:", i, t->is_special[i], t->bytes[i].len);
@@ -277,9 +279,11 @@ int dp_tokenizer_build(struct dp_tokenizer **out, const struct dp_tokenizer_part
         if (p->specials[i].id >= size) size = p->specials[i].id + 1;
     }
     if (size > DP_TOKENIZER_IDS_MAX) DP_FAIL(e, LIMIT, "%s: %u ids; at most 2097152", name, size);
+    if (!p->splitter && p->split >= DP_SPLIT_COUNT) DP_FAIL(e, CONFIG, "%s: a split of one's own, without its splitter", name);
     struct dp_tokenizer *t = calloc(1, sizeof *t);
     if (!t) DP_FAIL(e, NOMEM, "%s: a tokenizer", name);
-    t->split = p->split;
+    t->split = p->splitter ? DP_SPLIT_CUSTOM : p->split;
+    t->splitter = dp_splitter_ref(p->splitter);
     t->ignore_merges = p->ignore_merges || p->ranks;
     t->ranks = p->ranks;
     t->size = size;
@@ -333,6 +337,10 @@ uint32_t dp_tokenizer_merges(const struct dp_tokenizer *t)
 enum dp_split dp_tokenizer_split(const struct dp_tokenizer *t)
 {
     return t->split;
+}
+struct dp_splitter *dp_tokenizer_splitter(const struct dp_tokenizer *t)
+{
+    return t->splitter;
 }
 bool dp_tokenizer_ignore_merges(const struct dp_tokenizer *t)
 {

@@ -15,6 +15,7 @@
 #include "base/hash.h"
 #include "base/span.h"
 #include "tokenizer/split.h"
+#include "tokenizer/splitter.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -29,7 +30,7 @@ struct dp_special {
 };
 
 /* Read a tokenizer from the content of a file: tokenizer.json if it begins with '{', else .tiktoken. `name` stands in messages.
- * `split` overrides the file's pre-tokenizer; a .tiktoken file has none, and without `split` gets gpt2 for about 50,000 tokens, cl100k for
+ * `split` overrides the file's pre-tokenizer, by name or as "regex:PATTERN" (dp_splitter_parse); a .tiktoken file has none, and without `split` gets gpt2 for about 50,000 tokens, cl100k for
  * about 100,000, o200k for about 200,000, with the special tokens of those encodings, and DP_CONFIG for any other size. */
 int dp_tokenizer_load(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e);
 int dp_tokenizer_load_file(struct dp_tokenizer **out, const char *path, const char *split, struct dp_err *e);
@@ -47,7 +48,8 @@ uint32_t dp_tokenizer_tokens(const struct dp_tokenizer *t); /* ids that have a t
 uint32_t dp_tokenizer_merges(const struct dp_tokenizer *t); /* pairs that merge */
 /* The two tokens of the merge `rank`, and what they become; rank < dp_tokenizer_merges(). */
 void dp_tokenizer_merge(const struct dp_tokenizer *t, uint32_t rank, uint32_t *left, uint32_t *right, uint32_t *id);
-enum dp_split dp_tokenizer_split(const struct dp_tokenizer *t);
+enum dp_split dp_tokenizer_split(const struct dp_tokenizer *t);           /* DP_SPLIT_CUSTOM where it has a splitter */
+struct dp_splitter *dp_tokenizer_splitter(const struct dp_tokenizer *t);  /* NULL: the split alone */
 bool dp_tokenizer_ignore_merges(const struct dp_tokenizer *t);
 /* ptr NULL when no token has this id. Special tokens are their text. */
 struct dp_span dp_tokenizer_bytes(const struct dp_tokenizer *t, uint32_t id);

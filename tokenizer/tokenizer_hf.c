@@ -1,8 +1,8 @@
 /* tokenizer/tokenizer_hf.c - Hugging Face's tokenizer.json, vocab.json and merges.txt.
  *
- * Read: model BPE with byte-level vocabulary; merges as ["a","b"] or "a b"; pre_tokenizer ByteLevel(use_regex) = gpt2, or a
- * Sequence of Split(Regex, Isolated) and ByteLevel without a pattern of its own, the regex one of dp_split_by_pattern().
- * What would change ids and isn't supported (normalizer, dropout, add_prefix_space, byte_fallback, an unknown regex) is refused, never
+ * Read: model BPE with byte-level vocabulary; merges as ["a","b"] or "a b"; pre_tokenizer ByteLevel(use_regex) = gpt2, or a Sequence of
+ * Split(Isolated) and Digits that ends in ByteLevel: known patterns become their scanners, others a splitter (tokenizer/splitter.h).
+ * What would change ids and isn't supported (normalizer, dropout, add_prefix_space, byte_fallback, other pre-tokenizers) is refused, never
  * skipped. post_processor, truncation, padding and decoder are left alone: ids are those of encode(add_special_tokens=False).
  *
  * Written: members in the order Hugging Face writes them; vocabulary by id, merges by rank. Ranks (a .tiktoken origin) are written as
@@ -102,26 +102,60 @@ static int read_byte_level(const struct dp_json *p, bool *regex, const char *fil
     return DP_OK;
 }
 
-static int read_pre_tokenizer(const struct dp_json *p, enum dp_split *split, const char *file, struct dp_err *e)
+/* Split(Regex or String, Isolated). What drops or joins pieces isn't supported, but for patterns that match everything, where "Removed" of
+ * what doesn't match is the same. */
+static int read_split(const struct dp_json *p, struct dp_split_step *step, const char *file, struct dp_err *e)
 {
-    bool regex = false;
-    if (dp_span_is(dp_json_str(dp_json_get(p, "type")), "ByteLevel")) {
-        DP_TRY(read_byte_level(p, &regex, file, e));
-        if (!regex) DP_FAIL(e, CONFIG, "%s: no pre-tokenizer pattern; name a split", file);
-        *split = DP_SPLIT_GPT2;
-        return DP_OK;
-    }
-    struct dp_json *list = dp_json_get(p, "pretokenizers"), *first = dp_json_at(list, 0), *second = dp_json_at(list, 1);
-    if (!dp_span_is(dp_json_str(dp_json_get(p, "type")), "Sequence") || dp_json_count(list) != 2 ||
-        !dp_span_is(dp_json_str(dp_json_get(first, "type")), "Split") || !dp_span_is(dp_json_str(dp_json_get(second, "type")), "ByteLevel"))
-        DP_FAIL(e, CONFIG, "%s: the pre_tokenizer is neither ByteLevel nor Split and ByteLevel; name a split if it is one we have", file);
-    DP_TRY(read_byte_level(second, &regex, file, e));
-    struct dp_span pattern = dp_json_str(dp_json_get(dp_json_get(first, "pattern"), "Regex"));
-    bool plain = dp_span_is(dp_json_str(dp_json_get(first, "behavior")), "Isolated") && !dp_json_bool(dp_json_get(first, "invert"), false);
-    if (regex || !plain || !dp_split_by_pattern(pattern, split))
-        DP_FAIL(e, CONFIG, "%s: the pre-tokenizer's pattern is unknown; name a split if it is one we have: %.*s", file,
-                DP_SPAN_FMT(pattern));
+    struct dp_json *pattern = dp_json_get(p, "pattern");
+    struct dp_span regex = dp_json_str(dp_json_get(pattern, "Regex")), literal = dp_json_str(dp_json_get(pattern, "String"));
+    struct dp_span behavior = dp_json_str(dp_json_get(p, "behavior"));
+    bool known = regex.len && dp_split_by_pattern(regex, &step->split);
+    if (!regex.len && !literal.len) DP_FAIL(e, CORRUPT, "%s: a Split without a pattern", file);
+    if (!dp_span_is(behavior, "Isolated") &&
+        !(known && dp_span_is(behavior, "Removed") && dp_json_bool(dp_json_get(p, "invert"), false)))
+        DP_FAIL(e, CONFIG, "%s: a Split whose behavior is '%.*s', which isn't supported (Isolated is); name a split if it is one we have", file,
+                DP_SPAN_FMT(behavior));
+    step->kind = known ? DP_CUT_KNOWN : regex.len ? DP_CUT_REGEX : DP_CUT_LITERAL;
+    step->text = regex.len ? regex : literal;
     return DP_OK;
+}
+
+static int read_steps(const struct dp_json *p, struct dp_split_step *steps, size_t *n, bool *last, const char *file, struct dp_err *e)
+{
+    struct dp_span type = dp_json_str(dp_json_get(p, "type"));
+    bool regex = false;
+    if (*last) DP_FAIL(e, CONFIG, "%s: a pre-tokenizer behind ByteLevel isn't supported; name a split if it is one we have", file);
+    if (*n == DP_SPLIT_STEPS_MAX) DP_FAIL(e, CONFIG, "%s: a pre-tokenizer of more than %d steps", file, DP_SPLIT_STEPS_MAX);
+    struct dp_split_step *step = &steps[*n];
+    if (dp_span_is(type, "ByteLevel")) {
+        *last = true;
+        DP_TRY(read_byte_level(p, &regex, file, e));
+        if (!regex) return DP_OK;
+        *step = (struct dp_split_step){.kind = DP_CUT_KNOWN, .split = DP_SPLIT_GPT2};
+    } else if (dp_span_is(type, "Split")) DP_TRY(read_split(p, step, file, e));
+    else if (dp_span_is(type, "Digits"))
+        *step = (struct dp_split_step){.kind = DP_CUT_DIGITS, .digits = dp_json_bool(dp_json_get(p, "individual_digits"), false)};
+    else DP_FAIL(e, CONFIG, "%s: a pre-tokenizer of type '%.*s'; ByteLevel, Split and Digits are supported; name a split if it is one we have",
+                 file, DP_SPAN_FMT(type));
+    ++*n;
+    return DP_OK;
+}
+
+static int read_pre_tokenizer(const struct dp_json *p, struct dp_tokenizer_parts *parts, const char *file, struct dp_err *e)
+{
+    struct dp_split_step steps[DP_SPLIT_STEPS_MAX] = {0};
+    struct dp_json *list = dp_json_get(p, "pretokenizers");
+    bool last = false, sequence = dp_span_is(dp_json_str(dp_json_get(p, "type")), "Sequence");
+    size_t n = 0;
+    if (is_null(p)) DP_FAIL(e, CONFIG, "%s: there is no pre_tokenizer; name a split", file);
+    for (size_t i = 0; sequence && i < dp_json_count(list); i++) DP_TRY(read_steps(dp_json_at(list, i), steps, &n, &last, file, e));
+    if (!sequence) DP_TRY(read_steps(p, steps, &n, &last, file, e));
+    if (!last) DP_FAIL(e, CONFIG, "%s: the pre-tokenizer doesn't end in ByteLevel: only byte-level BPE is supported", file);
+    if (!n) DP_FAIL(e, CONFIG, "%s: no pre-tokenizer pattern; name a split", file);
+    parts->split = steps[0].split;
+    if (n == 1 && steps[0].kind == DP_CUT_KNOWN) return DP_OK;
+    int rc = dp_splitter_open(&parts->splitter, steps, n, e);
+    return rc < 0 ? dp_err_prefix(e, "%s", file) : rc;
 }
 
 static int read_added(struct reader *r, const struct dp_json *list, struct dp_err *e)
@@ -229,8 +263,8 @@ static int read_root(struct reader *r, const struct dp_json *root, const char *s
     static const char *const off[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"};
     for (size_t i = 0; i < sizeof off / sizeof *off; i++) DP_TRY(must_be_off(model, off[i], r->file, e));
     r->parts.ignore_merges = dp_json_bool(dp_json_get(model, "ignore_merges"), false);
-    if (split) DP_TRY(dp_split_parse(dp_span_str(split), &r->parts.split, e));
-    else DP_TRY(read_pre_tokenizer(dp_json_get(root, "pre_tokenizer"), &r->parts.split, r->file, e));
+    if (split) DP_TRY(dp_splitter_parse(&r->parts.splitter, &r->parts.split, dp_span_str(split), e));
+    else DP_TRY(read_pre_tokenizer(dp_json_get(root, "pre_tokenizer"), &r->parts, r->file, e));
     DP_TRY(read_added(r, dp_json_get(root, "added_tokens"), e));
     DP_TRY(read_vocab(r, dp_json_get(model, "vocab"), e));
     return read_merges(r, dp_json_get(model, "merges"), e);
@@ -246,6 +280,7 @@ int dp_tokenizer_load_hf(struct dp_tokenizer **out, struct dp_span content, cons
     dp_buf_init(&r.pair, DP_TOKENIZER_FILE_BYTES_MAX);
     int rc = read_root(&r, root, split, e);
     if (rc >= 0) rc = dp_tokenizer_build(out, &r.parts, name, e);
+    dp_splitter_close(r.parts.splitter);
     free(r.names.name);
     free(r.names.slots);
     free(r.bytes);
@@ -362,10 +397,55 @@ static void write_byte_level(struct dp_jsonw *w, bool regex)
     dp_jsonw_end(w, '}');
 }
 
-static void write_pre_tokenizer(struct dp_jsonw *w, enum dp_split split)
+static void write_split(struct dp_jsonw *w, const char *kind, struct dp_span pattern)
 {
+    dp_jsonw_begin(w, '{');
+    write_string(w, "type", "Split");
+    dp_jsonw_key(w, "pattern");
+    dp_jsonw_begin(w, '{');
+    dp_jsonw_key(w, kind);
+    dp_jsonw_str(w, pattern);
+    dp_jsonw_end(w, '}');
+    write_string(w, "behavior", "Isolated");
+    write_bool(w, "invert", false);
+    dp_jsonw_end(w, '}');
+}
+
+static void write_step(struct dp_jsonw *w, const struct dp_split_step *s, struct dp_buf *tmp)
+{
+    dp_buf_clear(tmp);
+    switch (s->kind) {
+    case DP_CUT_KNOWN: write_split(w, "Regex", dp_span_str(dp_split_pattern(s->split))); break;
+    case DP_CUT_REGEX: write_split(w, "Regex", s->text); break;
+    case DP_CUT_LITERAL: write_split(w, "String", s->text); break;
+    case DP_CUT_DIGITS:
+        if (s->digits < 2) {
+            dp_jsonw_begin(w, '{');
+            write_string(w, "type", "Digits");
+            write_bool(w, "individual_digits", s->digits == 1);
+            dp_jsonw_end(w, '}');
+            break;
+        }
+        dp_buf_printf(tmp, "\\p{N}{1,%d}", s->digits);
+        write_split(w, "Regex", dp_buf_span(tmp));
+        break;
+    case DP_CUT_SCRIPTS:
+        dp_split_scripts_regex(tmp);
+        write_split(w, "Regex", dp_buf_span(tmp));
+        break;
+    }
+    if (tmp->full) w->buf->full = true;
+}
+
+static void write_pre_tokenizer(struct dp_jsonw *w, const struct dp_tokenizer *t, struct dp_buf *tmp)
+{
+    struct dp_split_step alone = {.kind = DP_CUT_KNOWN, .split = t->split};
+    const struct dp_split_step *steps = &alone;
+    size_t n = 1;
+    if (t->splitter) steps = dp_splitter_steps(t->splitter, &n);
+    bool gpt2 = n && steps[n - 1].kind == DP_CUT_KNOWN && steps[n - 1].split == DP_SPLIT_GPT2; /* ByteLevel's own */
     dp_jsonw_key(w, "pre_tokenizer");
-    if (split == DP_SPLIT_GPT2) {
+    if (gpt2 && n == 1) {
         write_byte_level(w, true);
         return;
     }
@@ -373,16 +453,8 @@ static void write_pre_tokenizer(struct dp_jsonw *w, enum dp_split split)
     write_string(w, "type", "Sequence");
     dp_jsonw_key(w, "pretokenizers");
     dp_jsonw_begin(w, '[');
-    dp_jsonw_begin(w, '{');
-    write_string(w, "type", "Split");
-    dp_jsonw_key(w, "pattern");
-    dp_jsonw_begin(w, '{');
-    write_string(w, "Regex", dp_split_pattern(split));
-    dp_jsonw_end(w, '}');
-    write_string(w, "behavior", "Isolated");
-    write_bool(w, "invert", false);
-    dp_jsonw_end(w, '}');
-    write_byte_level(w, false);
+    for (size_t i = 0; i + gpt2 < n; i++) write_step(w, &steps[i], tmp);
+    write_byte_level(w, gpt2);
     dp_jsonw_end(w, ']');
     dp_jsonw_end(w, '}');
 }
@@ -470,7 +542,7 @@ int dp_tokenizer_save_hf(const struct dp_tokenizer *t, struct dp_buf *out, struc
     int rc;
     DP_TRY_OUT(write_added(&w, t, e));
     write_null(&w, "normalizer");
-    write_pre_tokenizer(&w, t->split);
+    write_pre_tokenizer(&w, t, &tmp);
     write_null(&w, "post_processor");
     dp_jsonw_key(&w, "decoder");
     write_byte_level(&w, true);

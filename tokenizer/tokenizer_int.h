@@ -22,6 +22,7 @@ struct dp_merge {
 
 struct dp_tokenizer {
     enum dp_split split;
+    struct dp_splitter *splitter; /* NULL: split alone */
     bool ignore_merges, ranks;
     uint32_t size, tokens;
     uint32_t byte_id[256];
@@ -78,6 +79,7 @@ static inline uint32_t dp_rank_id(const struct dp_tokenizer *t, uint32_t rank)
 /* What a reader or the trainer hands to dp_tokenizer_build, which copies all of it. */
 struct dp_tokenizer_parts {
     enum dp_split split;
+    struct dp_splitter *splitter; /* instead of split when not NULL; the tokenizer becomes an owner more */
     bool ignore_merges;
     bool ranks; /* merges are derived: any two tokens whose bytes are a token */
     uint32_t size;

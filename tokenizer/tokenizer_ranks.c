@@ -117,7 +117,7 @@ int dp_tokenizer_load_tiktoken(struct dp_tokenizer **out, struct dp_span content
     parts.bytes = tokens;
     bool found = false;
     if (split) {
-        DP_TRY_OUT(dp_split_parse(dp_span_str(split), &parts.split, e));
+        DP_TRY_OUT(dp_splitter_parse(&parts.splitter, &parts.split, dp_span_str(split), e));
         found = true;
     }
     for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
@@ -132,6 +132,7 @@ int dp_tokenizer_load_tiktoken(struct dp_tokenizer **out, struct dp_span content
                 tokens_count);
     rc = dp_tokenizer_build(out, &parts, name, e);
 out:
+    dp_splitter_close(parts.splitter);
     free(tokens);
     dp_arena_release(&mem);
     return rc;

@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
-"""Write tokenizer/split_tables.c: the class of every code point, as the pre-tokenizers need it, for Unicode 16.
-usage: python3 -m venv V && V/bin/pip install unicodedata2==16.0.0 && V/bin/python tools/gen_unicode_tokenizer.py > tokenizer/split_tables.c
-Two stages: 256 code points a block, equal blocks shared, two 4-bit classes a byte (low half first)."""
+"""Write what the pre-tokenizers know of Unicode 16: the class of every code point, or the script of every letter.
+usage: python3 -m venv V && V/bin/pip install unicodedata2==16.0.0 fonttools==4.55.3
+       V/bin/python tools/gen_unicode_tokenizer.py classes > tokenizer/split_tables.c
+       V/bin/python tools/gen_unicode_tokenizer.py scripts > tokenizer/split_scripts.c
+Classes in two stages: 256 code points a block, equal blocks shared, two 4-bit classes a byte (low half first). Scripts as sorted ranges.
+tests/unit/test_split.c counts the code points of each class and knows some that older tables have otherwise."""
 import sys
 import unicodedata2 as ud
 
@@ -21,20 +24,19 @@ def class_of(cp):
     return GENERAL.get(cat, MARK if cat[0] == 'M' else NUMBER if cat[0] == 'N' else OTHER)
 
 
-blocks, index = {}, []
-for base in range(0, 0x110000, 256):
-    cls = [class_of(cp) for cp in range(base, base + 256)]
-    packed = bytes(cls[i] | cls[i + 1] << 4 for i in range(0, 256, 2))
-    index.append(blocks.setdefault(packed, len(blocks)))
-assert len(blocks) <= 256
-
-
-def rows(values):
+def rows(values, n=32):
     values = list(values)
-    return '\n'.join('    ' + ','.join(map(str, values[i:i + 32])) + ',' for i in range(0, len(values), 32))
+    return '\n'.join('    ' + ','.join(map(str, values[i:i + n])) + ',' for i in range(0, len(values), n))
 
 
-sys.stdout.write(f'''/* tokenizer/split_tables.c - classes of code points, Unicode 16.0.0.
+def classes():
+    blocks, index = {}, []
+    for base in range(0, 0x110000, 256):
+        cls = [class_of(cp) for cp in range(base, base + 256)]
+        packed = bytes(cls[i] | cls[i + 1] << 4 for i in range(0, 256, 2))
+        index.append(blocks.setdefault(packed, len(blocks)))
+    assert len(blocks) <= 256
+    return f'''/* tokenizer/split_tables.c - classes of code points, Unicode 16.0.0.
  * Made by tools/gen_unicode_tokenizer.py from unicodedata2 16.0.0; don't edit. Layout: split_int.h. */
 #include "tokenizer/split_int.h"
 
@@ -45,4 +47,34 @@ const uint8_t dp_split_block_of[{len(index)}] = {{
 const uint8_t dp_split_blocks[{len(blocks)} * 128] = {{
 {rows(b for k in blocks for b in k)}
 }};
-''')
+'''
+
+def scripts():
+    """Letters of the scripts Common and Inherited (and everything that is no letter) are of no script: they cut nothing."""
+    from fontTools import unicodedata as ft
+    assert ft.Scripts.__doc__ is None and 'Scripts-16.0.0' in open(ft.Scripts.__file__).read()
+    names, ranges = {None: 0}, []
+    for cp in range(0x110000):
+        name = ft.script_name(ft.script(chr(cp))).replace(' ', '_') if ud.category(chr(cp))[0] == 'L' else None
+        s = names.setdefault(None if name in ('Common', 'Inherited', 'Unknown') else name, len(names))
+        if not ranges or ranges[-1][1] != s: ranges.append((cp, s))
+    assert len(names) <= 256
+    quoted = rows((f'"{n}"' for n in list(names)[1:]), 8)
+    return f'''/* tokenizer/split_scripts.c - scripts of letters, Unicode 16.0.0.
+ * Made by tools/gen_unicode_tokenizer.py from unicodedata2 16.0.0 and fonttools 4.55.3; don't edit. Layout: split_int.h. */
+#include "tokenizer/split_int.h"
+
+const size_t dp_split_script_ranges_count = {len(ranges)};
+const uint32_t dp_split_script_ranges[{len(ranges)}] = {{
+{rows((cp << 8 | s for cp, s in ranges), 16)}
+}};
+
+const size_t dp_split_script_count = {len(names)};
+const char *const dp_split_script_names[{len(names)}] = {{
+    "",
+{quoted}
+}};
+'''
+
+
+sys.stdout.write({'classes': classes, 'scripts': scripts}[sys.argv[1]]())

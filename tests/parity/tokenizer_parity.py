@@ -97,7 +97,7 @@ class Span(C.Structure): _fields_ = [('ptr', C.c_char_p), ('len', C.c_size_t)]
 class Err(C.Structure): _fields_ = [('code', C.c_int), ('sys', C.c_int), ('line', C.c_int), ('file', C.c_char_p), ('msg', C.c_char * 480)]
 class Ids(C.Structure): _fields_ = [('ptr', C.POINTER(C.c_uint32)), ('len', C.c_size_t), ('cap', C.c_size_t)]
 class Opts(C.Structure): _fields_ = [('vocab_size', C.c_int64), ('split', C.c_int), ('tie', C.c_int), ('special_tokens', C.c_char_p),
-                                     ('min_count', C.c_int64), ('token_bytes_max', C.c_int64)]
+                                     ('min_count', C.c_int64), ('token_bytes_max', C.c_int64), ('rest', C.c_char * 256)]  # rest: options that are off when zero
 
 
 def span(b): return Span(b, len(b))

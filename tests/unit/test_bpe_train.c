@@ -22,7 +22,7 @@ static struct dp_tokenizer *train(struct dp_span text, enum dp_split split, int 
 {
     struct dp_bpe_counter *c = NULL;
     struct dp_tokenizer *t = NULL;
-    struct dp_bpe_train_options o = {vocab, split, tie, specials, min_count, bytes_max, 0};
+    struct dp_bpe_train_options o = {.vocab_size = vocab, .split = split, .tie = tie, .special_tokens = specials, .min_count = min_count, .token_bytes_max = bytes_max};
     CHECK_OK(dp_bpe_counter_open(&c, split, &err));
     CHECK_OK(dp_bpe_counter_add(c, text, &err));
     CHECK_OK(dp_bpe_train(&t, &o, c, NULL, NULL, &err));
