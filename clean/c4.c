@@ -2,11 +2,11 @@
  * sentences go, and citation marks. A document goes for "lorem ipsum" or "{" on a line that would have stayed, or when too few
  * sentences are left. Order and comparisons are C4QualityFilter's. */
 #include "base/buf.h"
+#include "base/unicode.h"
+#include "base/utf8.h"
 #include "clean/c4_phrases.h"
 #include "clean/lines.h"
 #include "clean/stages.h"
-#include "clean/unicode.h"
-#include "clean/utf8.h"
 #include "clean/words.h"
 
 struct ctx {

@@ -4,8 +4,8 @@
  * instead of a table of letter frequencies for each charset. It runs only on bytes that aren't UTF-8 and declare nothing useful. */
 #include "clean/charset.h"
 
+#include "base/utf8.h"
 #include "clean/cld2_shim.h"
-#include "clean/utf8.h"
 
 #include <stdio.h>
 #include <strings.h>

@@ -1,9 +1,9 @@
 /* clean/extract.c - the extract stage: bytes to UTF-8, HTML to text. One document at a time: limits, charset, limits of HTML, tree, text. */
+#include "base/utf8.h"
 #include "clean/charset.h"
 #include "clean/html_tree.h"
 #include "clean/main_text.h"
 #include "clean/stages.h"
-#include "clean/utf8.h"
 
 #include <strings.h>
 

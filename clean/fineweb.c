@@ -5,10 +5,10 @@
  * there and `enabled: true` here. Off by default: recipes from before this stage go on deciding as they did. Newlines a word say
  * something only about languages that put spaces between words, as in gopher_quality.c: `languages`. */
 #include "base/hash.h"
+#include "base/unicode.h"
+#include "base/utf8.h"
 #include "clean/lines.h"
 #include "clean/stages.h"
-#include "clean/unicode.h"
-#include "clean/utf8.h"
 #include "clean/words.h"
 
 struct ctx {

@@ -4,9 +4,9 @@
  * Stop words and mean word length say something only about languages that put spaces between words and of which the list is: Japanese
  * has no spaces between words and none of "the be to of and that have with", so that every Japanese document would go. `languages` says for which
  * labels these two rules hold; documents without a label (no language stage before) are held to them, as datatrove does. */
+#include "base/utf8.h"
 #include "clean/lines.h"
 #include "clean/stages.h"
-#include "clean/utf8.h"
 #include "clean/words.h"
 
 struct ctx {

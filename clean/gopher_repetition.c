@@ -12,9 +12,9 @@
  * one word. Equal n-grams always meet; unequal ones that do only raise the bound. Where the bound keeps to the limit so does the
  * value; else it is counted exactly. What a rule says is thus never the bound's doing. */
 #include "base/hash.h"
+#include "base/utf8.h"
 #include "clean/lines.h"
 #include "clean/stages.h"
-#include "clean/utf8.h"
 #include "clean/words.h"
 
 #include <pthread.h>

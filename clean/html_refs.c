@@ -1,7 +1,7 @@
 /* clean/html_refs.c - a name is looked up by narrowing a range of the sorted table, byte by byte, which finds the longest match on the way. */
 #include "clean/html_refs.h"
 
-#include "clean/utf8.h"
+#include "base/utf8.h"
 
 /* Entries [lo, hi) that have `c` at place `at`. */
 static void narrow(unsigned *lo, unsigned *hi, size_t at, char c)

@@ -4,8 +4,8 @@
 
 #include "base/err.h"
 #include "base/hash.h"
-#include "clean/unicode.h"
-#include "clean/utf8.h"
+#include "base/unicode.h"
+#include "base/utf8.h"
 
 #include <stdlib.h>
 

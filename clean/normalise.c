@@ -3,11 +3,11 @@
  * Line ends (\r\n, \r, U+0085, U+2028, U+2029) become \n; control characters other than \t and \n go; trailing white space of a line goes;
  * three or more \n become two; leading and trailing blank lines go. Not NFKC: it rewrites what text means (x² becomes x2). ZWJ and ZWNJ
  * stay: Persian, Indic scripts and emoji need them. */
+#include "base/nfc.h"
+#include "base/unicode.h"
+#include "base/utf8.h"
 #include "clean/lines.h"
-#include "clean/nfc.h"
 #include "clean/stages.h"
-#include "clean/unicode.h"
-#include "clean/utf8.h"
 
 struct ctx {
     bool enabled, nbsp_to_space, strip_invisible, nfc;

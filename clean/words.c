@@ -10,8 +10,8 @@
 
 #include "base/cpu.h"
 #include "base/err.h"
-#include "clean/unicode.h"
-#include "clean/utf8.h"
+#include "base/unicode.h"
+#include "base/utf8.h"
 
 #include <pthread.h>
 #include <stdlib.h>

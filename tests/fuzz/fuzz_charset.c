@@ -1,6 +1,6 @@
 /* Any bytes, a declared label before the first newline: decoding gives valid UTF-8. */
+#include "base/utf8.h"
 #include "clean/charset.h"
-#include "clean/utf8.h"
 
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 /* HTML through extract, both kinds of content: never crashes, always valid UTF-8. The tree of valid UTF-8: nodes nest, texts are valid. */
+#include "base/utf8.h"
 #include "clean/html_tree.h"
 #include "clean/stages.h"
-#include "clean/utf8.h"
 
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
 /* Any text, repaired, through normalise and then every rule: valid UTF-8 stays so, and normalising twice is normalising once. */
+#include "base/utf8.h"
 #include "clean/stages.h"
-#include "clean/utf8.h"
 
 #include <stdlib.h>
 

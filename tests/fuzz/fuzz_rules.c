@@ -1,8 +1,8 @@
 /* Any text, repaired, through every rule stage: what a stage says is the same whether it shares the row's words or splits them itself,
  * and in a batch beside other rows; words lie in the text, in order, and are not empty; an n-gram rule fires just below the value that
  * it reports and not at it, whatever was bounded before it was counted. */
+#include "base/utf8.h"
 #include "clean/stages.h"
-#include "clean/utf8.h"
 #include "clean/words.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /* Labels, the prescan, decoding and guessing. */
 #include "base/fs.h"
+#include "base/utf8.h"
 #include "clean/charset.h"
-#include "clean/utf8.h"
 #include "tests/test.h"
 
 #include <iconv.h>

@@ -2,9 +2,9 @@
  * state. Cases with lone surrogates are left out: they can't stand in UTF-8. DP_HTML5LIB=DIR takes another folder of tests. */
 #include "base/fs.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "clean/html_refs.h"
 #include "clean/html_tokenizer.h"
-#include "clean/utf8.h"
 #include "tests/test.h"
 
 #include <dirent.h>

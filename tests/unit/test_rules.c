@@ -2,9 +2,9 @@
 #include "base/cpu.h"
 #include "base/fs.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "clean/c4_phrases.h"
 #include "clean/lines.h"
-#include "clean/utf8.h"
 #include "clean/words.h"
 #include "tests/unit/stage_run.h"
 

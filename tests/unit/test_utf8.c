@@ -2,8 +2,8 @@
 #include "base/cpu.h"
 #include "base/fs.h"
 #include "base/hash.h"
-#include "clean/nfc.h"
-#include "clean/utf8.h"
+#include "base/nfc.h"
+#include "base/utf8.h"
 #include "tests/test.h"
 
 #include <sys/mman.h>

@@ -1,9 +1,9 @@
-/* clean/utf8_avx2.c - the same answers 32 bytes at a time.
+/* base/utf8_avx2.c - the same answers 32 bytes at a time.
  *
  * Keiser and Lemire, "Validating UTF-8 In Less Than One Instruction Per Byte" (2021): three table look-ups by nibble classify
  * every pair of bytes; a set bit that survives all three names an error. Which byte was bad isn't known, so that the scalar
  * code looks again from the last sequence before the block; the tail goes through it too. */
-#include "clean/utf8.h"
+#include "base/utf8.h"
 
 #if defined(__AVX2__)
 #include <immintrin.h>

@@ -1,12 +1,12 @@
-/* clean/unicode.h - properties of characters: two-stage tables from Unicode 14.0.0.
+/* base/unicode.h - properties of characters: two-stage tables from Unicode 14.0.0.
  *
- * Generated with clean/unicode_tables.c by tools/gen_unicode_clean.py; do not edit. Read-only; any thread.
+ * Generated with base/unicode_tables.c by tools/gen_unicode_clean.py; do not edit. Read-only; any thread.
  * Flags named W_ are the character classes of spaCy's English tokenizer; PREFIX and SUFFIX the single characters
  * that it splits off a chunk; GOPHER is datatrove's PUNCTUATION and STOP its TERMINAL_PUNCTUATION, TERMINAL spaCy's sentence ends;
  * ALPHA, SPACE, PUNCT are Python's isalpha, isspace and category P; NFC_SLOW marks what an NFC quick check can't pass:
  * a combining class, or Quick_Check No or Maybe. */
-#ifndef DP_CLEAN_UNICODE_H
-#define DP_CLEAN_UNICODE_H
+#ifndef DP_BASE_UNICODE_H
+#define DP_BASE_UNICODE_H
 
 #include <stdbool.h>
 #include <stdint.h>

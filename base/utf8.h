@@ -1,8 +1,8 @@
-/* clean/utf8.h - validate, repair and walk UTF-8 (RFC 3629: no surrogates, no overlong forms, at most U+10FFFF).
+/* base/utf8.h - validate, repair and walk UTF-8 (RFC 3629: no surrogates, no overlong forms, at most U+10FFFF).
  *
  * The scalar validator is the specification; AVX2 gives the same answers. Pure; any thread. */
-#ifndef DP_CLEAN_UTF8_H
-#define DP_CLEAN_UTF8_H
+#ifndef DP_BASE_UTF8_H
+#define DP_BASE_UTF8_H
 
 #include "base/buf.h"
 #include "base/span.h"

@@ -1,8 +1,8 @@
-/* clean/utf8.c - the scalar validator and repair, and the choice of kernel.
+/* base/utf8.c - the scalar validator and repair, and the choice of kernel.
  *
  * One sequence at a time, after skipping ASCII by words of eight bytes: documents are mostly ASCII or mostly not, and
  * both are predictable. Agrees with RFC 3629 section 4; tests/check/check_utf8 style comparisons are in tests/unit/test_utf8.c. */
-#include "clean/utf8.h"
+#include "base/utf8.h"
 
 #include "base/cpu.h"
 

@@ -1,17 +1,36 @@
-/* clean/nfc.c - NFC by quick check.
+/* base/nfc.c - NFC by quick check.
  *
  * A character that is a starter and Quick_Check=Yes never changes and never composes with what stands before it. So text is copied
  * until a character fails that test; the piece from the safe character before it to the next safe one is decomposed, ordered
  * and composed. Ordering is a stable counting sort for long runs of marks: insertion would be quadratic on hostile text. */
-#include "clean/nfc.h"
+#include "base/nfc.h"
 
-#include "clean/unicode.h"
-#include "clean/utf8.h"
+#include "base/unicode.h"
+#include "base/utf8.h"
 
 #include <stdlib.h>
 
 enum { S_BASE = 0xAC00, L_BASE = 0x1100, V_BASE = 0x1161, T_BASE = 0x11A7, L_COUNT = 19, V_COUNT = 21, T_COUNT = 28,
        S_COUNT = L_COUNT * V_COUNT * T_COUNT, DECOMP_MAX = 4 };
+
+/* Characters with a combining class that Unicode 9 hasn't got. */
+static const uint32_t later[][2] = {
+    {0x7FD, 0x7FD},     {0x898, 0x89F},     {0x8CA, 0x8D3},     {0x9FE, 0x9FE},     {0xC3C, 0xC3C},     {0xD3B, 0xD3C},
+    {0xEBA, 0xEBA},     {0x1715, 0x1715},   {0x1ABF, 0x1ACE},   {0x1DF6, 0x1DFA},   {0xA82C, 0xA82C},   {0x10D24, 0x10D27},
+    {0x10EAB, 0x10EAC}, {0x10F46, 0x10F50}, {0x10F82, 0x10F85}, {0x11070, 0x11070}, {0x1133B, 0x1133B}, {0x1145E, 0x1145E},
+    {0x11839, 0x1183A}, {0x1193D, 0x1193E}, {0x11943, 0x11943}, {0x119E0, 0x119E0}, {0x11A34, 0x11A34}, {0x11A47, 0x11A47},
+    {0x11A99, 0x11A99}, {0x11D42, 0x11D42}, {0x11D44, 0x11D45}, {0x11D97, 0x11D97}, {0x16FF0, 0x16FF1}, {0x1E130, 0x1E136},
+    {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF},
+};
+enum { LATER_COMPOSED = 0x11938 }; /* the one composition since */
+
+static unsigned class_of(const struct dp_nfc *n, uint32_t c)
+{
+    unsigned cc = dp_uni_class(c);
+    for (size_t i = 0; cc && n->unicode9 && i < sizeof later / sizeof *later && later[i][0] <= c; i++)
+        if (c <= later[i][1]) return 0;
+    return cc;
+}
 
 static const char *slow_char(const char *p, const char *e)
 {
@@ -31,7 +50,7 @@ bool dp_nfc_quick(struct dp_span s)
     return slow_char(s.ptr, s.ptr + s.len) == s.ptr + s.len;
 }
 
-static size_t decompose(uint32_t c, uint32_t *out)
+static size_t decompose(const struct dp_nfc *n, uint32_t c, uint32_t *out)
 {
     if (c - S_BASE < S_COUNT) {
         uint32_t s = c - S_BASE, t = s % T_COUNT;
@@ -41,6 +60,7 @@ static size_t decompose(uint32_t c, uint32_t *out)
         return t ? 3 : 2;
     }
     size_t lo = 0, hi = DP_UNI_DECOMPS;
+    if (c == LATER_COMPOSED && n->unicode9) hi = 0;
     while (c >= 0xC0 && lo < hi) {
         size_t mid = (lo + hi) / 2;
         const struct dp_uni_decomp *d = &dp_uni_decomp[mid];
@@ -55,7 +75,7 @@ static size_t decompose(uint32_t c, uint32_t *out)
     return 1;
 }
 
-static uint32_t compose(uint32_t a, uint32_t b)
+static uint32_t compose(const struct dp_nfc *n, uint32_t a, uint32_t b)
 {
     if (a - L_BASE < L_COUNT && b - V_BASE < V_COUNT) return S_BASE + ((a - L_BASE) * V_COUNT + b - V_BASE) * T_COUNT;
     if (a - S_BASE < S_COUNT && (a - S_BASE) % T_COUNT == 0 && b - T_BASE - 1 < T_COUNT - 1) return a + b - T_BASE;
@@ -63,7 +83,7 @@ static uint32_t compose(uint32_t a, uint32_t b)
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
         const struct dp_uni_comp *c = &dp_uni_comp[mid];
-        if (c->first == a && c->second == b) return c->composed;
+        if (c->first == a && c->second == b) return c->composed == LATER_COMPOSED && n->unicode9 ? 0 : c->composed;
         if (c->first < a || (c->first == a && c->second < b)) lo = mid + 1;
         else hi = mid;
     }
@@ -71,34 +91,34 @@ static uint32_t compose(uint32_t a, uint32_t b)
 }
 
 /* Order a run of marks by combining class, stably. */
-static void order(uint32_t *p, size_t n, uint32_t *spare)
+static void order(const struct dp_nfc *nfc, uint32_t *p, size_t n, uint32_t *spare)
 {
     if (n <= 24) {
         for (size_t i = 1; i < n; i++) {
             uint32_t c = p[i];
             size_t k = i;
-            for (unsigned cc = dp_uni_class(c); k > 0 && dp_uni_class(p[k - 1]) > cc; k--) p[k] = p[k - 1];
+            for (unsigned cc = class_of(nfc, c); k > 0 && class_of(nfc, p[k - 1]) > cc; k--) p[k] = p[k - 1];
             p[k] = c;
         }
         return;
     }
     size_t at[257] = {0};
-    for (size_t i = 0; i < n; i++) at[dp_uni_class(p[i]) + 1]++;
+    for (size_t i = 0; i < n; i++) at[class_of(nfc, p[i]) + 1]++;
     for (int i = 0; i < 256; i++) at[i + 1] += at[i];
-    for (size_t i = 0; i < n; i++) spare[at[dp_uni_class(p[i])]++] = p[i];
+    for (size_t i = 0; i < n; i++) spare[at[class_of(nfc, p[i])]++] = p[i];
     memcpy(p, spare, n * sizeof *p);
 }
 
-static size_t compose_all(uint32_t *p, size_t n)
+static size_t compose_all(const struct dp_nfc *nfc, uint32_t *p, size_t n)
 {
     size_t out = 0, starter = SIZE_MAX;
     unsigned last = 0; /* class of the character kept before, when not the starter itself */
     for (size_t i = 0; i < n; i++) {
         uint32_t c = p[i];
-        unsigned cc = dp_uni_class(c);
+        unsigned cc = class_of(nfc, c);
         bool adjacent = starter != SIZE_MAX && starter + 1 == out;
         if (starter != SIZE_MAX && (adjacent || (last < cc && last))) {
-            uint32_t made = compose(p[starter], c);
+            uint32_t made = compose(nfc, p[starter], c);
             if (made) {
                 p[starter] = made;
                 continue;
@@ -124,16 +144,16 @@ static int slow(struct dp_nfc *n, const char *p, const char *e, struct dp_buf *o
         n->cap = need;
     }
     size_t k = 0, marks = 0;
-    while (p < e) k += decompose(dp_utf8_next(&p), n->cp + k);
+    while (p < e) k += decompose(n, dp_utf8_next(&p), n->cp + k);
     for (size_t i = 0; i <= k; i++) {
-        if (i < k && dp_uni_class(n->cp[i])) {
+        if (i < k && class_of(n, n->cp[i])) {
             marks++;
             continue;
         }
-        if (marks > 1) order(n->cp + i - marks, marks, n->spare);
+        if (marks > 1) order(n, n->cp + i - marks, marks, n->spare);
         marks = 0;
     }
-    k = compose_all(n->cp, k);
+    k = compose_all(n, n->cp, k);
     char *to = dp_buf_reserve(out, k * 4);
     if (!to) return DP_OK;
     size_t len = 0;
