@@ -60,6 +60,7 @@ int dp_tokenizer_info(struct dp_cli *c, const struct dp_tokenizer_args *o, const
     }
     dp_jsonw_end(&w, '}');
     dp_jsonw_end(&w, '}');
+    dp_buf_add_char(&b, '\n');
     int rc = dp_cli_print(&b, e);
     dp_buf_release(&b);
     dp_tokenizer_free(t);

@@ -404,3 +404,13 @@ int dp_decode(const struct dp_tokenizer *t, const uint32_t *ids, size_t n, struc
     out->ptr[out->len] = 0;
     return DP_OK;
 }
+
+const struct dp_tokenizer *dp_encoder_tokenizer(const struct dp_encoder *c)
+{
+    return c->t;
+}
+
+enum dp_special_policy dp_encoder_special(const struct dp_encoder *c)
+{
+    return c->special;
+}

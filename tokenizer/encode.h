@@ -39,6 +39,9 @@ int dp_encoder_open(struct dp_encoder **out, const struct dp_tokenizer *t, size_
  * Thread-safe beside every use of `other` but its closing; they may be closed in any order. */
 int dp_encoder_open_beside(struct dp_encoder **out, const struct dp_encoder *other, struct dp_err *e);
 void dp_encoder_close(struct dp_encoder *c);
+/* What it was opened with. */
+const struct dp_tokenizer *dp_encoder_tokenizer(const struct dp_encoder *c);
+enum dp_special_policy dp_encoder_special(const struct dp_encoder *c);
 
 /* Append the ids of `text` to *out. On failure (DP_NOMEM; DP_LIMIT where a split pattern of the tokenizer's own takes too long) out->len is as
  * before. */

@@ -39,6 +39,7 @@ printf '{"text":"the water of the river <|endoftext|> \\u00e9\\n"}\n' | expect 0
 expect 0 "$DPIPE" detokenize --tokenizer "$work/tok/tokenizer.json" --jsonl "$work/ids"; says "$work/out" '{"text":"the water of the river <|endoftext|> é\n"}'
 printf '{"text":"x"}\n' | expect 0 "$DPIPE" tokenize --tokenizer "$work/tok/tokenizer.json" --jsonl --count; says "$work/out" '{"count":1}'
 printf '{"no":1}\n' | expect 65 "$DPIPE" tokenize --tokenizer "$work/tok/tokenizer.json" --jsonl; says "$work/err" "line 1"
+expect 0 "$DPIPE" tokenizer info "$work/tok/tokenizer.json"; same "$(tail -c 1 "$work/out" | od -An -tx1)" " 0a" "the last byte of tokenizer info"
 printf '{"ids":[99999]}\n' | expect 65 "$DPIPE" detokenize --tokenizer "$work/tok/tokenizer.json"
 printf '{"model":' >"$work/bad.json"; printf 'x\n' | expect 65 "$DPIPE" tokenize --tokenizer "$work/bad.json"
 expect 64 "$DPIPE" train-bpe --vocab-size 100 -o "$work/tok2" "$work/t.txt"; : >"$work/empty"; expect 65 "$DPIPE" train-bpe -o "$work/tok2" "$work/empty"
