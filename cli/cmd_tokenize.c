@@ -3,14 +3,17 @@
 #include "cli/cli.h"
 #include "cli/text_input.h"
 #include "tokenizer/encode.h"
+#include "tokenizer/offsets.h"
 #include "tokenizer/tokenizer.h"
 
 #include <stdlib.h>
 
+enum { OFFSETS_NONE, OFFSETS_BYTES, OFFSETS_CHARS };
+
 struct own {
     char *tokenizer, *split, *field, *b64_field;
-    bool jsonl, whole_file, count;
-    int special;
+    bool jsonl, whole_file, count, total;
+    int special, offsets;
 };
 #define O(f) offsetof(struct own, f)
 static const struct dp_opt rows[] = {
@@ -22,36 +25,84 @@ static const struct dp_opt rows[] = {
     {.name = "whole_file", .type = DP_OPT_BOOL, .offset = O(whole_file), .help = "a file is one text (otherwise a line is)"},
     {.name = "special", .type = DP_OPT_CHOICE, .offset = O(special), .preset = "none", .choices = "none|all", .help = "whether the text of special tokens becomes their ids"},
     {.name = "count", .type = DP_OPT_BOOL, .offset = O(count), .help = "only how many ids"},
+    {.name = "total", .type = DP_OPT_BOOL, .offset = O(total), .help = "with --count: a line for each file and one for all, with texts and bytes, not one for each text"},
+    {.name = "offsets", .type = DP_OPT_CHOICE, .offset = O(offsets), .preset = "none", .choices = "none|bytes|chars", .help = "where each id stands in its text: \"offsets\":[[begin,end],...]"},
     DP_OPT_END,
 };
 
+struct counts {
+    uint64_t texts, bytes, ids;
+};
+
 struct ctx {
+    const struct own *o;
     struct dp_tokenizer *tok;
     struct dp_encoder *enc;
     struct dp_ids ids;
+    struct dp_offset *offsets;
+    size_t offsets_cap;
     struct dp_buf out;
-    bool count;
+    struct counts file, all;
 };
+
+/* Shorter than 20 digits: ids, and places in a text. */
+static void print_number(struct dp_buf *b, uint64_t v)
+{
+    char t[20];
+    int n = 0;
+    do t[19 - n++] = (char)('0' + v % 10);
+    while (v /= 10);
+    dp_buf_add(b, t + 20 - n, (size_t)n);
+}
+
+static int print_offsets(struct ctx *c, struct dp_span text, struct dp_err *e)
+{
+    if (c->ids.len > c->offsets_cap) {
+        struct dp_offset *p = realloc(c->offsets, c->ids.cap * sizeof *p);
+        if (!p) DP_FAIL(e, NOMEM, "%zu offsets", c->ids.cap);
+        c->offsets = p;
+        c->offsets_cap = c->ids.cap;
+    }
+    DP_TRY(dp_offsets(c->tok, text, c->ids.ptr, c->ids.len, c->o->offsets == OFFSETS_CHARS ? DP_OFFSET_CHARS : DP_OFFSET_BYTES, c->offsets, e));
+    dp_buf_add_str(&c->out, ",\"offsets\":[");
+    for (size_t i = 0; i < c->ids.len; i++) {
+        dp_buf_add_str(&c->out, i ? ",[" : "[");
+        print_number(&c->out, c->offsets[i].begin);
+        dp_buf_add_char(&c->out, ',');
+        print_number(&c->out, c->offsets[i].end);
+        dp_buf_add_char(&c->out, ']');
+    }
+    dp_buf_add_char(&c->out, ']');
+    return DP_OK;
+}
+
+static int count_one(struct ctx *c, struct dp_span text, struct dp_err *e)
+{
+    uint64_t n;
+    DP_TRY(dp_encode_count(c->enc, text, &n, e));
+    c->file.texts++;
+    c->file.bytes += text.len;
+    c->file.ids += n;
+    if (!c->o->total) dp_buf_printf(&c->out, "{\"count\":%llu}\n", (unsigned long long)n);
+    return DP_OK;
+}
 
 static int encode_one(void *v, struct dp_span text, struct dp_err *e)
 {
     struct ctx *c = v;
-    c->ids.len = 0;
-    DP_TRY(dp_encode(c->enc, text, &c->ids, e));
     struct dp_buf *b = &c->out;
-    if (c->count) dp_buf_printf(b, "{\"count\":%zu}\n", c->ids.len);
+    if (c->o->count) DP_TRY(count_one(c, text, e));
     else {
+        c->ids.len = 0;
+        DP_TRY(dp_encode(c->enc, text, &c->ids, e));
         dp_buf_add_str(b, "{\"ids\":[");
         for (size_t i = 0; i < c->ids.len; i++) {
-            char t[12]; /* ids are below 2^21 */
-            int n = 0;
-            uint32_t id = c->ids.ptr[i];
-            do t[11 - n++] = (char)('0' + id % 10);
-            while (id /= 10);
-            if (i) t[11 - n++] = ',';
-            dp_buf_add(b, t + 12 - n, (size_t)n);
+            if (i) dp_buf_add_char(b, ',');
+            print_number(b, c->ids.ptr[i]);
         }
-        dp_buf_add_str(b, "]}\n");
+        dp_buf_add_char(b, ']');
+        if (c->o->offsets) DP_TRY(print_offsets(c, text, e));
+        dp_buf_add_str(b, "}\n");
     }
     int rc = dp_buf_check(b, "output", e);
     if (rc >= 0 && b->len > 1 << 18) {
@@ -61,12 +112,42 @@ static int encode_one(void *v, struct dp_span text, struct dp_err *e)
     return rc;
 }
 
-static int open_ctx(struct ctx *c, const struct own *o, struct dp_err *e)
+/* What --total says: of a file, or of all (path NULL). */
+static void print_counts(struct dp_buf *b, const char *path, size_t files, const struct counts *n)
 {
-    *c = (struct ctx){.count = o->count};
+    struct dp_jsonw w;
+    dp_jsonw_init(&w, b, 0);
+    dp_jsonw_begin(&w, '{');
+    dp_jsonw_key(&w, path ? "file" : "files");
+    if (path) dp_jsonw_cstr(&w, path);
+    else dp_jsonw_uint(&w, files);
+    dp_jsonw_key(&w, "texts");
+    dp_jsonw_uint(&w, n->texts);
+    dp_jsonw_key(&w, "bytes");
+    dp_jsonw_uint(&w, n->bytes);
+    dp_jsonw_key(&w, "count");
+    dp_jsonw_uint(&w, n->ids);
+    dp_jsonw_end(&w, '}');
+    dp_buf_add_char(b, '\n');
+}
+
+static int encode_file(struct ctx *c, const struct dp_text_input *in, const char *path, struct dp_err *e)
+{
+    DP_TRY(dp_text_input_each(in, path, encode_one, c, e));
+    if (c->o->total) print_counts(&c->out, path, 1, &c->file);
+    c->all.texts += c->file.texts;
+    c->all.bytes += c->file.bytes;
+    c->all.ids += c->file.ids;
+    c->file = (struct counts){0};
+    return DP_OK;
+}
+
+static int open_ctx(struct ctx *c, const struct own *o, uint64_t cache, struct dp_err *e)
+{
+    *c = (struct ctx){.o = o};
     dp_buf_init(&c->out, (size_t)4 << 30);
     DP_TRY(dp_tokenizer_load_file(&c->tok, o->tokenizer, o->split, e));
-    return dp_encoder_open(&c->enc, c->tok, 0, o->special ? DP_SPECIAL_ALL : DP_SPECIAL_NONE, e);
+    return dp_encoder_open(&c->enc, c->tok, (size_t)cache, o->special ? DP_SPECIAL_ALL : DP_SPECIAL_NONE, e);
 }
 
 static void close_ctx(struct ctx *c)
@@ -74,6 +155,7 @@ static void close_ctx(struct ctx *c)
     dp_encoder_close(c->enc);
     dp_tokenizer_free(c->tok);
     dp_ids_release(&c->ids);
+    free(c->offsets);
     dp_buf_release(&c->out);
 }
 
@@ -86,9 +168,13 @@ static int run_tokenize(struct dp_cli *c, struct dp_err *e)
         if (c->nargs) DP_FAIL(e, USAGE, "files are given, but no tokenizer: add --tokenizer FILE");
         return dp_cli_run_until(c, DP_STEP_TOKENIZE, e);
     }
-    int rc = open_ctx(&x, o, e);
-    if (rc >= 0 && !c->nargs) rc = dp_text_input_each(&in, "-", encode_one, &x, e);
-    for (size_t i = 0; rc >= 0 && i < c->nargs; i++) rc = dp_text_input_each(&in, c->args[i], encode_one, &x, e);
+    if (o->total && !o->count) DP_FAIL(e, USAGE, "--total is for --count");
+    if (o->count && o->offsets) DP_FAIL(e, USAGE, "--count gives no ids: --offsets has nothing to say");
+    DP_TRY(dp_cli_options(c, e));
+    int rc = open_ctx(&x, o, c->options.shards.encoder_cache, e);
+    if (rc >= 0 && !c->nargs) rc = encode_file(&x, &in, "-", e);
+    for (size_t i = 0; rc >= 0 && i < c->nargs; i++) rc = encode_file(&x, &in, c->args[i], e);
+    if (rc >= 0 && o->total) print_counts(&x.out, NULL, c->nargs ? c->nargs : 1, &x.all);
     if (rc >= 0) rc = dp_cli_print(&x.out, e);
     close_ctx(&x);
     return rc;
@@ -135,7 +221,7 @@ static int run_detokenize(struct dp_cli *c, struct dp_err *e)
     struct dp_text_input in = {.whole_file = false};
     struct ctx x;
     if (!o->tokenizer) DP_FAIL(e, USAGE, "detokenize wants --tokenizer FILE");
-    int rc = open_ctx(&x, o, e);
+    int rc = open_ctx(&x, o, 4096, e); /* nothing is encoded */
     if (rc >= 0 && !c->nargs) rc = dp_text_input_each(&in, "-", decode_one, &x, e);
     for (size_t i = 0; rc >= 0 && i < c->nargs; i++) rc = dp_text_input_each(&in, c->args[i], decode_one, &x, e);
     close_ctx(&x);
