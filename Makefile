@@ -195,7 +195,7 @@ check-fast: all tests
 	@tests/run.sh $(BUILD) $(UNIT) $(FUZZ)
 
 # Programs whose code runs on several threads.
-TSAN_TESTS := $(filter test_abi test_base test_log test_stop test_catalog test_pipeline test_dedup test_manifest test_shard test_shard_packed test_feed test_feed_server test_feed_tcp test_channel test_control test_sandbox test_serve_process test_worker test_openapi test_http_stream test_history test_dedup_growth,$(notdir $(UNIT)))
+TSAN_TESTS := $(filter test_abi test_tokenizer_abi test_base test_log test_stop test_catalog test_pipeline test_dedup test_manifest test_shard test_shard_packed test_feed test_feed_server test_feed_tcp test_channel test_control test_sandbox test_serve_process test_worker test_openapi test_http_stream test_history test_dedup_growth,$(notdir $(UNIT)))
 
 ## lint: folder layers, style
 lint:
@@ -219,9 +219,10 @@ install: all man
 	install -m644 $(BUILD)/libdpipe.a $(DESTDIR)$(PREFIX)/lib/
 	install -m755 $(BUILD)/libdpipe.so $(DESTDIR)$(PREFIX)/lib/libdpipe.so.0
 	ln -sf libdpipe.so.0 $(DESTDIR)$(PREFIX)/lib/libdpipe.so
-	for d in base trainer_feed; do install -d $(DESTDIR)$(PREFIX)/include/dpipe/$$d; done
+	for d in base trainer_feed tokenizer; do install -d $(DESTDIR)$(PREFIX)/include/dpipe/$$d; done
 	install -m644 base/err.h base/hash.h base/span.h base/opt.h base/buf.h $(DESTDIR)$(PREFIX)/include/dpipe/base/
 	install -m644 trainer_feed/feed.h trainer_feed/feed_client.h trainer_feed/feed_server.h $(DESTDIR)$(PREFIX)/include/dpipe/trainer_feed/
+	install -m644 tokenizer/tokenizer_abi.h $(DESTDIR)$(PREFIX)/include/dpipe/tokenizer/
 	install -m644 build/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	sed -e 's,@VERSION@,$(VERSION),' -e 's,@LIBS@,$(LIBS),' -e 's,@MORE@,$(MORE_LIBS),' -e 's,@ALL@,$(ALL_LIBS),' tools/dpipe.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/dpipe.pc
 	$(PROG) help --completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dpipe
@@ -230,7 +231,7 @@ install: all man
 	$(PROG) help --completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/dpipe.fish
 	sed 's,@bindir@,$(PREFIX)/bin,' packaging/dpipe.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/dpipe.service
 	install -m644 packaging/recipe.yaml $(DESTDIR)$(PREFIX)/share/doc/dpipe/examples/
-	install -m644 README.md docs/daemon.md docs/metrics.md $(DESTDIR)$(PREFIX)/share/doc/dpipe/
+	install -m644 README.md docs/daemon.md docs/metrics.md docs/c-api.md $(DESTDIR)$(PREFIX)/share/doc/dpipe/
 
 ## uninstall: take it away again
 uninstall:

@@ -12,7 +12,7 @@ for h in "$d"/opt/dp/include/dpipe/*/*.h; do
   n=$((n + 1)); echo "#include \"${h#"$d"/opt/dp/include/dpipe/}\"" >"$work/one.c"
   expect 0 "$cc" -std=c17 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -I "$d/opt/dp/include/dpipe" "$work/one.c"
 done
-[ $n -ge 8 ] && ok || bad "$n headers installed"
+[ $n -ge 9 ] && ok || bad "$n headers installed"
 expect 0 pkg-config --cflags --libs dpipe; flags=$(cat "$work/out")
 expect 0 pkg-config --static --libs dpipe; says "$work/out" "-lcld2"
 expect 0 pkg-config --variable=archive_libs dpipe; archive=$(cat "$work/out")
@@ -27,6 +27,19 @@ LD_LIBRARY_PATH="$d/opt/dp/lib" expect 0 "$work/shared" "$m" "127.0.0.1:$((20000
 # shellcheck disable=SC2086
 expect 0 "$cc" -std=c17 -D_GNU_SOURCE -o "$work/archive" tests/cli/install_feed.c ${flags%-ldpipe*} $archive
 expect 0 "$work/archive" "$m"; cmp -s "$work/out" "$work/want" && ok || bad "the program linked with libdpipe.a gives other batches"
+# The program of docs/c-api.md, with the shared library and with the archive; the header is C++ too.
+sed -n '/^```c$/,/^```$/p' docs/c-api.md | sed '/^```/d' >"$work/app.c"
+# shellcheck disable=SC2086
+expect 0 "$cc" -std=c17 -Wall -Wextra -Werror -o "$work/app" "$work/app.c" $flags
+# shellcheck disable=SC2086
+expect 0 "$cc" -std=c17 -o "$work/app-archive" "$work/app.c" ${flags%-ldpipe*} $archive
+printf 'the river\303\251' | expect 0 "$DPIPE" tokenize --tokenizer tests/data/tokenizer/hf.json --whole-file; ids=$(sed 's/[^0-9,]//g; s/,/ /g' "$work/out")
+LD_LIBRARY_PATH="$d/opt/dp/lib" expect 0 "$work/app" tests/data/tokenizer/hf.json "$(printf 'the river\303\251')"; cp "$work/out" "$work/shared.out"
+same "$(sed -n 's/ \[.*//p' "$work/out" | paste -sd' ')" "$ids" "ids of the C program"
+says "$work/out" "$(printf 'the river\303\251')"; says "$work/out" "$(echo "$ids" | wc -w) ids, $(echo "$ids" | wc -w) in a stream"
+expect 0 "$work/app-archive" tests/data/tokenizer/hf.json "$(printf 'the river\303\251')"; cmp -s "$work/out" "$work/shared.out" && ok || bad "the program linked with libdpipe.a gives other ids"
+LD_LIBRARY_PATH="$d/opt/dp/lib" expect 1 "$work/app" "$work/none.json" x; says "$work/err" "none.json"
+if command -v c++ >/dev/null; then echo '#include "tokenizer/tokenizer_abi.h"' >"$work/one.cc"; expect 0 c++ -std=c++17 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -I "$d/opt/dp/include/dpipe" "$work/one.cc"; fi
 expect 0 make uninstall DESTDIR="$d" PREFIX=/opt/dp
 same "$(find "$d" ! -type d | wc -l)" 0 "files after make uninstall"; [ -e "$d/opt/dp/include/dpipe" ] && bad "a folder of headers is left" || ok
 finish
