@@ -10,10 +10,10 @@
 from ._lib import ConfigError, CorruptError, Error, NotFound, library
 from ._feed import Batch, Domain, Feed, Origin
 from ._ranks import rank_and_world
-from ._tokenizer import Tokenizer
+from ._tokenizer import DecodeStream, EncodeStream, Tokenizer
 
 __version__ = "0.1.0"
-__all__ = ["Batch", "ConfigError", "CorruptError", "Domain", "Error", "Feed", "NotFound", "Origin", "Tokenizer", "library_version", "rank_and_world"]
+__all__ = ["Batch", "ConfigError", "CorruptError", "DecodeStream", "Domain", "EncodeStream", "Error", "Feed", "NotFound", "Origin", "Tokenizer", "library_version", "rank_and_world"]
 
 
 def library_version() -> str:

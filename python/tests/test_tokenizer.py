@@ -63,6 +63,80 @@ class TokenizerTest(unittest.TestCase):
         self.assertEqual(len(self.t.digest), 32)
         self.assertEqual(self.t.digest, with_specials.digest)
 
+    def test_offsets(self) -> None:
+        for text in TEXTS:
+            ids, at = self.t.encode_offsets(text)
+            self.assertEqual(ids.tolist(), self.t.encode(text).tolist())
+            self.assertEqual((at.dtype, at.shape), (np.dtype(np.int64), (len(ids), 2)))
+            for i, (a, b) in zip(ids.tolist(), at.tolist()):
+                token = self.t.id_to_bytes(i)
+                assert token is not None
+                self.assertIn(token, text[a:b].encode())
+            ids, at = self.t.encode_offsets(text, unit="bytes")
+            self.assertEqual([text.encode()[a:b] for a, b in at.tolist()], [self.t.id_to_bytes(i) for i in ids.tolist()])
+        with self.assertRaises(ValueError):
+            self.t.encode_offsets("x", unit="words")
+        self.assertIsNone(self.t.id_to_bytes(len(self.t)))
+        self.assertIsNone(self.t.id_to_bytes(-1))
+
+    def test_count(self) -> None:
+        self.assertEqual(self.t.count_batch(TEXTS).tolist(), [len(self.t.encode(x)) for x in TEXTS])
+        self.assertEqual(self.t.count(TEXTS[1]), len(self.t.encode(TEXTS[1])))
+        self.assertEqual(self.t.count_batch([]).tolist(), [])
+
+    def test_decode_stream(self) -> None:
+        raw = "".join(TEXTS).encode() + b"\xf0\x9f\x98x\xe4\xb8\xe4\xb8\xad\xff\xc3"
+        ids = self.t.encode(raw)
+        for errors in "replace", "surrogateescape":
+            s = self.t.decode_stream(errors)
+            for _ in range(2):
+                self.assertEqual("".join(s.push(int(i)) for i in ids) + s.finish(), raw.decode("utf-8", errors))
+            self.assertEqual(s.push(ids) + s.finish(), raw.decode("utf-8", errors))
+        eot = self.t.eot
+        assert eot is not None
+        self.assertEqual(self.t.decode_stream().push(eot), "<|endoftext|>")
+        self.assertEqual(self.t.decode_stream(skip_specials=True).push([eot]), "")
+        t = dpipe.Tokenizer(fixture.data().tokenizer)
+        s = t.decode_stream()
+        del t
+        self.assertEqual(s.push(ids[:1]) + s.finish(), self.t.decode(ids[:1]))
+        with self.assertRaises(dpipe.CorruptError):
+            s.push(1999999)
+        with self.assertRaises(ValueError):
+            self.t.decode_stream("strict")
+
+    def test_encode_stream(self) -> None:
+        text = " ".join(TEXTS).encode() * 3
+        want = self.t.encode(text).tolist()
+        s = self.t.encode_stream()
+        for step in 1, 7, 1000:
+            got: list[int] = []
+            for i in range(0, len(text), step):
+                got += s.push(text[i:i + step]).tolist()
+                self.assertEqual(self.t.encode("the").tolist(), self.t.encode(b"the").tolist())  # used meanwhile
+            self.assertGreater(len(got), len(want) // 2)
+            self.assertEqual(got + s.finish().tolist(), want)
+        small = self.t.encode_stream(bytes_max=100)
+        with self.assertRaises(dpipe.Error):
+            small.push("x" * 101)
+        small.finish()
+        self.assertEqual(np.concatenate([small.push("the "), small.finish()]).tolist(), self.t.encode("the ").tolist())
+
+    def test_clones_and_bytes(self) -> None:
+        with open(fixture.data().tokenizer, "rb") as f:
+            content = f.read()
+        t = dpipe.Tokenizer.from_bytes(content, cache_bytes=1 << 16)
+        self.assertEqual(t.digest, self.t.digest)
+        c = t.clone(specials=True, cache_bytes=1)
+        name = "<|endoftext|>"
+        self.assertEqual(t.encode(TEXTS[3]).tolist(), self.t.encode(TEXTS[3]).tolist())
+        del t
+        self.assertEqual(c.encode(name).tolist(), [c.eot])
+        self.assertEqual(c.clone().encode(name).tolist(), [c.eot])
+        self.assertEqual(c.clone(specials=False).encode(TEXTS[3]).tolist(), self.t.encode(TEXTS[3]).tolist())
+        with self.assertRaisesRegex(dpipe.CorruptError, "half"):
+            dpipe.Tokenizer.from_bytes(content[: len(content) // 2], name="half")
+
     def test_refusals(self) -> None:
         with self.assertRaisesRegex(dpipe.CorruptError, "1999999"):
             self.t.decode([1999999])
