@@ -43,4 +43,8 @@ bool dp_split_by_pattern(struct dp_span pattern, enum dp_split *out);
  * The piece i is [ends[i - 1], ends[i]), the first starts at the old *pos. Returns their number, 0 at the end. */
 size_t dp_split_run(enum dp_split split, struct dp_span text, size_t *pos, size_t *ends, size_t max);
 
+/* The first place p >= from, p > 0, such that text[0, p) and text[p, ...) give the same pieces as the whole, so that large texts can be encoded or counted
+ * in parts; text.len when there is none, which is always so of a split this isn't known of. Linear in p - from, which for ordinary text is a few bytes. */
+size_t dp_split_restart(enum dp_split split, struct dp_span text, size_t from);
+
 #endif

@@ -3,6 +3,7 @@
 #include "tests/test.h"
 
 #include "base/fs.h"
+#include "base/hash.h"
 #include "tokenizer/split.h"
 #include "tokenizer/split_int.h"
 
@@ -162,6 +163,47 @@ TEST(names_and_patterns)
     CHECK_INT(dp_split_parse(dp_span_str("gpt3"), &s, &err), DP_CONFIG);
     CHECK(strstr(err.msg, "o200k") != NULL);
     CHECK(!dp_split_by_pattern(dp_span_str("\\w+"), &s));
+}
+
+/* All pieces' ends of text[from, to), as offsets into text. */
+static size_t all_ends(enum dp_split split, const char *text, size_t from, size_t to, size_t *ends)
+{
+    size_t pos = 0, n = 0, k;
+    while ((k = dp_split_run(split, dp_span(text + from, to - from), &pos, ends + n, 64)) > 0) n += k;
+    for (size_t i = 0; i < n; i++) ends[i] += from;
+    return n;
+}
+
+/* Wherever dp_split_restart says, the parts' pieces are the whole's. */
+TEST(parts_cut_at_a_restart_split_as_the_whole)
+{
+    static const char *const atoms[] = {"a", "s", "Z", "'", "'s", "'LL", " ", "  ", "\n", "\r\n", "\t", "1", "23", "/", "!", ".", "\xe4\xb8\xad", "\xef\xbc\x8c",
+        "\xe3\x80\x80", "\xcc\x81", "\xc2\xa0", "\xc2\x85", "\xd9\xa3", "\xf0\x9f\x98\x80", "\xff", "\xe4\xb8", "\x80", "\xc5\xbf", "\x01", "\xe2\x80\xa8"};
+    uint64_t state = 5, cuts = 0;
+    for (int round = 0; round < 20000; round++) {
+        char text[80];
+        size_t n = 0, whole[80], parts[80];
+        for (uint64_t k = dp_splitmix64(&state) % 14; k; k--) {
+            const char *a = atoms[dp_splitmix64(&state) % (sizeof atoms / sizeof *atoms)];
+            memcpy(text + n, a, strlen(a));
+            n += strlen(a);
+        }
+        enum dp_split s = (enum dp_split)(round % DP_SPLIT_COUNT);
+        size_t count = all_ends(s, text, 0, n, whole);
+        for (size_t at = dp_split_restart(s, dp_span(text, n), 0); at < n; at = dp_split_restart(s, dp_span(text, n), at + 1), cuts++) {
+            CHECK(at > 0);
+            size_t k = all_ends(s, text, 0, at, parts);
+            k += all_ends(s, text, at, n, parts + k);
+            if (k != count || memcmp(parts, whole, k * sizeof *parts) != 0)
+                DP_TEST_FAIL("%s cut at %zu of %zu: %.*s", dp_split_name(s), at, n, (int)n, text);
+        }
+    }
+    CHECK(cuts > 10000);
+    CHECK_INT(dp_split_restart(DP_SPLIT_CL100K, dp_span_str("two words"), 1), 3);
+    CHECK_INT(dp_split_restart(DP_SPLIT_CL100K, dp_span_str("  .\n \n  "), 0), 8);
+    CHECK_INT(dp_split_restart(DP_SPLIT_GPT2, dp_span_str("x.\ny"), 2), 3);
+    CHECK_INT(dp_split_restart(DP_SPLIT_O200K, dp_span_str("x.\n/y"), 2), 5);
+    CHECK_INT(dp_split_restart(DP_SPLIT_O200K, dp_span_str(""), 0), 0);
 }
 
 /* Spot checks of the table against the Unicode 16 character database. */

@@ -1,0 +1,46 @@
+/* tokenizer/split_restart.c - where a text can be cut so that its parts split as the whole does.
+ *
+ * Scanners go from left to right and never look back, so a place p will do when (1) in the whole text a piece always ends there, and (2) what
+ * is before p gives the same pieces when the text ends at p: `\s+(?!\S)` and `\s+` are all that can tell the end from what follows. Read off
+ * the patterns in split.c, for gpt2, cl100k, qwen2 and o200k alike:
+ *   a letter or number | white space       runs of letters and of numbers end there, and nothing behind them takes white space; what is before
+ *                                          doesn't end in white space, so (2) holds
+ *   one newline behind no white space | no white space, and no '/', which o200k takes with newlines: a newline is in front of nothing, and alone
+ *                                          it is one piece whether the text ends or goes on
+ *   a letter | no letter, mark, number, white space or "'"     for texts without white space; o200k's words have marks and end in contractions
+ * Another split gets no place until somebody has read its pattern; patterns of users never do. */
+#include "tokenizer/split_int.h"
+
+/* Class of the character that ends at p; 0 at the start. Well-formed characters are found from behind: no lead byte is inside of another. */
+static unsigned class_before(const uint8_t *start, const uint8_t *p)
+{
+    if (p == start) return 0;
+    if (p[-1] < 0x80) return dp_split_ascii[p[-1]];
+    for (int n = 2; n <= 4 && p - start >= n; n++) {
+        if ((p[-n] & 0xc0) == 0x80) continue;
+        int len;
+        unsigned c = dp_split_class_at(p - n, p, &len);
+        return len == n ? c : C_OTHER;
+    }
+    return C_OTHER;
+}
+
+static bool restarts_at(const uint8_t *start, const uint8_t *p, const uint8_t *end)
+{
+    int len;
+    unsigned before = class_before(start, p), c = dp_split_class_at(p, end, &len);
+    if (before & C_LETTER) return (c & C_SPACE) || ((c & C_OTHER) && *p != '\'');
+    if (before & C_NUMBER) return c & C_SPACE;
+    if (p[-1] != '\n' || (c & C_SPACE) || *p == '/') return false;
+    return p - start >= 2 && !(class_before(start, p - 1) & C_SPACE);
+}
+
+size_t dp_split_restart(enum dp_split split, struct dp_span text, size_t from)
+{
+    const uint8_t *start = (const uint8_t *)text.ptr, *end = start + text.len;
+    if (split != DP_SPLIT_GPT2 && split != DP_SPLIT_CL100K && split != DP_SPLIT_QWEN2 && split != DP_SPLIT_O200K) return text.len;
+    if (from >= text.len) return text.len;
+    for (const uint8_t *p = start + (from ? from : 1); p < end; p++)
+        if (restarts_at(start, p, end)) return (size_t)(p - start);
+    return text.len;
+}
