@@ -16,4 +16,14 @@ expect 0 b -w "$work/a"; check; says "$work/out" "\"vocab_size\": "
 m=$(ls "$work"/a/store/manifest-*.json); expect 0 b -w "$work/none" --manifest "$m"; says "$work/out" "\"from\": \"$m\""
 expect 64 "$DPIPE" bench; expect 64 "$DPIPE" bench train; says "$work/err" "there is feed"
 expect 78 b -w "$work/none" --manifest "$m" --seq-len 1000000; same "$(find "$work/tmp" -mindepth 1 | wc -l)" 0 "files left behind a failure"
+# dpipe bench tokenizer: trained on the text, given, JSON lines; counts and decoding are checked by the bench itself.
+words 5 4000 | tr . '\n' >"$work/t.txt"; t() { "$DPIPE" bench tokenizer --rounds 2 --doc-bytes 1000 "$@"; }
+rates() { for key in bench cpu level ids pieces documents encode threads cold warm first_mb_per_cpu_s mb_per_cpu_s best_mb_per_s speedup_cold split_only count_only decode peak_rss_mib; do says "$work/out" "\"$key\":"; done
+  grep -E '_mb_per_(cpu_)?s": (0,|0$|-|[^0-9])' "$work/out" && bad "no rate" || ok; }
+expect 0 t --train 300 "$work/t.txt"; rates; says "$work/out" '"merges": 43'; says "$work/out" '"tokenizer": "trained"'
+"$DPIPE" train-bpe -q --vocab-size 400 --special-tokens '' -o "$work/tok" "$work/t.txt" 2>/dev/null
+printf '{"text":"%s"}\n' "$(words 6 50)" "$(words 7 50)" >"$work/t.jsonl"
+expect 0 t -t "$work/tok/tokenizer.json" --threads 2,1 --jsonl "$work/t.jsonl"; rates; says "$work/out" '"documents": 2'; says "$work/out" '"fresh_process": true'
+expect 0 t -t "$work/tok/tokenizer.json" --limit 9000 --threads 1 "$work/t.txt"; says "$work/out" '"bytes": 9000'
+expect 64 t; expect 64 t --threads 1,x "$work/t.txt"; says "$work/err" "numbers from 1"; : >"$work/empty"; expect 64 t "$work/empty"; says "$work/err" "no text"
 finish
