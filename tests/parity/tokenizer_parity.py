@@ -4,11 +4,16 @@
   tokenizer_parity.py                            what needs no vocabulary of others: pieces of random texts, merges and ids on tests/data (make parity)
   tokenizer_parity.py frozen                     write tests/data/tokenizer/ (what the unit tests compare with; no dpipe code involved)
   tokenizer_parity.py cases VOCABS [N] [SEED]    N random adversarial texts: pieces against HF's regex engine, ids against tiktoken and HF
+  tokenizer_parity.py judge VOCABS [S] [SEED] [ENC]  adversarial texts for S seconds an encoding through the program's contract at every CPU level (DPIPE names it), against
+                                                 tiktoken and HF, specials as text and as ids, and back
+  tokenizer_parity.py whole VOCABS FILE [ENC]    a file in 64 KB documents through the program's contract, against tiktoken
+  tokenizer_parity.py learn [S] [SEED] [FILE...] small corpora (random ones, and slices of the files) for S seconds: dpipe train-bpe in both tie modes against HF and rustbpe,
+                                                 and the files it writes in HF and tiktoken
   tokenizer_parity.py text VOCABS FILE           ids of a file in 64 KB documents against tiktoken (and HF for its first 4 MB)
   tokenizer_parity.py train FILE VOCAB           merges against HF (hf) and rustbpe (bytes), then ids of the trained one against HF
 VOCABS is a folder with {gpt2,cl100k_base,o200k_base}.{tiktoken,json}; pip packages: tokenizers tiktoken rustbpe. Needs `make` (build/release/libdpipe.so);
 DPIPE_LIB names another. Exit status 1 at the first difference, 77 when a package or the library is missing."""
-import base64, ctypes as C, json, os, random, sys, time
+import base64, ctypes as C, json, os, random, subprocess, sys, tempfile, time
 
 try:
     import rustbpe, tiktoken
@@ -220,6 +225,246 @@ def train(path, vocab):
         print(f'{split}: {len(want)} ranks equal rustbpe')
 
 
+# ---- the judge: through the program, as scripts of others call it ----
+DPIPE = os.environ.get('DPIPE', os.path.join(ROOT, 'build/release/dpipe'))
+LEVELS = ['scalar', 'avx2', 'avx512']
+SPACES = [chr(c) for c in (9, 10, 11, 12, 13, 32, 0x85, 0xa0, 0x1680, *range(0x2000, 0x200b), 0x2028, 0x2029, 0x202f, 0x205f, 0x3000)]
+NO_SPACES = ['\u180e', '\u200b', '\u200c', '\u200d', '\u2060', '\ufeff', '\x1c', '\x1d', '\x1e', '\x1f', '\x00', '\x7f', '\u2800', '\u3164']
+CONTRACTIONS = ["'" + x for y in ('s', 't', 'm', 'd', 'll', 've', 're') for x in {a + b for a in (y[0], y[0].upper(), '\u017f') for b in ([y[1], y[1].upper(), '\u017f', ''] if y[1:] else [''])}]
+SPECIALS = ['<|endoftext|>', '<|fim_prefix|>', '<|fim_middle|>', '<|fim_suffix|>', '<|endofprompt|>', '<|im_start|>', '<|endoftext|', '|endoftext|>', '<|endof', '<|', '|>', '<|endoftext |>', '<|ENDOFTEXT|>']
+EMOJI = ['👩\u200d👩\u200d👧\u200d👦', '🏳️\u200d🌈', '👍🏽', '🇩🇪🇫🇷🇺', '❤️\u200d🔥', '1️⃣', '#️⃣', '🏴󠁧󠁢󠁥󠁮󠁧󠁿', '🫠', '🫨', '🫩', '🪾']
+SCRIPTS = ['今日は世界', '日本語テキスト、です。', 'ｶﾀｶﾅ', '한국어 텍스트', '\u1112\u1161\u11ab\u1100\u1173\u11af', 'ภาษาไทยไม่มีช่องว่าง', 'العَرَبِيَّةُ', 'مرحبا بالعالم', 'हिन्दी क्षत्रिय', 'தமிழ்', 'বাংলা', 'עִבְרִית', 'ἀρχῇ ἦν', 'Ǆǅǆ', 'ﬁﬂ',
+           'ÀÉÎõü', 'ИнтерНет', 'ᎣᏏᏲ', 'ꭰꮳ', 'ⵜⴰⵎⴰⵣⵉⵖⵜ', '𝕳𝖊𝖑𝖑𝖔', '𝟏𝟐𝟑𝟒', '𐐀𐐨', '𞤀𞤢', 'ꙀꙁꙂ', 'ⰀⰰⰁ', '٠١٢٣٤٥', '೧೨೩', 'ⅠⅡⅢⅳ', '㊀㊁', '½⅓¼', 'ªº', 'ʰʷˠ', '々〆〇', 'ーー', 'ﾞﾟ', 'ㄅㄆㄇ', 'ꀀꀁ', '᠀ᠮᠣᠩᠭᠣᠯ', 'ལྷ་ས', 'မြန်မာ', 'ខ្មែរ']
+
+
+def code_points():
+    return [c for c in range(0x110000) if not 0xd800 <= c < 0xe000]
+
+
+def one_of_each(r):
+    """Every code point beside letters, digits, spaces, apostrophes, newlines and itself; plain, and past the first window."""
+    for cp in code_points():
+        c = chr(cp)
+        mixed = f"{c}a{c}B{c} {c} A{c}1{c}2 {c}'{c}'s{c}'LL\n{c}\r\n {c}!{c}/{c}{c}"
+        yield mixed
+        if cp % 16 == 0: yield c
+        if cp % 8 == r.randrange(8): yield 'w' * r.randrange(64) + mixed + ' tail of plain words, to fill up a whole window of 64 bytes and more' + mixed
+
+
+def runs(r):
+    """Long runs of one or two things, of lengths about the limits in the code."""
+    edges = [1, 2, 3, 4, 7, 8, 14, 15, 16, 17, 31, 32, 33, 47, 48, 49, 50, 63, 64, 65, 127, 128, 129, 255, 256, 257, 511, 1023, 1024, 1025, 4095, 4097]
+    things = (SPACES + NO_SPACES + list('aAzZ09.,\'"/-_=<|') + ['ab', 'aB', 'é', 'e\u0301', '\u0301', 'ß', 'ǅ', 'ʰ', '中', 'ひ', 'ไ', 'क्', '한', 'ａ', '𝕳', '٣', '½', '😀', '\U0010ffff', '\ue000', '\u0378', "'s", "'\u017f", "n't", '\r\n', ' \n', '\n ', ' \t',
+               '\t\n', ' a', 'a ', '1a', 'a1', '/\n', '!\n', '\n/', ' /', "' ", " '", '\u200d😀', '\u3000\n', '\u2028 ', 'the', ' the', 'xyzzyq', 'aaaab', '0123456789', '<|endoftext|>'])
+    ends = ['', ' ', '\n', 'a', 'A', '1', '.', '/', "'", '\u0301', '中', ' \n', '\n ', "'s", '\u3000', '\u00a0x']
+    for t in things:
+        for n in edges:
+            yield t * n + r.choice(ends)
+            yield r.choice(ends) + t * n + r.choice(ends)
+    for t in things:
+        u = r.choice(things)
+        for n in r.sample(edges, 6): yield r.choice(ends) + t * n + u * r.choice(edges[:20]) + r.choice(ends)
+
+
+def pairs(r):
+    """All pairs and triples of representatives of every class."""
+    reps = SPACES + NO_SPACES[:4] + ['a', 'A', 'é', 'É', 'ǅ', 'ʰ', '中', 'ª', '\u0301', '\u0903', '\u20dd', '1', '٣', '½', 'Ⅷ', '.', "'", '/', '_', '$', '€', '😀', '\u200d', '\x00', '\ue000', '\u0378', '\U0010ffff', 's', 'S', '\u017f', 'l', 've', 'RE', '<|', '<|endoftext|>']
+    for a in reps:
+        for b in reps:
+            yield a + b
+            yield ' '.join(a + b + c for c in reps)
+            yield ''.join(a + b + c for c in reps)
+
+
+def soup(r):
+    """Random texts of everything, of all lengths, at all places within windows."""
+    every = [ATOMS, SPACES, NO_SPACES, CONTRACTIONS, SPECIALS, EMOJI, SCRIPTS, list('abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'), list('0123456789'), ['the', ' the', ' of', 'ing', ' function', 'return', '    ', '\n    ', '();\n', '://']]
+    while True:
+        k = r.random()
+        if k < .3: yield random_text(r)
+        elif k < .6:
+            kinds = r.sample(every, r.randrange(1, 4))
+            yield ''.join(r.choice(r.choice(kinds)) for _ in range(r.choice([3, 8, 15, 30, 60, 120])))
+        elif k < .75:
+            few = [r.choice(r.choice(every)) for _ in range(r.randrange(2, 5))]
+            yield ''.join(r.choice(few) for _ in range(r.choice([10, 40, 80, 200])))
+        elif k < .85:
+            lo = r.randrange(0, 0x33000); few = [c for c in range(lo, lo + r.choice([16, 256, 4096])) if not 0xd800 <= c < 0xe000 and c < 0x110000]
+            yield ''.join(chr(r.choice(few)) + (r.choice(' \n\'1aA') if r.random() < .2 else '') for _ in range(r.randrange(1, 100))) if few else ''
+        elif k < .95:
+            few = r.choice(every)  # a filler, so that what follows lies anywhere in a window
+            yield r.choice(['x', ' ', '\n', '.', '1', 'é', '中', 'word ']) * r.randrange(0, 80) + ''.join(r.choice(few) for _ in range(r.randrange(1, 30)))
+        else:
+            base = ''.join(r.choice(r.choice(every)) for _ in range(30))
+            yield base[:r.randrange(len(base) + 1)] + r.choice(r.choice(every)) + base[r.randrange(len(base) + 1):]
+
+
+def big(r):
+    for n in (65535, 65537, 100000):
+        for t in ['a', 'A', ' ', '\n', '\t', '9', 'ab', '=', '中', 'é', '\u0301', 'e\u0301', ' \n', '\r\n', "' ", '\u3000', '😀', 'ไ', '<|', 'aB', 'abc def']: yield (t * n)[:n] + r.choice(['', ' ', 'x', '\n', 'Z'])
+    for a in ('abcdefghijklmnopqrstuvwxyz', 'ab', 'ABab', '0123456789abcdef', 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/', ' \n\t\r', '中日本語文字', 'กขคงจฉชซ', '\u0300\u0301\u0302', "'stmdlvre"):
+        for _ in range(3): yield ''.join(r.choice(a) for _ in range(60000))
+
+
+def run_program(args, data, level):
+    p = subprocess.run([DPIPE, args[0], '--cpu', level, *args[1:]], input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if p.returncode: print('DIFFERENT: the program failed:', p.returncode, p.stderr.decode(errors='replace')[:2000]); sys.exit(1)
+    return p.stdout
+
+
+def b64_lines(texts):
+    return b''.join(b'{"b64":"' + base64.b64encode(x if isinstance(x, bytes) else x.encode()) + b'"}\n' for x in texts)
+
+
+def program_ids(file, texts, special, levels, split=None):
+    """Lists of ids; all levels must print the same."""
+    data, out = b64_lines(texts), None
+    for v in levels:
+        got = run_program(['tokenize', '--tokenizer', file, '--jsonl', '--b64-field', 'b64', '--special', special, *(['--split', split] if split else [])], data, v)
+        if out is not None and out != got:
+            k = next(i for i, (a, b) in enumerate(zip(out.split(b'\n'), got.split(b'\n'))) if a != b)
+            print(f'DIFFERENT: {levels[0]} and {v} on {texts[k]!r}'); sys.exit(1)
+        out = got
+    lists = [json.loads(l)['ids'] for l in out.split(b'\n')[:-1]]
+    assert len(lists) == len(texts), (len(lists), len(texts))
+    return lists, out
+
+
+def levels_here():
+    return [v for v in LEVELS if v == 'scalar' or subprocess.run([DPIPE, 'help', '--cpu', v], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0]
+
+
+def back(file, texts, out, levels):
+    """detokenize gives the texts again."""
+    got = run_program(['detokenize', '--tokenizer', file, '--jsonl'], out, levels[-1])
+    for x, l in zip(texts, got.split(b'\n')):
+        if json.loads(l)['text'] != x: print(f'DIFFERENT: detokenize gives {l!r} for {x!r}'); sys.exit(1)
+
+
+class Judge:
+    """One encoding: a batch of texts through everything."""
+    def __init__(self, folder, enc):
+        self.t, self.h, self.enc = tik(folder, enc), Tokenizer.from_file(f'{folder}/{enc}.json'), enc
+        self.rank, self.json, self.levels, self.done, self.bytes = f'{folder}/{enc}.tiktoken', f'{folder}/{enc}.json', levels_here(), 0, 0
+
+    def batch(self, texts, hf=True):
+        plain, out = program_ids(self.rank, texts, 'none', self.levels)
+        for x, a, b in zip(texts, plain, self.t.encode_ordinary_batch(texts, num_threads=1)):
+            if a != b: same(f'{self.enc} ids of {x[:4000]!r} (.tiktoken, tiktoken)', a, b)
+        back(self.rank, texts, out, self.levels)
+        special, out = program_ids(self.rank, texts, 'all', self.levels)
+        for x, a, b in zip(texts, special, self.t.encode_batch(texts, num_threads=1, allowed_special='all')):
+            if a != b: same(f'{self.enc} ids of {x[:4000]!r} (specials)', a, b)
+        back(self.rank, texts, out, self.levels)
+        if hf:
+            got, _ = program_ids(self.json, texts, 'all', self.levels)
+            for x, a, b in zip(texts, got, self.h.encode_batch_fast(texts, add_special_tokens=False)):
+                if a != b.ids: same(f'{self.enc} ids of {x[:4000]!r} (tokenizer.json, HF)', a, b.ids)
+        self.done += len(texts); self.bytes += sum(len(x.encode()) for x in texts)
+
+
+def chunks(it, n):
+    out = []
+    for x in it:
+        out.append(x)
+        if len(out) == n: yield out; out = []
+    if out: yield out
+
+
+def judge(folder, seconds, seed, encs):
+    for enc in encs:
+        j, r = Judge(folder, enc), random.Random(seed)
+        for g, size, hf in ((pairs, 2000, True), (runs, 500, True), (one_of_each, 50000, True), (big, 10, False), (soup, 4000, True)):
+            n0, b0, t0 = j.done, j.bytes, time.time()
+            for texts in chunks(g(r), size):
+                j.batch(texts, hf)
+                if g is soup and time.time() - t0 > seconds: break
+            print(f'{enc}: {g.__name__}: {j.done - n0} texts, {(j.bytes - b0) / 1e6:.1f} MB, levels {" ".join(j.levels)}: equal tiktoken{" and HF" if hf else ""}', flush=True)
+
+
+def whole(folder, path, encs):
+    for enc in encs:
+        t, n = tik(folder, enc), 0
+        D = docs(path)
+        with tempfile.TemporaryFile() as f:
+            for x in D: f.write(b64_lines([x]))
+            f.seek(0)
+            p = subprocess.run([DPIPE, 'tokenize', '--tokenizer', f'{folder}/{enc}.tiktoken', '--jsonl', '--b64-field', 'b64'], stdin=f, stdout=subprocess.PIPE, check=True)
+        for i, (x, l) in enumerate(zip(D, p.stdout.split(b'\n'))):
+            got = json.loads(l)['ids']; n += len(got)
+            if got != (want := t.encode_ordinary(x)): same(f'{enc} document {i}', got, want)
+        print(f'{enc}: {n} ids of {len(D)} documents of {path} equal tiktoken', flush=True)
+
+
+def small_corpus(r, files):
+    """A list of texts (the units of text of a JSON lines file)."""
+    k, n = r.randrange(12), r.choice([1, 2, 10, 100, 600])
+    alphabets = ['ab', 'abc', 'aA', 'xyz ', 'ab \n', '01', '0123456789 ', '中日本 ', '中日本語文字書', 'กขค', 'é\u0301e ', '😀😁👩\u200d', '\u0300\u0301', "a's ", ' \n\t', '\r\n a', '\u3000\u00a0 x', 'äöüß', '\x00\x01a', '<|endoftext|>', '-=_ ', '한글 ']
+    if k == 0: return [''.join(r.choice(r.choice(alphabets)) for _ in range(r.randrange(1, 60))) for _ in range(n)]
+    if k == 1: return [r.choice('ab中é9.') * r.randrange(1, 70) + r.choice([' ', '', '\n']) for _ in range(n)]
+    if k == 2: return [' '.join(r.choice(['aba', 'bab', 'abab', 'aab', 'abb', 'aaaa', 'aaa', 'bb']) for _ in range(r.randrange(1, 20))) for _ in range(n)]
+    if k == 3: return [' '.join(''.join(r.choice('abcdefgh') for _ in range(r.randrange(1, 7))) for _ in range(30)) for _ in range(n)]  # nearly all tie
+    if k == 4: return [soup_text for soup_text, _ in zip(soup(r), range(n))]
+    if k == 5: return [random_text(r) for _ in range(n)]
+    if k == 6:
+        a = [chr(c) for c in range(r.randrange(0xa0, 0x2f000), 0x2ffff) if not 0xd800 <= c < 0xe000][:r.choice([4, 64, 1000])]
+        return [''.join(r.choice(a) for _ in range(r.randrange(1, 40))) for _ in range(n)]
+    if k == 7: return [str(r.randrange(10 ** r.randrange(1, 15))) + r.choice([' ', '.', ',', '\n']) for _ in range(n)]
+    if k == 8: return [''.join(r.choice(r.choice(alphabets)[:3]) for _ in range(r.randrange(1, 3000)))]
+    if k == 9: return [corpus(r.randrange(1 << 30), r.choice([300, 3000, 30000]))]
+    if k == 10 and files:
+        f = open(r.choice(files), 'rb'); f.seek(r.randrange(os.path.getsize(f.name)))
+        return f.read(r.choice([1000, 20000, 200000])).decode(errors='replace').split('\n\n')
+    return [r.choice(alphabets)[0] * r.randrange(1, 9) + r.choice(alphabets) for _ in range(n)]
+
+
+def learn_one(r, texts, folder, count):
+    vocab, split, unit = r.choice([257, 260, 300, 400, 1000, 100000]), r.choice(SPLITS), r.choice(['whole', 'lines', 'jsonl'])
+    specials = r.choice([[], [], ['<|endoftext|>'], ['<|endoftext|>', '<pad>', '[SEP]']])
+    if unit != 'jsonl': texts = [''.join(texts)]
+    with open(f'{folder}/in', 'w', encoding='utf-8', newline='') as f:
+        f.write(''.join(json.dumps({'text': x}, ensure_ascii=r.random() < .5) + '\n' for x in texts) if unit == 'jsonl' else texts[0])
+    if unit == 'lines': texts = texts[0].encode().splitlines(True) and [x + '\n' for x in texts[0].split('\n')[:-1]] + [texts[0].split('\n')[-1]]
+    if not any(texts): return
+    flags = {'whole': ['--whole-file'], 'lines': [], 'jsonl': ['--jsonl', '--field', 'text']}[unit]
+    probe = texts[:50] + [random_text(r) for _ in range(20)]
+    for tie in ('hf', 'bytes'):
+        sp = specials if tie == 'hf' else []
+        v = max(vocab, 257 + len(sp))
+        what = f'{tie} {split} {v} {unit} {sp} of {texts!r:.3000}'
+        threads, level = str(r.choice([1, 2, 5])), r.choice(levels_here())
+        run_program(['train-bpe', '--vocab-size', str(v), '--split', split, '--tie', tie, *flags, '--threads', threads, '--special-tokens', ','.join(sp), '-o', f'{folder}/out', f'{folder}/in'], b'', level)
+        got = [tuple(l.split(' ')) for l in open(f'{folder}/out/merges.txt', encoding='utf-8', newline='').read().split('\n')[1:-1]]
+        if tie == 'hf':
+            h = hf_train(texts, v, split, sp)
+            d = json.loads(h.to_str())['model']
+            same(f'merges {what}', got, [tuple(m) for m in d['merges']])
+            if json.load(open(f'{folder}/out/vocab.json')) != d['vocab']: print(f'DIFFERENT vocab {what}'); sys.exit(1)
+        else:
+            t = rustbpe.Tokenizer(); t.train_from_iterator(iter(texts), v, pattern=PAT[split])
+            want = sorted(((bytes(b), i) for b, i in t.get_mergeable_ranks()), key=lambda x: x[1])
+            have = sorted(ranks(f'{folder}/out/tokenizer.tiktoken').items(), key=lambda x: x[1])
+            same(f'ranks {what}', have, want)
+            e = tiktoken.Encoding('x', pat_str=PAT[split], mergeable_ranks=dict(have), special_tokens={})
+            a, _ = program_ids(f'{folder}/out/tokenizer.tiktoken', probe, 'none', [level], split)
+            for x, y, z in zip(probe, a, e.encode_ordinary_batch(probe, num_threads=1)): same(f'ids of {x!r}, {what}', y, z)
+            h = None
+        mine = Tokenizer.from_file(f'{folder}/out/tokenizer.json')
+        a, out = program_ids(f'{folder}/out/tokenizer.json', probe, 'all', [level])
+        back(f'{folder}/out/tokenizer.json', probe, out, [level])
+        for x, y in zip(probe, a):
+            same(f'ids in HF of {x!r}, {what}', y, mine.encode(x, add_special_tokens=False).ids)
+            if h: same(f'ids in the HF-trained of {x!r}, {what}', y, h.encode(x, add_special_tokens=False).ids)
+        count[0] += 1; count[1] += len(got); count[2] += len(probe)
+
+
+def learn(seconds, seed, files):
+    r, count, t0 = random.Random(seed), [0, 0, 0], time.time()
+    with tempfile.TemporaryDirectory() as folder:
+        while time.time() - t0 < seconds: learn_one(r, small_corpus(r, files), folder, count)
+    print('%d trainings, %d merges equal HF (hf) and rustbpe (bytes); %d texts have the same ids in HF and tiktoken' % tuple(count))
+
+
 PARTS = ['The quick brown fox jumps over the lazy dog. ', "It's what we've got, isn't it? They'll say I'm wrong; you'd agree.\n", 'In 2024, 1,234,567 people paid $3.99 each.\n',
          'Der schnelle braune Fuchs springt über den faulen Hund; größere Häuser, süße Äpfel.\n', 'Le cœur a ses raisons que la raison ne connaît point. ',
          'El niño comió piñas en la montaña.\n', 'Съешь же ещё этих мягких французских булок, да выпей чаю.\n', 'Η γρήγορη αλεπού πηδά πάνω από το σκυλί. ',
@@ -273,6 +518,9 @@ if __name__ == '__main__':
         print(f'{len(SPLITS) + 4} passed, 0 failed')
     elif m == 'frozen': frozen()
     elif m == 'cases': cases(a[0], int(a[1]) if len(a) > 1 else 3000, int(a[2]) if len(a) > 2 else 1)
+    elif m == 'judge': judge(a[0], int(a[1]) if len(a) > 1 else 60, int(a[2]) if len(a) > 2 else 1, a[3:] or ENC)
+    elif m == 'whole': whole(a[0], a[1], a[2:] or ENC)
+    elif m == 'learn': learn(int(a[0]) if a else 60, int(a[1]) if len(a) > 1 else 1, a[2:])
     elif m == 'text': text(a[0], a[1])
     elif m == 'train': train(a[0], int(a[1]))
     else: print(__doc__); sys.exit(64)
