@@ -152,7 +152,8 @@ static void close_encoders(struct bench *b, int threads)
 static int open_encoders(struct bench *b, int threads, struct dp_err *e)
 {
     for (int i = 0; i < threads; i++) {
-        DP_TRY(dp_encoder_open(&b->worker[i].enc, b->tok, 0, DP_SPECIAL_NONE, e));
+        DP_TRY(i ? dp_encoder_open_beside(&b->worker[i].enc, b->worker[0].enc, DP_SPECIAL_NONE, e)
+                 : dp_encoder_open(&b->worker[i].enc, b->tok, 0, DP_SPECIAL_NONE, e));
         DP_TRY(dp_ids_reserve(&b->worker[i].ids, b->all.len / 2 + 1024, e));
     }
     return DP_OK;

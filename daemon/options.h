@@ -16,7 +16,7 @@ struct dp_shards_options {
     uint64_t bytes_per_shard; /* of text that goes into one shard's unit */
     int compression;          /* enum dp_shards_compression */
     int64_t zstd_level, zstd_frame_ids;
-    uint64_t encoder_cache; /* bytes for each encoder; 0: the encoder says */
+    uint64_t encoder_cache; /* bytes of the cache that the encoders share; 0: the encoder says */
     int growth; /* enum dp_growth */
 };
 enum dp_growth { DP_GROWTH_AUTO, DP_GROWTH_APPEND, DP_GROWTH_REBUILD };

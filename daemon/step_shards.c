@@ -262,7 +262,8 @@ static int encode_all(struct dp_road *r, struct dp_err *e)
     c.tok = tok;
     c.encoder = calloc((size_t)n, sizeof *c.encoder);
     if (rc >= 0 && !c.encoder) rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "encoders");
-    for (int i = 0; rc >= 0 && i < n; i++) rc = dp_encoder_open(&c.encoder[i], tok, (size_t)r->options->shards.encoder_cache, DP_SPECIAL_NONE, e);
+    if (rc >= 0) rc = dp_encoder_open(&c.encoder[0], tok, (size_t)r->options->shards.encoder_cache, DP_SPECIAL_NONE, e);
+    for (int i = 1; rc >= 0 && i < n; i++) rc = dp_encoder_open_beside(&c.encoder[i], c.encoder[0], DP_SPECIAL_NONE, e);
     if (rc >= 0) {
         dp_progress_begin("tokenize", "B", 0);
         dp_pool_run(r->pool, r->groups, encode_task, &c);

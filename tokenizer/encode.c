@@ -108,9 +108,9 @@ int dp_encoder_open(struct dp_encoder **out, const struct dp_tokenizer *t, size_
     return rc;
 }
 
-int dp_encoder_open_beside(struct dp_encoder **out, const struct dp_encoder *other, struct dp_err *e)
+int dp_encoder_open_beside(struct dp_encoder **out, const struct dp_encoder *other, enum dp_special_policy special, struct dp_err *e)
 {
-    DP_TRY(open_encoder(out, other->t, 64 - other->head_shift, other->special, e));
+    DP_TRY(open_encoder(out, other->t, 64 - other->head_shift, special, e));
     dp_cache_hold(&(*out)->cache, &other->cache);
     return DP_OK;
 }

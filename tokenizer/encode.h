@@ -35,9 +35,9 @@ struct dp_encoder;
 /* cache_bytes 0: 48 MiB. DP_CONFIG for DP_SPECIAL_ALL where a special token asks for lstrip, rstrip or single_word. */
 int dp_encoder_open(struct dp_encoder **out, const struct dp_tokenizer *t, size_t cache_bytes, enum dp_special_policy special,
                     struct dp_err *e);
-/* Another encoder of the same tokenizer and policy, for another thread, that shares the cache of `other`: what one has merged, both know.
+/* Another encoder of the same tokenizer, for another thread, that shares the cache of `other`: what one has merged, both know.
  * Thread-safe beside every use of `other` but its closing; they may be closed in any order. */
-int dp_encoder_open_beside(struct dp_encoder **out, const struct dp_encoder *other, struct dp_err *e);
+int dp_encoder_open_beside(struct dp_encoder **out, const struct dp_encoder *other, enum dp_special_policy special, struct dp_err *e);
 void dp_encoder_close(struct dp_encoder *c);
 /* What it was opened with. */
 const struct dp_tokenizer *dp_encoder_tokenizer(const struct dp_encoder *c);

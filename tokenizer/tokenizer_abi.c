@@ -42,8 +42,8 @@ static void leave(struct shared *s)
     free(s);
 }
 
-/* A handle on s, which it then owns a share of, on failure too. */
-static int open_on(struct dp_tokenizer_abi **out, struct shared *s, int specials, size_t cache_bytes, struct dp_err *e)
+/* A handle on s, which it then owns a share of, on failure too. beside: whose cache it shares, or NULL. */
+static int open_on(struct dp_tokenizer_abi **out, struct shared *s, const struct dp_encoder *beside, int specials, size_t cache_bytes, struct dp_err *e)
 {
     struct dp_tokenizer_abi *h = calloc(1, sizeof *h);
     if (!h) {
@@ -52,7 +52,8 @@ static int open_on(struct dp_tokenizer_abi **out, struct shared *s, int specials
     }
     h->shared = s;
     dp_buf_init(&h->text, SIZE_MAX / 2);
-    int rc = dp_encoder_open(&h->encoder, s->tokenizer, cache_bytes, specials ? DP_SPECIAL_ALL : DP_SPECIAL_NONE, e);
+    enum dp_special_policy special = specials ? DP_SPECIAL_ALL : DP_SPECIAL_NONE;
+    int rc = beside ? dp_encoder_open_beside(&h->encoder, beside, special, e) : dp_encoder_open(&h->encoder, s->tokenizer, cache_bytes, special, e);
     if (rc < 0) dp_tokenizer_abi_close(h);
     else *out = h;
     return rc;
@@ -67,7 +68,7 @@ static int open_new(struct dp_tokenizer_abi **out, const char *path, struct dp_s
     if (!s) DP_FAIL(e, NOMEM, "a tokenizer's handle");
     atomic_init(&s->owners, 1);
     int rc = path ? dp_tokenizer_load_file(&s->tokenizer, path, split, e) : dp_tokenizer_load(&s->tokenizer, content, name, split, e);
-    if (rc >= 0) return open_on(out, s, specials, cache_bytes, e);
+    if (rc >= 0) return open_on(out, s, NULL, specials, cache_bytes, e);
     leave(s);
     return rc;
 }
@@ -91,7 +92,7 @@ int dp_tokenizer_abi_clone(struct dp_tokenizer_abi **out, const struct dp_tokeni
     struct dp_err e = {0};
     *out = NULL;
     atomic_fetch_add(&h->shared->owners, 1);
-    return tell(open_on(out, h->shared, specials, cache_bytes, &e), &e, msg, msg_cap);
+    return tell(open_on(out, h->shared, cache_bytes ? NULL : h->encoder, specials, cache_bytes, &e), &e, msg, msg_cap);
 }
 
 void dp_tokenizer_abi_close(struct dp_tokenizer_abi *h)

@@ -23,13 +23,13 @@ int dp_tokenizer_abi_version(void); /* of the library */
 
 struct dp_tokenizer_abi;
 /* A tokenizer.json or .tiktoken file; split NULL: what the file says. specials 1: the texts of special tokens become their ids; 0: they
- * are ordinary text. cache_bytes: the budget for pretokens that were seen before, which never changes ids; 0: 32 MiB. */
+ * are ordinary text. cache_bytes: the budget for pretokens that were seen before, which never changes ids; 0: 48 MiB. */
 int dp_tokenizer_abi_open(struct dp_tokenizer_abi **out, const char *path, const char *split, int specials, size_t cache_bytes, char *msg,
                           size_t msg_cap);
 /* The same from the content of such a file; `name` stands in messages. */
 int dp_tokenizer_abi_open_memory(struct dp_tokenizer_abi **out, const char *content, size_t bytes, const char *name, const char *split, int specials,
                                  size_t cache_bytes, char *msg, size_t msg_cap);
-/* Another handle on the same vocabulary, for another thread. Either may be closed first. */
+/* Another handle on the same vocabulary, for another thread. cache_bytes 0: it shares the cache of h too. Either may be closed first. */
 int dp_tokenizer_abi_clone(struct dp_tokenizer_abi **out, const struct dp_tokenizer_abi *h, int specials, size_t cache_bytes, char *msg, size_t msg_cap);
 void dp_tokenizer_abi_close(struct dp_tokenizer_abi *h); /* NULL is fine */
 
