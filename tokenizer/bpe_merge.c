@@ -1,4 +1,4 @@
-/* tokenizer/bpe_merge.c - merging one pretoken, two ways.
+/* tokenizer/bpe_merge.c - merging pretokens, two ways.
  *
  * Short: an array of ids and one of the ranks with their right neighbours; scan for the least rank, close the gap, look two
  * ranks up again. Quadratic, but for 48 bytes it stays in a few cache lines and beats every clever structure.
@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-enum { SHORT_MAX = 48 };
+enum { SHORT_MAX = 48, LANES = 8 };
 
 void dp_merge_scratch_release(struct dp_merge_scratch *s)
 {
@@ -17,28 +17,61 @@ void dp_merge_scratch_release(struct dp_merge_scratch *s)
     *s = (struct dp_merge_scratch){0};
 }
 
+/* A short word on its way. */
+struct lane {
+    uint32_t *ids;
+    uint32_t rank[SHORT_MAX + 1]; /* of ids[i] with ids[i + 1] */
+    size_t n, at, word;
+    uint64_t left, right; /* of the token at `at`, made last: the keys of its pairs whose ranks are to be looked up, or NO_PAIR */
+};
+#define NO_PAIR UINT64_MAX
+
+static void begin(const struct dp_tokenizer *t, struct lane *l, struct dp_span word, uint32_t *ids)
+{
+    const uint8_t *p = (const uint8_t *)word.ptr;
+    l->ids = ids;
+    l->n = word.len;
+    l->left = l->right = NO_PAIR;
+    l->at = 0;
+    for (size_t i = 0; i < l->n; i++) ids[i] = t->byte_id[p[i]];
+    for (size_t i = 0; i + 1 < l->n; i++) l->rank[i] = t->byte_pairs[p[i] << 8 | p[i + 1]];
+}
+
+/* Merge the pair of the least rank and ask for the ranks of the two new pairs. false: none is left. */
+static inline bool merge_one(const struct dp_tokenizer *t, struct lane *l)
+{
+    uint64_t best = (uint64_t)DP_NO_ID << 32;
+    for (size_t i = 0; i + 1 < l->n; i++) { /* rank and place in one number: no branch to be guessed */
+        uint64_t k = (uint64_t)l->rank[i] << 32 | i;
+        best = k < best ? k : best;
+    }
+    if (best >> 32 == DP_NO_ID) return false;
+    size_t at = (uint32_t)best;
+    uint32_t *ids = l->ids;
+    ids[at] = dp_rank_id(t, (uint32_t)(best >> 32));
+    l->n--;
+    for (size_t i = at + 1; i < l->n; i++) ids[i] = ids[i + 1];
+    for (size_t i = at + 1; i + 1 < l->n; i++) l->rank[i] = l->rank[i + 1];
+    l->at = at;
+    l->right = at + 1 < l->n ? dp_pair_ask(t, ids[at], ids[at + 1]) : NO_PAIR;
+    l->left = at ? dp_pair_ask(t, ids[at - 1], ids[at]) : NO_PAIR;
+    if (at + 1 < l->n) l->rank[at] = DP_NO_ID;
+    if (at) l->rank[at - 1] = DP_NO_ID;
+    return true;
+}
+
+static inline void look_up(const struct dp_tokenizer *t, struct lane *l)
+{
+    if (l->right != NO_PAIR) l->rank[l->at] = dp_pair_rank_of(t, l->right);
+    if (l->left != NO_PAIR) l->rank[l->at - 1] = dp_pair_rank_of(t, l->left);
+}
+
 static size_t merge_short(const struct dp_tokenizer *t, struct dp_span word, uint32_t *ids)
 {
-    uint32_t rank[SHORT_MAX + 1];
-    size_t n = word.len;
-    for (size_t i = 0; i < n; i++) ids[i] = t->byte_id[(uint8_t)word.ptr[i]];
-    for (size_t i = 0; i + 1 < n; i++) rank[i] = t->byte_pairs[(uint8_t)word.ptr[i] << 8 | (uint8_t)word.ptr[i + 1]];
-    while (n > 1) {
-        uint64_t best = (uint64_t)DP_NO_ID << 32;
-        for (size_t i = 0; i + 1 < n; i++) { /* rank and place in one number: no branch to be guessed */
-            uint64_t k = (uint64_t)rank[i] << 32 | i;
-            best = k < best ? k : best;
-        }
-        if (best >> 32 == DP_NO_ID) break;
-        size_t at = (uint32_t)best;
-        ids[at] = dp_rank_id(t, (uint32_t)(best >> 32));
-        n--;
-        for (size_t i = at + 1; i < n; i++) ids[i] = ids[i + 1];
-        for (size_t i = at + 1; i + 1 < n; i++) rank[i] = rank[i + 1];
-        if (at + 1 < n) rank[at] = dp_pair_rank(t, ids[at], ids[at + 1]);
-        if (at) rank[at - 1] = dp_pair_rank(t, ids[at - 1], ids[at]);
-    }
-    return n;
+    struct lane l;
+    begin(t, &l, word, ids);
+    while (merge_one(t, &l)) look_up(t, &l);
+    return l.n;
 }
 
 /* rank << 32 | place: the order of merging is the order of the numbers. */
@@ -116,5 +149,32 @@ int dp_bpe_merge(const struct dp_tokenizer *t, struct dp_merge_scratch *s, struc
 {
     if (word.len > SHORT_MAX) return merge_long(t, s, word, ids, n, e);
     *n = merge_short(t, word, ids);
+    return DP_OK;
+}
+
+int dp_bpe_merge_many(const struct dp_tokenizer *t, struct dp_merge_scratch *s, const struct dp_span *words, size_t words_n, uint32_t *ids, uint32_t *n,
+                      struct dp_err *e)
+{
+    struct lane lanes[LANES];
+    size_t busy = 0, next = 0, got;
+    while (next < words_n || busy) {
+        for (; next < words_n && busy < LANES; ids += words[next++].len) {
+            if (words[next].len > SHORT_MAX) {
+                DP_TRY(merge_long(t, s, words[next], ids, &got, e));
+                n[next] = (uint32_t)got;
+                continue;
+            }
+            lanes[busy].word = next;
+            begin(t, &lanes[busy++], words[next], ids);
+        }
+        for (size_t i = 0; i < busy; i++) {
+            struct lane *l = &lanes[i];
+            look_up(t, l);
+            if (merge_one(t, l)) continue;
+            n[l->word] = (uint32_t)l->n;
+            *l = lanes[--busy];
+            i--;
+        }
+    }
     return DP_OK;
 }

@@ -10,13 +10,14 @@
  * reached by them; it is used where the tokenizer says so (ignore_merges). */
 #include "tokenizer/encode.h"
 
+#include "base/large.h"
 #include "tokenizer/bpe_merge.h"
 #include "tokenizer/pretoken_cache.h"
 #include "tokenizer/tokenizer_int.h"
 
 #include <stdlib.h>
 
-enum { GROUP = 512, HEAD_BYTES = 7, HEAD_IDS = 2, HEAD_BITS_MIN = 6, HEAD_BITS_MAX = 13, READ = 16, RUN = 16 };
+enum { GROUP = 512, HEAD_BYTES = 7, HEAD_IDS = 2, HEAD_BITS_MIN = 6, HEAD_BITS_MAX = 13, READ = 16, RUN = 16, MANY = 64 };
 
 #define NO_KEY 2 /* hi of a pretoken too long for the cache: that of no entry */
 
@@ -80,12 +81,11 @@ static int open_encoder(struct dp_encoder **out, const struct dp_tokenizer *t, u
     c->t = t;
     c->special = special;
     c->head_shift = 64 - head_bits;
-    c->head = aligned_alloc(64, sizeof *c->head << head_bits);
+    c->head = dp_large_alloc(sizeof *c->head << head_bits);
     if (!c->head) {
         free(c);
         DP_FAIL(e, NOMEM, "an encoder");
     }
-    memset(c->head, 0, sizeof *c->head << head_bits);
     if (special == DP_SPECIAL_ALL)
         for (size_t i = 0; i < t->special_count; i++) c->first[(uint8_t)t->specials[i].text.ptr[0]] = 1;
     int rc = t->splitter ? dp_cutter_open(&c->cutter, t->splitter, e) : DP_OK;
@@ -226,6 +226,46 @@ static int encode_slow(struct dp_encoder *c, const struct dp_cache_key *k, struc
     return DP_OK;
 }
 
+/* The rest of a group from its first new pretoken on: merge what is new in it, many at a time, and remember it. Returns the number of misses seen. */
+static int learn(struct dp_encoder *c, struct dp_span text, const size_t *begins, const struct miss *misses, const struct dp_cache_key *keys, size_t n,
+                 size_t *seen, struct dp_err *e)
+{
+    struct dp_span words[MANY];
+    uint16_t key[MANY];
+    uint32_t counts[MANY], some[DP_CACHE_INLINE_IDS], count;
+    size_t many = 0, bytes = 0, i = 0;
+    for (bool old; i < n && many < MANY; i++) {
+        const struct dp_cache_key *k = &keys[i];
+        const struct dp_cache_entry *b = c->cache.young->buckets[k->bucket].e;
+        if (dp_cache_entry_is(b, k->lo, k->hi) || dp_cache_entry_is(b + 1, k->lo, k->hi) || k->hi == NO_KEY) continue;
+        size_t at = begins[misses[i].piece];
+        struct dp_span word = dp_span(text.ptr + at, begins[misses[i].piece + 1] - at);
+        if (dp_cache_find(&c->cache, k, word, &count, some, &old)) continue;
+        if (c->t->ignore_merges) dp_tokenizer_prefetch(c->t, word);
+        key[many] = (uint16_t)i;
+        words[many++] = word;
+    }
+    *seen = i;
+    size_t left = 0;
+    for (size_t w = 0; w < many; w++) {
+        int64_t id = c->t->ignore_merges ? dp_tokenizer_id(c->t, words[w]) : -1;
+        uint32_t one = (uint32_t)id;
+        if (id >= 0) {
+            dp_cache_put(&c->cache, &keys[key[w]], words[w], &one, 1);
+            continue;
+        }
+        bytes += words[w].len;
+        key[left] = key[w];
+        words[left++] = words[w];
+    }
+    c->tmp.len = 0;
+    DP_TRY(dp_ids_reserve(&c->tmp, bytes, e));
+    DP_TRY(dp_bpe_merge_many(c->t, &c->scratch, words, left, c->tmp.ptr, counts, e));
+    const uint32_t *ids = c->tmp.ptr;
+    for (size_t w = 0; w < left; ids += words[w++].len) dp_cache_put(&c->cache, &keys[key[w]], words[w], ids, counts[w]);
+    return DP_OK;
+}
+
 static inline void copy_ids(uint32_t *to, const uint32_t *from, size_t n)
 {
     memcpy(to, from, RUN * sizeof *to);
@@ -256,7 +296,7 @@ static int encode_group(struct dp_encoder *c, struct dp_span text, const size_t 
     }
     for (size_t i = 0; i < pooled; i++) dp_cache_prefetch(&c->cache, &keys[in_pool[i]]);
     uint32_t *to = out->ptr + out->len;
-    size_t done = 0;
+    size_t done = 0, learnt = 0;
     for (size_t i = 0; i < missing; i++) {
         size_t run = misses[i].ids - done, got;
         copy_ids(to, known + done, run);
@@ -275,6 +315,11 @@ static int encode_group(struct dp_encoder *c, struct dp_span text, const size_t 
             h->key = k->lo | k->hi;
             h->ids = b->ids[0];
             continue;
+        }
+        if (i >= learnt) {
+            size_t seen;
+            DP_TRY(learn(c, text, begins, misses + i, keys + i, missing - i, &seen, e));
+            learnt = i + seen;
         }
         size_t at = begins[misses[i].piece];
         DP_TRY(encode_slow(c, k, dp_span(text.ptr + at, begins[misses[i].piece + 1] - at), to, &got, e));

@@ -1,13 +1,13 @@
 #include "tokenizer/pretoken_cache.h"
 
 #include "base/hash.h"
+#include "base/large.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
-enum { PROBES = 32, LARGE_PAGE = 2 << 20, BUCKETS_MIN = 64, POOL_MIN = 4 * DP_CACHE_LONG };
+enum { PROBES = 32, BUCKETS_MIN = 64, POOL_MIN = 4 * DP_CACHE_LONG };
 #define LONG_KEY (UINT64_C(0xff) << 56)
 #define BUSY 1
 
@@ -18,16 +18,6 @@ struct dp_cache {
     size_t table_bytes;
     unsigned views;
 };
-
-/* Zeroed. On large pages where the system gives them: a random look-up then waits for one cache line and not for a page table too. */
-static void *open_table(size_t bytes)
-{
-    bool large = bytes % LARGE_PAGE == 0;
-    void *p = aligned_alloc(large ? LARGE_PAGE : 64, bytes);
-    if (!p) return NULL;
-    if (large) (void)madvise(p, bytes, MADV_HUGEPAGE);
-    return memset(p, 0, bytes);
-}
 
 static void table_close(struct dp_cache_table *t)
 {
@@ -50,8 +40,8 @@ static struct dp_cache_table *table_open(size_t bytes)
     t->pool_cap = rest / sizeof *t->pool;
     if (t->pool_cap < POOL_MIN) t->pool_cap = POOL_MIN;
     if (t->pool_cap > UINT32_MAX) t->pool_cap = UINT32_MAX;
-    t->buckets = open_table(n * sizeof *t->buckets);
-    t->pool = malloc(t->pool_cap * sizeof *t->pool);
+    t->buckets = dp_large_alloc(n * sizeof *t->buckets);
+    t->pool = dp_large_alloc(t->pool_cap * sizeof *t->pool);
     if (t->buckets && t->pool) return t;
     table_close(t);
     return NULL;
@@ -244,6 +234,7 @@ static bool put_in(struct dp_cache_table *t, const struct dp_cache_key *k, struc
         struct dp_cache_entry *b = t->buckets[(k->bucket + p) & t->bucket_mask].e;
         for (int i = 0; i < 2; i++) {
             uint64_t empty = 0;
+            if (dp_cache_entry_is(&b[i], k->lo, k->hi)) return true; /* another thread was faster; or another word has this hash */
             if (!__atomic_compare_exchange_n(&b[i].hi, &empty, BUSY, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) continue;
             __atomic_store_n(&b[i].lo, k->lo, __ATOMIC_RELAXED);
             b[i].ids[0] = v[0];

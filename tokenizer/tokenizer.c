@@ -10,6 +10,7 @@
 #include "tokenizer/tokenizer_int.h"
 
 #include "base/fs.h"
+#include "base/large.h"
 
 #include <stdlib.h>
 
@@ -134,7 +135,7 @@ static int index_texts(struct dp_tokenizer *t, const char *name, struct dp_err *
 {
     for (uint32_t i = 0; i < t->size; i++) t->tokens += t->bytes[i].ptr != NULL;
     size_t slots = table_size(t->tokens);
-    t->by_bytes = malloc(slots * sizeof *t->by_bytes);
+    t->by_bytes = dp_large_alloc(slots * sizeof *t->by_bytes);
     if (!t->by_bytes) DP_FAIL(e, NOMEM, "%s: an index of %u tokens", name, t->tokens);
     memset(t->by_bytes, 0xff, slots * sizeof *t->by_bytes);
     t->by_bytes_mask = slots - 1;
@@ -203,7 +204,7 @@ out:
 static int index_merges(struct dp_tokenizer *t, const char *name, struct dp_err *e)
 {
     size_t slots = table_size(t->merge_count);
-    t->pairs = malloc(slots * sizeof *t->pairs);
+    t->pairs = dp_large_alloc(slots * sizeof *t->pairs);
     if (!t->ranks) t->merge_id = malloc(((size_t)t->merge_count + 1) * sizeof *t->merge_id);
     t->pair_filter = calloc((size_t)1 << (DP_PAIR_FILTER_BITS - 6), sizeof *t->pair_filter);
     t->byte_pairs = malloc(65536 * sizeof *t->byte_pairs);

@@ -59,21 +59,42 @@ static inline bool dp_pair_may_merge(const struct dp_tokenizer *t, uint64_t hash
     return t->pair_filter[bit >> 6] >> (bit & 63) & 1;
 }
 
-/* DP_NO_ID when the two don't merge. */
-static inline uint32_t dp_pair_rank(const struct dp_tokenizer *t, uint32_t left, uint32_t right)
+/* Of a pair that the filter lets through: left << 21 | right. */
+static inline uint32_t dp_pair_rank_of(const struct dp_tokenizer *t, uint64_t key)
 {
-    uint64_t key = (uint64_t)left << 21 | right, h = dp_pair_hash(key);
-    if (!dp_pair_may_merge(t, h)) return DP_NO_ID;
-    for (size_t at = h & t->pair_mask;; at = (at + 1) & t->pair_mask) {
+    for (size_t at = dp_pair_hash(key) & t->pair_mask;; at = (at + 1) & t->pair_mask) {
         uint64_t s = t->pairs[at];
         if (s >> 21 == key) return (uint32_t)s & (DP_TOKENIZER_IDS_MAX - 1);
         if (s == DP_PAIR_EMPTY) return DP_NO_ID;
     }
 }
 
+/* DP_NO_ID when the two don't merge. */
+static inline uint32_t dp_pair_rank(const struct dp_tokenizer *t, uint32_t left, uint32_t right)
+{
+    uint64_t key = (uint64_t)left << 21 | right, h = dp_pair_hash(key);
+    if (!dp_pair_may_merge(t, h)) return DP_NO_ID;
+    return dp_pair_rank_of(t, key);
+}
+
+/* The first of two steps: the key for dp_pair_rank_of, whose line is being fetched; UINT64_MAX: they don't merge. */
+static inline uint64_t dp_pair_ask(const struct dp_tokenizer *t, uint32_t left, uint32_t right)
+{
+    uint64_t key = (uint64_t)left << 21 | right, h = dp_pair_hash(key);
+    if (!dp_pair_may_merge(t, h)) return UINT64_MAX;
+    __builtin_prefetch(&t->pairs[h & t->pair_mask]);
+    return key;
+}
+
 static inline uint32_t dp_rank_id(const struct dp_tokenizer *t, uint32_t rank)
 {
     return t->merge_id ? t->merge_id[rank] : rank;
+}
+
+/* Fetch what dp_tokenizer_id will read first. */
+static inline void dp_tokenizer_prefetch(const struct dp_tokenizer *t, struct dp_span bytes)
+{
+    __builtin_prefetch(&t->by_bytes[dp_word_hash(bytes.ptr, bytes.len) & t->by_bytes_mask]);
 }
 
 /* What a reader or the trainer hands to dp_tokenizer_build, which copies all of it. */

@@ -15,11 +15,11 @@
 #include "trainer/gemm.h"
 
 #include "base/cpu.h"
+#include "base/large.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 
 enum { SCALAR_MR = 4, SCALAR_NR = 16, TILE_MAX = 16 * 64 };
@@ -90,14 +90,7 @@ double dp_gemm_peak(const struct dp_gemm_level *l)
 
 float *dp_floats_alloc(uint64_t n)
 {
-    if (n > (UINT64_C(1) << 44)) return NULL;
-    size_t align = n >= (1 << 20) ? (size_t)2 << 20 : 64;
-    size_t bytes = ((size_t)n * sizeof(float) + align - 1) / align * align;
-    float *p = aligned_alloc(align, bytes ? bytes : align);
-    if (!p) return NULL;
-    if (align > 64) (void)madvise(p, bytes, MADV_HUGEPAGE); /* advice only: a refusal costs speed */
-    memset(p, 0, bytes ? bytes : align);
-    return p;
+    return n > (UINT64_C(1) << 44) ? NULL : dp_large_alloc((size_t)n * sizeof(float));
 }
 
 /* k rows of `width` floats; a constant size makes memcpy one or two moves instead of a call. */
