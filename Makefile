@@ -195,7 +195,7 @@ check-fast: all tests
 	@tests/run.sh $(BUILD) $(UNIT) $(FUZZ)
 
 # Programs whose code runs on several threads.
-TSAN_TESTS := $(filter test_abi test_tokenizer_abi test_base test_log test_stop test_catalog test_pipeline test_dedup test_manifest test_shard test_shard_packed test_feed test_feed_server test_feed_tcp test_channel test_control test_sandbox test_serve_process test_worker test_openapi test_http_stream test_history test_dedup_growth,$(notdir $(UNIT)))
+TSAN_TESTS := $(filter test_abi test_encode_threads test_tokenizer_abi test_base test_log test_stop test_catalog test_pipeline test_dedup test_manifest test_shard test_shard_packed test_feed test_feed_server test_feed_tcp test_channel test_control test_sandbox test_serve_process test_worker test_openapi test_http_stream test_history test_dedup_growth,$(notdir $(UNIT)))
 
 ## lint: folder layers, style
 lint:
