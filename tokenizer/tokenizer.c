@@ -44,6 +44,7 @@ void dp_tokenizer_free(struct dp_tokenizer *t)
 {
     if (!t) return;
     free(t->bytes);
+    free(t->short_bytes);
     free(t->is_special);
     free(t->text);
     free(t->by_bytes);
@@ -98,7 +99,7 @@ static int copy_texts(struct dp_tokenizer *t, const struct dp_tokenizer_parts *p
     t->bytes = calloc(t->size, sizeof *t->bytes);
     t->is_special = calloc(t->size, 1);
     t->specials = calloc(p->special_count + 1, sizeof *t->specials);
-    t->text = calloc(total + 16, 1); /* 16 bytes may be read from any token's beginning */
+    t->text = calloc(total + 1, 1);
     if (!t->bytes || !t->is_special || !t->specials || !t->text) DP_FAIL(e, NOMEM, "%s: the texts of %u tokens", name, t->size);
     char *to = t->text;
     for (size_t i = 0; i < p->special_count; i++) {
@@ -127,6 +128,19 @@ static int copy_texts(struct dp_tokenizer *t, const struct dp_tokenizer_parts *p
         memcpy(to, b.ptr, b.len);
         t->bytes[i] = dp_span(to, b.len);
         to += b.len;
+    }
+    return DP_OK;
+}
+
+static int copy_short(struct dp_tokenizer *t, const char *name, struct dp_err *e)
+{
+    t->short_bytes = dp_large_alloc((size_t)t->size * sizeof *t->short_bytes);
+    if (!t->short_bytes) DP_FAIL(e, NOMEM, "%s: the texts of %u tokens", name, t->size);
+    for (uint32_t i = 0; i < t->size; i++) {
+        size_t n = t->bytes[i].len;
+        if (!t->bytes[i].ptr) continue;
+        t->short_bytes[i].len = (uint8_t)(n <= DP_SHORT_BYTES ? n : DP_SHORT_BYTES + 1);
+        if (n <= DP_SHORT_BYTES) memcpy(t->short_bytes[i].text, t->bytes[i].ptr, n);
     }
     return DP_OK;
 }
@@ -290,6 +304,7 @@ int dp_tokenizer_build(struct dp_tokenizer **out, const struct dp_tokenizer_part
     t->size = size;
     int rc;
     DP_TRY_OUT(copy_texts(t, p, name, e));
+    DP_TRY_OUT(copy_short(t, name, e));
     DP_TRY_OUT(index_texts(t, name, e));
     DP_TRY_OUT(t->ranks ? cut_tokens(t, name, e) : take_merges(t, p, name, e));
     DP_TRY_OUT(index_merges(t, name, e));

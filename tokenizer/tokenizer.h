@@ -6,7 +6,7 @@
  *   merges (tokenizer.json, training): only listed pairs merge, in the order of the list;
  *   ranks (.tiktoken): any two tokens merge whose bytes together are a token, the lowest id first, and a pretoken that is a token
  *   is that token at once (`ignore_merges`, which tokenizer.json can ask for too).
- * Memory: about 60 bytes for each merge, 20 for each token, and its text. */
+ * Memory: about 60 bytes for each merge, 36 for each token, and its text. */
 #ifndef DP_TOKENIZER_TOKENIZER_H
 #define DP_TOKENIZER_TOKENIZER_H
 

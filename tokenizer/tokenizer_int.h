@@ -20,6 +20,13 @@ struct dp_merge {
     uint32_t left, right, id;
 };
 
+/* A token's bytes in one place, for decoding; len 0: no token has the id, above DP_SHORT_BYTES: see bytes. */
+enum { DP_SHORT_BYTES = 15 };
+struct dp_short_bytes {
+    char text[DP_SHORT_BYTES];
+    uint8_t len;
+};
+
 struct dp_tokenizer {
     enum dp_split split;
     struct dp_splitter *splitter; /* NULL: split alone */
@@ -27,6 +34,7 @@ struct dp_tokenizer {
     uint32_t size, tokens;
     uint32_t byte_id[256];
     struct dp_span *bytes; /* by id, into text */
+    struct dp_short_bytes *short_bytes; /* by id */
     uint8_t *is_special;   /* by id */
     char *text;
     uint32_t *by_bytes; /* open addressing of ids, below 11 bits of the text's hash; DP_NO_ID where empty */
