@@ -1,4 +1,4 @@
-/* tokenizer/split.c - pre-tokenizers as scanners.
+/* tokenizer/split.c - pre-tokenizers as scanners; their patterns are in split_patterns.c.
  *
  * A backtracking engine isn't needed: every alternative of these patterns is decided by the classes of at most two
  * characters and then takes a maximal run, so that each function below is the pattern read from left to right, and
@@ -16,78 +16,10 @@
 
 #include <string.h>
 
-#define GPT2 "'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-#define SUFFIX "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-#define CL_TAIL "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define CL100K SUFFIX "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}" CL_TAIL
-#define QWEN2 SUFFIX "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" CL_TAIL
-#define O_UP "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
-#define O_LOW "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
-#define O200K                                                                                                                              \
-    "[^\\r\\n\\p{L}\\p{N}]?" O_UP "*" O_LOW "+" SUFFIX "?|[^\\r\\n\\p{L}\\p{N}]?" O_UP "+" O_LOW "*" SUFFIX                                \
-    "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-
-static const struct {
-    enum dp_split split;
-    const char *text;
-} patterns[] = {
-    /* the first of a kind is the one that is written */
-    {DP_SPLIT_GPT2, GPT2},
-    {DP_SPLIT_CL100K, CL100K},
-    {DP_SPLIT_O200K, O200K},
-    {DP_SPLIT_QWEN2, QWEN2},
-    {DP_SPLIT_GPT2, "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"},
-    {DP_SPLIT_CL100K, "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]++"
-                      "[\\r\\n]*|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"},
-};
-
-const char *dp_split_name(enum dp_split split)
-{
-    static const char *const names[] = {
-#define X(name, text) text,
-        DP_SPLITS(X)
-#undef X
-        "custom",
-    };
-    DP_ASSERT(split <= DP_SPLIT_COUNT);
-    return names[split];
-}
-
-#define X(name, text) text ", "
-#define NAMES DP_SPLITS(X)
-int dp_split_parse(struct dp_span name, enum dp_split *out, struct dp_err *e)
-{
-    static const struct {
-        const char *name;
-        enum dp_split split;
-    } more[] = {
-        {"llama3", DP_SPLIT_CL100K}, {"cl100k_base", DP_SPLIT_CL100K}, {"o200k_base", DP_SPLIT_O200K}, {"r50k_base", DP_SPLIT_GPT2}};
-    for (int i = 0; i < DP_SPLIT_COUNT; i++)
-        if (dp_span_is(name, dp_split_name((enum dp_split)i))) return *out = (enum dp_split)i, DP_OK;
-    for (size_t i = 0; i < sizeof more / sizeof *more; i++)
-        if (dp_span_is(name, more[i].name)) return *out = more[i].split, DP_OK;
-    DP_FAIL(e, CONFIG, "no split is called '%.*s'; there are " NAMES "regex:PATTERN, and llama3 = cl100k_base = cl100k, o200k_base, r50k_base = gpt2", DP_SPAN_FMT(name));
-}
-#undef X
-#undef NAMES
-
-const char *dp_split_pattern(enum dp_split split)
-{
-    DP_ASSERT(split < DP_SPLIT_COUNT);
-    return patterns[split].text;
-}
-
-bool dp_split_by_pattern(struct dp_span pattern, enum dp_split *out)
-{
-    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
-        if (dp_span_is(pattern, patterns[i].text)) return *out = patterns[i].split, true;
-    return false;
-}
-
-const uint8_t dp_split_ascii[256] = {
-    [0 ... 8] = C_OTHER,     [9] = C_BLANK,           [10] = C_NEWLINE,        [11 ... 12] = C_BLANK,    [13] = C_NEWLINE,
-    [14 ... 31] = C_OTHER,   [32] = C_BLANK,          [33 ... 47] = C_OTHER,   ['0' ... '9'] = C_NUMBER, [':' ... '@'] = C_OTHER,
-    ['A' ... 'Z'] = C_UPPER, ['[' ... '`'] = C_OTHER, ['a' ... 'z'] = C_LOWER, ['{' ... 127] = C_OTHER,
+const uint16_t dp_split_ascii[256] = {
+    [0 ... 8] = C_REST,      [9] = C_BLANK,            [10] = C_NEWLINE,        [11 ... 12] = C_BLANK,     [13] = C_NEWLINE,
+    [14 ... 31] = C_REST,    [32] = C_BLANK,           [33 ... 47] = C_SYMBOL,  ['0' ... '9'] = C_NUMBER,  [':' ... '@'] = C_SYMBOL,
+    ['A' ... 'Z'] = C_UPPER, ['[' ... '`'] = C_SYMBOL, ['a' ... 'z'] = C_LOWER, ['{' ... '~'] = C_SYMBOL, [127] = C_REST,
 };
 
 typedef const uint8_t *ptr; /* file-local: these signatures are read more easily with it */
@@ -160,32 +92,33 @@ static inline ptr numbers(ptr p, ptr end, int max)
     return p;
 }
 
-/* The alternatives after the letters, shared by cl100k, qwen2 and o200k; c is the class at p, d that at q behind it. */
-static inline ptr next_rest(ptr p, ptr end, unsigned c, ptr q, unsigned d, int digits, bool slash)
+/* The alternatives after the letters, shared by cl100k, qwen2 and o200k; c is the class at p, d that at q behind it, `other` what punctuation is. */
+static inline ptr next_rest(ptr p, ptr end, unsigned c, ptr q, unsigned d, unsigned other, int digits, bool slash)
 {
     if (c & C_NUMBER) return numbers(p, end, digits);
-    if ((c & (C_OTHER | C_MARK)) || (*p == ' ' && (d & (C_OTHER | C_MARK)))) {
-        q = skip(q, end, C_OTHER | C_MARK);
+    if ((c & other) || (*p == ' ' && (d & other))) {
+        q = skip(q, end, other);
         while (q < end && (*q == '\r' || *q == '\n' || (slash && *q == '/'))) q++;
         return q;
     }
     return space_newline(p, end);
 }
 
-static inline ptr next_cl100k(ptr p, ptr end, int digits)
+/* `word`: C_LETTER, or marks too. */
+static inline ptr next_cl100k(ptr p, ptr end, unsigned word, int digits)
 {
     ptr q;
     if (*p == '\'' && (q = contraction(p, end, true))) return q;
     int len, len2;
     unsigned c = class_at(p, end, &len);
     q = p + len;
-    if (c & C_LETTER) return skip(q, end, C_LETTER);
+    if (c & word) return skip(q, end, word);
     unsigned d = 0;
     if (!(c & (C_NUMBER | C_NEWLINE))) {
         d = class_at(q, end, &len2);
-        if (d & C_LETTER) return skip(q + len2, end, C_LETTER);
+        if (d & word) return skip(q + len2, end, word);
     }
-    return next_rest(p, end, c, q, d, digits, false);
+    return next_rest(p, end, c, q, d, (C_OTHER | C_MARK) & ~word, digits, false);
 }
 
 enum { O_UPPER = C_UPPER | C_CASELESS | C_MARK, O_LOWER = C_LOWER | C_CASELESS | C_MARK };
@@ -207,7 +140,8 @@ static inline ptr o200k_word(ptr p, ptr end, ptr *run)
     return both;
 }
 
-static inline ptr next_o200k(ptr p, ptr end)
+/* With o200k's contractions, or without as tekken. */
+static inline ptr next_o200k(ptr p, ptr end, bool contractions, int digits)
 {
     int len, len2;
     unsigned c = class_at(p, end, &len), d = 0;
@@ -223,9 +157,72 @@ static inline ptr next_o200k(ptr p, ptr end)
             if (!word) word = c & C_MARK ? q : run;
         } else if (c & C_MARK) word = q;
     }
-    if (!word) return next_rest(p, end, c, q, d, 3, true);
-    ptr suffix = contraction(word, end, true);
+    if (!word) return next_rest(p, end, c, q, d, C_OTHER | C_MARK, digits, true);
+    ptr suffix = contractions ? contraction(word, end, true) : NULL;
     return suffix ? suffix : word;
+}
+
+/* DeepSeek-V3's three patterns at once. Numbers are cut out first, then runs of kana and common Han (cjk); the third pattern sees what is between as texts
+ * of their own, and a run of cjk as one. So to a scanner a number ends the text, and where it began says whether cjk or what isn't does. */
+static inline unsigned part_class(ptr p, ptr end, bool cjk, int *len)
+{
+    unsigned c = class_at(p, end, len);
+    return (c & C_NUMBER) || dp_split_is_cjk(p, *len) != cjk ? 0 : c;
+}
+
+static inline ptr part_skip(ptr p, ptr end, bool cjk, unsigned set)
+{
+    for (int len;; p += len)
+        if (!(part_class(p, end, cjk, &len) & set)) return p;
+}
+
+/* Characters of no class that matches, up to where a word begins with one of them. */
+static inline ptr part_gap(ptr p, ptr end, bool cjk)
+{
+    int len, len2;
+    while (part_class(p, end, cjk, &len) & C_REST) {
+        if (part_class(p + len, end, cjk, &len2) & (C_LETTER | C_MARK)) break;
+        p += len;
+    }
+    return p;
+}
+
+static inline ptr part_space(ptr p, ptr end, bool cjk)
+{
+    ptr q = p, last = p, line = NULL;
+    int len;
+    unsigned c;
+    for (; (c = part_class(q, end, cjk, &len)) & C_SPACE; q += len) {
+        last = q;
+        if (c & C_NEWLINE) line = q + len;
+    }
+    return line ? line : c == 0 || last == p ? q : last;
+}
+
+static inline bool ascii_letter(ptr p, ptr end)
+{
+    return p < end && (*p | 0x20u) - 'a' < 26;
+}
+
+static inline ptr next_deepseek(ptr p, ptr end)
+{
+    int len, len2;
+    unsigned c = class_at(p, end, &len), d;
+    if (c & C_NUMBER) return numbers(p, end, 3);
+    bool cjk = dp_split_is_cjk(p, len);
+    ptr q = p + len;
+    if ((c & C_SYMBOL) && *p < 0x80 && ascii_letter(q, end)) {
+        while (ascii_letter(q, end)) q++;
+        return q;
+    }
+    if (c & (C_LETTER | C_MARK)) return part_skip(q, end, cjk, C_LETTER | C_MARK);
+    d = part_class(q, end, cjk, &len2);
+    if ((c & (C_REST | C_BLANK)) && (d & (C_LETTER | C_MARK))) return part_skip(q, end, cjk, C_LETTER | C_MARK);
+    if ((c & C_SYMBOL) || (*p == ' ' && (d & C_SYMBOL))) {
+        q = part_skip(q, end, cjk, C_SYMBOL);
+        return cjk ? q : part_skip(q, end, cjk, C_NEWLINE);
+    }
+    return c & C_REST ? part_gap(q, end, cjk) : part_space(p, end, cjk);
 }
 
 /* `split` is a constant where speed counts. */
@@ -233,9 +230,12 @@ static inline ptr next(enum dp_split split, ptr p, ptr end)
 {
     switch (split) {
     case DP_SPLIT_GPT2: return next_gpt2(p, end);
-    case DP_SPLIT_CL100K: return next_cl100k(p, end, 3);
-    case DP_SPLIT_QWEN2: return next_cl100k(p, end, 1);
-    case DP_SPLIT_O200K: return next_o200k(p, end);
+    case DP_SPLIT_CL100K: return next_cl100k(p, end, C_LETTER, 3);
+    case DP_SPLIT_QWEN2: return next_cl100k(p, end, C_LETTER, 1);
+    case DP_SPLIT_QWEN35: return next_cl100k(p, end, C_LETTER | C_MARK, 1);
+    case DP_SPLIT_O200K: return next_o200k(p, end, true, 3);
+    case DP_SPLIT_TEKKEN: return next_o200k(p, end, false, 1);
+    case DP_SPLIT_DEEPSEEK3: return next_deepseek(p, end);
     default: DP_ASSERT(!"a split that exists");
     }
 }

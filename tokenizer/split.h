@@ -1,7 +1,8 @@
 /* tokenizer/split.h - the pre-tokenizers: where BPE may not merge across.
  *
  * Hand-written scanners that give exactly the pieces of the published regular expressions of gpt2, cl100k (also
- * llama3's), o200k and qwen2, with Unicode 16 properties. The patterns are in split.c.
+ * llama3's), o200k (also llama4's), qwen2 (to qwen3), qwen3.5, tekken (Mistral's) and deepseek-v3, with Unicode 16 properties. The patterns are in
+ * split_patterns.c.
  *
  * Text is bytes. Every byte that isn't part of well-formed UTF-8 (overlong forms, surrogates and values past
  * U+10FFFF included) counts as one symbol that is no letter, mark, number or space, so that the pieces always
@@ -19,7 +20,10 @@
     X(GPT2, "gpt2")                                                                                                                        \
     X(CL100K, "cl100k")                                                                                                                    \
     X(O200K, "o200k")                                                                                                                      \
-    X(QWEN2, "qwen2")
+    X(QWEN2, "qwen2")                                                                                                                      \
+    X(QWEN35, "qwen3.5")                                                                                                                   \
+    X(TEKKEN, "tekken")                                                                                                                    \
+    X(DEEPSEEK3, "deepseek-v3")
 
 enum dp_split {
 #define X(name, text) DP_SPLIT_##name,
@@ -28,16 +32,19 @@ enum dp_split {
         DP_SPLIT_COUNT,
     DP_SPLIT_CUSTOM = DP_SPLIT_COUNT /* a tokenizer's that has a splitter of its own (tokenizer/splitter.h); not for the functions below but the first */
 };
-#define DP_SPLIT_CHOICES "gpt2|cl100k|o200k|qwen2"
+#define DP_SPLIT_CHOICES "gpt2|cl100k|o200k|qwen2|qwen3.5|tekken|deepseek-v3"
 
 /* "gpt2", "cl100k" ...; "custom". */
 const char *dp_split_name(enum dp_split split);
-/* By name; also "llama3", "cl100k_base", "o200k_base", "r50k_base". DP_CONFIG lists the names. */
+/* By name; also "llama3", "cl100k_base", "qwen3" and the like. DP_CONFIG lists the names. */
 int dp_split_parse(struct dp_span name, enum dp_split *out, struct dp_err *e);
-/* The regular expression, in the form written into tokenizer.json. */
-const char *dp_split_pattern(enum dp_split split);
-/* By pattern, any published spelling; false when unknown. */
+/* The regular expressions, cut by one after the other, in the form written into tokenizer.json; their number, 1 for all but deepseek-v3. */
+size_t dp_split_patterns(enum dp_split split, const char *const **out);
+const char *dp_split_pattern(enum dp_split split); /* the first of them */
+/* By pattern, any published spelling, as Hugging Face reads it; false when unknown. */
 bool dp_split_by_pattern(struct dp_span pattern, enum dp_split *out);
+bool dp_split_by_patterns(const struct dp_span *list, size_t n, enum dp_split *out); /* of several, one after the other */
+bool dp_split_by_users_pattern(struct dp_span pattern, enum dp_split *out);          /* tiktoken's spelling too */
 
 /* The ends (offsets into text, ascending) of up to `max` pieces from *pos on; moves *pos to the last of them.
  * The piece i is [ends[i - 1], ends[i]), the first starts at the old *pos. Returns their number, 0 at the end. */

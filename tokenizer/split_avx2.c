@@ -38,6 +38,7 @@ static inline struct window classify(const uint8_t *p)
     w.blank = (range(a, b, '\t', 5) & ~w.newline) | w.space;
     w.quote = equal(a, b, '\'');
     w.slash = equal(a, b, '/');
+    w.printable = range(a, b, '!', 94);
     w.high = join(a, b);
     return w;
 }

@@ -26,6 +26,7 @@ static inline struct window classify(const uint8_t *p)
     w.blank = (range(v, '\t', 5) & ~w.newline) | w.space;
     w.quote = equal(v, '\'');
     w.slash = equal(v, '/');
+    w.printable = range(v, '!', 94);
     w.high = _mm512_movepi8_mask(v);
     return w;
 }

@@ -9,9 +9,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum class_index { CI_OTHER, CI_UPPER, CI_LOWER, CI_CASELESS, CI_MARK, CI_NUMBER, CI_BLANK, CI_NEWLINE };
+enum class_index { CI_REST, CI_UPPER, CI_LOWER, CI_CASELESS, CI_MARK, CI_NUMBER, CI_BLANK, CI_NEWLINE, CI_SYMBOL };
 enum {
-    C_OTHER = 1 << CI_OTHER,       /* none of the below: punctuation, symbols, controls, unassigned, bad bytes */
+    C_REST = 1 << CI_REST,         /* none of the below: controls, unassigned, bad bytes */
     C_UPPER = 1 << CI_UPPER,       /* Lu Lt */
     C_LOWER = 1 << CI_LOWER,       /* Ll */
     C_CASELESS = 1 << CI_CASELESS, /* Lm Lo */
@@ -19,6 +19,8 @@ enum {
     C_NUMBER = 1 << CI_NUMBER,     /* Nd Nl No */
     C_BLANK = 1 << CI_BLANK,       /* White_Space without CR and LF */
     C_NEWLINE = 1 << CI_NEWLINE,   /* CR LF */
+    C_SYMBOL = 1 << CI_SYMBOL,     /* P S: punctuation and symbols */
+    C_OTHER = C_REST | C_SYMBOL,
     C_LETTER = C_UPPER | C_LOWER | C_CASELESS,
     C_SPACE = C_BLANK | C_NEWLINE,
 };
@@ -35,7 +37,7 @@ extern const size_t dp_split_script_count;
 extern const char *const dp_split_script_names[];
 
 /* Class bits of ASCII; 0 for bytes that begin something longer. */
-extern const uint8_t dp_split_ascii[256];
+extern const uint16_t dp_split_ascii[256];
 
 /* Length of the well-formed UTF-8 character at p (Unicode 16, table 3-7), its code point; 1 and -1 when malformed. */
 static inline int dp_split_decode(const uint8_t *p, const uint8_t *end, int32_t *cp)
@@ -64,9 +66,17 @@ static inline unsigned dp_split_wide_class(const uint8_t *p, const uint8_t *end,
 {
     int32_t cp;
     *len = dp_split_decode(p, end, &cp);
-    if (cp < 0) return C_OTHER;
+    if (cp < 0) return C_REST;
     unsigned pair = dp_split_blocks[dp_split_block_of[cp >> 8] * 128u + ((unsigned)cp & 255) / 2];
     return 1u << (pair >> (cp & 1) * 4 & 15);
+}
+
+/* Whether the character of `len` bytes at p is one of U+4E00-9FA5, U+3040-30FF, which DeepSeek cuts out by themselves. */
+static inline bool dp_split_is_cjk(const uint8_t *p, int len)
+{
+    if (len != 3) return false;
+    uint32_t v = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
+    return v - 0xE38180u <= 0xE383BFu - 0xE38180u || v - 0xE4B880u <= 0xE9BEA5u - 0xE4B880u;
 }
 
 /* Class of the character at p, its length in *len; class 0 at the end. */

@@ -17,6 +17,7 @@
 
 struct window {
     uint64_t upper, lower, number, blank, newline, space, quote, slash, high; /* ASCII's classes; high: bytes from 0x80 */
+    uint64_t printable;                                                       /* ASCII from 33 to 126 */
     uint64_t caseless, mark, start;                                           /* start: a character begins */
     uint64_t known;                                                           /* bytes whose class is known: all before a cut character */
 };
@@ -192,9 +193,10 @@ INLINE void numbers(struct found *f, const struct window *w, bool three, bool hi
     while ((s = s << 3 & full)) f->starts |= s;
 }
 
-INLINE struct found rules_cl100k(const struct window *w, const uint8_t *p, const uint8_t *end, bool three, bool high)
+/* marks: marks are letters. */
+INLINE struct found rules_cl100k(const struct window *w, const uint8_t *p, const uint8_t *end, bool marks, bool three, bool high)
 {
-    uint64_t letter = w->upper | w->lower | w->caseless, white = w->blank | w->newline;
+    uint64_t letter = w->upper | w->lower | w->caseless | (marks ? w->mark : 0), white = w->blank | w->newline;
     uint64_t other = ~(letter | w->number | white) & w->known;
     uint64_t os = other & ~(other << 1) & ~(w->space << 1);
     struct found f = {.limit = 63};
@@ -209,7 +211,7 @@ INLINE struct found rules_cl100k(const struct window *w, const uint8_t *p, const
     return f;
 }
 
-INLINE struct found rules_o200k(const struct window *w, const uint8_t *p, const uint8_t *end, bool high)
+INLINE struct found rules_o200k(const struct window *w, const uint8_t *p, const uint8_t *end, bool contractions, bool three, bool high)
 {
     uint64_t letter = w->upper | w->lower | w->caseless, word = letter | w->mark, white = w->blank | w->newline;
     uint64_t other = ~(word | w->number | white) & w->known;
@@ -218,7 +220,8 @@ INLINE struct found rules_o200k(const struct window *w, const uint8_t *p, const 
     f.starts = os | (word & ~(word << 1) & ~(w->blank << 1) & ~behind_one(os, w->start, high)) | (w->upper & w->lower << 1);
     if (high) f.bad = (w->mark & ~(word << 1)) | (w->upper & (w->caseless | w->mark) << 1);
     white_space(&f, w, other, true, high);
-    numbers(&f, w, true, high);
+    numbers(&f, w, three, high);
+    if (!contractions) return f;
     unsigned contracted = 64; /* where the latest contraction ended: it has no second one */
     for (uint64_t k = w->quote & os & word << 1; k; k &= k - 1) {
         unsigned q = (unsigned)__builtin_ctzll(k);
@@ -231,13 +234,31 @@ INLINE struct found rules_o200k(const struct window *w, const uint8_t *p, const 
     return f;
 }
 
-INLINE struct found rules(enum dp_split split, const struct window *w, const uint8_t *p, const uint8_t *end, bool high)
+/* ASCII alone is decided here: what is outside ends what is known, and the character before it too, which may go with it. */
+INLINE struct found rules_deepseek(struct window *w)
+{
+    if (w->high) w->known = below((unsigned)__builtin_ctzll(w->high));
+    uint64_t letter = w->upper | w->lower, white = w->blank | w->newline, symbol = w->printable & ~letter & ~w->number;
+    uint64_t rest = ~(w->printable | white | w->high);
+    uint64_t os = symbol & ~(symbol << 1) & ~(w->space << 1), alone = os & ~(symbol >> 1);
+    struct found f = {.limit = 63, .bad = w->high | w->high >> 1};
+    f.starts = os | (rest & (~(rest << 1) | letter >> 1)) | (letter & ~(letter << 1) & ~((w->blank | rest | alone) << 1));
+    white_space(&f, w, symbol, false, false);
+    f.starts &= ~(w->blank & white << 1 & w->number >> 1 & ~(w->newline << 1)); /* a number ends the text */
+    numbers(&f, w, true, false);
+    return f;
+}
+
+INLINE struct found rules(enum dp_split split, struct window *w, const uint8_t *p, const uint8_t *end, bool high)
 {
     switch (split) {
     case DP_SPLIT_GPT2: return rules_gpt2(w, p, end, high);
-    case DP_SPLIT_CL100K: return rules_cl100k(w, p, end, true, high);
-    case DP_SPLIT_QWEN2: return rules_cl100k(w, p, end, false, high);
-    default: return rules_o200k(w, p, end, high);
+    case DP_SPLIT_CL100K: return rules_cl100k(w, p, end, false, true, high);
+    case DP_SPLIT_QWEN2: return rules_cl100k(w, p, end, false, false, high);
+    case DP_SPLIT_QWEN35: return rules_cl100k(w, p, end, true, false, high);
+    case DP_SPLIT_TEKKEN: return rules_o200k(w, p, end, false, false, high);
+    case DP_SPLIT_DEEPSEEK3: return rules_deepseek(w);
+    default: return rules_o200k(w, p, end, true, true, high);
     }
 }
 
@@ -249,7 +270,7 @@ INLINE size_t scan(enum dp_split split, const uint8_t *base, const uint8_t *end,
     while (end - p >= DP_SPLIT_WINDOW && max - n >= DP_SPLIT_WINDOW) {
         struct window w = classify(p);
         struct found f;
-        if (__builtin_expect(w.high != 0, 0)) {
+        if (__builtin_expect(w.high != 0, 0) && split != DP_SPLIT_DEEPSEEK3) {
             classify_high(&w, p, end);
             f = rules(split, &w, p, end, true);
         } else f = rules(split, &w, p, end, false);
@@ -272,13 +293,18 @@ INLINE size_t scan(enum dp_split split, const uint8_t *base, const uint8_t *end,
     return n;
 }
 
+#define SCAN_CASE(split)                                                                                                                   \
+    case DP_SPLIT_##split: return scan(DP_SPLIT_##split, base, end, pos, ends, max);
 #define SCAN_FUNCTION(name)                                                                                                                \
     size_t name(enum dp_split split, const uint8_t *base, const uint8_t *end, size_t *pos, size_t *ends, size_t max)                       \
     {                                                                                                                                      \
         switch (split) {                                                                                                                   \
-        case DP_SPLIT_GPT2: return scan(DP_SPLIT_GPT2, base, end, pos, ends, max);                                                         \
-        case DP_SPLIT_CL100K: return scan(DP_SPLIT_CL100K, base, end, pos, ends, max);                                                     \
-        case DP_SPLIT_QWEN2: return scan(DP_SPLIT_QWEN2, base, end, pos, ends, max);                                                       \
+            SCAN_CASE(GPT2)                                                                                                                \
+            SCAN_CASE(CL100K)                                                                                                              \
+            SCAN_CASE(QWEN2)                                                                                                               \
+            SCAN_CASE(QWEN35)                                                                                                              \
+            SCAN_CASE(TEKKEN)                                                                                                              \
+            SCAN_CASE(DEEPSEEK3)                                                                                                           \
         default: return scan(DP_SPLIT_O200K, base, end, pos, ends, max);                                                                   \
         }                                                                                                                                  \
     }

@@ -84,22 +84,54 @@ static int compile(struct dp_re **re, const struct dp_split_step *step, struct d
 }
 
 static const char *const kinds[] = {"split ", "regex ", "literal ", "digits ", "scripts"};
+static const char *const joins[] = {"", "joined to what is before, ", "joined to what is behind, ", "joined, "};
+
+/* A pattern in a line: an LF is written as one writes it in a regular expression. A literal's backslash is two. */
+static void add_line(struct dp_buf *out, const struct dp_split_step *s)
+{
+    for (size_t i = 0; i < s->text.len; i++) {
+        char c = s->text.ptr[i];
+        if (c == '\n' || c == '\r') dp_buf_add_str(out, c == '\n' ? "\\n" : "\\r");
+        else dp_buf_add_char(out, c);
+        if (c == '\\' && s->kind == DP_CUT_LITERAL) dp_buf_add_char(out, c);
+    }
+}
 
 /* What a step is, in a line: digests depend on it. */
 static void describe(struct dp_buf *out, const struct dp_split_step *s)
 {
+    dp_buf_add_str(out, joins[s->join]);
     dp_buf_add_str(out, kinds[s->kind]);
     if (s->kind == DP_CUT_KNOWN) dp_buf_add_str(out, dp_split_name(s->split));
     else if (s->kind == DP_CUT_DIGITS) dp_buf_printf(out, "%d", s->digits);
-    else if (s->kind != DP_CUT_SCRIPTS) dp_buf_add_span(out, s->text);
+    else if (s->kind != DP_CUT_SCRIPTS) add_line(out, s);
+}
+
+/* The cl100k pattern of MiniCPM5, whose numbers were cut before: then it is cl100k's. */
+static const char numbers_cut[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}+| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+/* Steps [i, n) that begin with regular expressions which together are a known split become that step. Returns how many they are. */
+static size_t recognise_several(const struct dp_split_step *steps, size_t i, size_t n, struct dp_split_step *out)
+{
+    enum { PATTERNS = 3 };
+    struct dp_span text[PATTERNS];
+    size_t k = 0;
+    *out = steps[i];
+    for (; k < PATTERNS && i + k < n && steps[i + k].kind == DP_CUT_REGEX && !steps[i + k].join; k++) text[k] = steps[i + k].text;
+    if (k == PATTERNS && dp_split_by_patterns(text, k, &out->split)) {
+        out->kind = DP_CUT_KNOWN;
+        return k;
+    }
+    return 1;
 }
 
 /* Regular expressions that are another kind of step, so that what is written to tokenizer.json comes back as it was. */
-static int recognise(struct dp_split_step *s, struct dp_err *e)
+static int recognise(struct dp_split_step *s, const struct dp_split_step *before, struct dp_err *e)
 {
     static const char *const digits[] = {"\\p{N}+", "\\p{N}", "\\p{N}{1,2}", "\\p{N}{1,3}"};
     struct dp_buf scripts;
-    if (s->kind != DP_CUT_REGEX) return DP_OK;
+    if (s->kind != DP_CUT_REGEX || s->join) return DP_OK;
+    if (before && before->kind == DP_CUT_DIGITS && before->digits && dp_span_is(s->text, numbers_cut)) s->kind = DP_CUT_KNOWN, s->split = DP_SPLIT_CL100K;
     if (dp_split_by_pattern(s->text, &s->split)) s->kind = DP_CUT_KNOWN;
     for (int i = 0; i < 4; i++)
         if (dp_span_is(s->text, digits[i])) s->kind = DP_CUT_DIGITS, s->digits = i;
@@ -119,10 +151,12 @@ int dp_splitter_open(struct dp_splitter **out, const struct dp_split_step *steps
     struct dp_splitter *s = calloc(1, sizeof *s);
     if (!s) DP_FAIL(e, NOMEM, "a splitter");
     atomic_init(&s->owners, 1);
-    dp_buf_init(&s->text, (size_t)DP_SPLIT_STEPS_MAX * (DP_SPLIT_PATTERN_BYTES_MAX + 64));
-    for (size_t i = 0; i < n; i++) {
-        struct dp_split_step step = steps[i];
-        DP_TRY_OUT(recognise(&step, e));
+    dp_buf_init(&s->text, (size_t)DP_SPLIT_STEPS_MAX * (2 * DP_SPLIT_PATTERN_BYTES_MAX + 64));
+    for (size_t at = 0; at < n;) {
+        struct dp_split_step step;
+        size_t i = s->count;
+        at += recognise_several(steps, at, n, &step);
+        DP_TRY_OUT(recognise(&step, i ? &s->step[i - 1] : NULL, e));
         bool regex = step.kind == DP_CUT_REGEX || step.kind == DP_CUT_LITERAL;
         s->step[i] = step;
         s->step[i].text = (struct dp_span){NULL, 0};
@@ -130,11 +164,11 @@ int dp_splitter_open(struct dp_splitter **out, const struct dp_split_step *steps
         if (step.kind == DP_CUT_DIGITS && (step.digits < 0 || step.digits > DP_SPLIT_DIGITS_MAX))
             DP_GOTO(e, CONFIG, "digits can be cut into groups of 1 to %d", DP_SPLIT_DIGITS_MAX);
         if (regex) {
-            if (!steps[i].text.len) DP_GOTO(e, CONFIG, "the split pattern is empty");
-            char *copy = malloc(steps[i].text.len);
+            if (!step.text.len) DP_GOTO(e, CONFIG, "the split pattern is empty");
+            char *copy = malloc(step.text.len);
             if (!copy) DP_GOTO(e, NOMEM, "a split pattern");
-            memcpy(copy, steps[i].text.ptr, steps[i].text.len);
-            s->step[i].text = dp_span(copy, steps[i].text.len);
+            memcpy(copy, step.text.ptr, step.text.len);
+            s->step[i].text = dp_span(copy, step.text.len);
             DP_TRY_OUT(compile(&s->re[i], &s->step[i], e));
         }
         if (i) dp_buf_add_char(&s->text, '\n');
@@ -155,7 +189,7 @@ int dp_splitter_choose(struct dp_splitter **out, enum dp_split *split, const cha
     struct dp_split_step step[3];
     size_t n = 0;
     *out = NULL;
-    if (pattern && *pattern && dp_split_by_pattern(dp_span_str(pattern), split)) pattern = NULL; /* one that has a scanner */
+    if (pattern && *pattern && dp_split_by_users_pattern(dp_span_str(pattern), split)) pattern = NULL; /* one that has a scanner */
     bool regex = pattern && *pattern;
     if (!regex && !digits && !scripts) return DP_OK;
     if (digits) step[n++] = (struct dp_split_step){.kind = DP_CUT_DIGITS, .digits = digits};
@@ -172,9 +206,18 @@ int dp_splitter_parse(struct dp_splitter **out, enum dp_split *split, struct dp_
     *out = NULL;
     if (text.len < n || memcmp(text.ptr, prefix, n) != 0) return dp_split_parse(text, split, e);
     struct dp_split_step step = {.kind = DP_CUT_REGEX, .text = dp_span(text.ptr + n, text.len - n), .portable = true};
-    if (dp_split_by_pattern(step.text, split)) return DP_OK;
+    if (dp_split_by_users_pattern(step.text, split)) return DP_OK;
     *split = DP_SPLIT_CUSTOM;
     return dp_splitter_open(out, &step, 1, e);
+}
+
+bool dp_splitter_simplify(struct dp_splitter **s, enum dp_split *split)
+{
+    if (!*s || (*s)->count != 1 || (*s)->step[0].kind != DP_CUT_KNOWN) return false;
+    *split = (*s)->step[0].split;
+    dp_splitter_close(*s);
+    *s = NULL;
+    return true;
 }
 
 const struct dp_split_step *dp_splitter_steps(const struct dp_splitter *s, size_t *n)
@@ -226,6 +269,7 @@ struct level {
     size_t n, next; /* ends found, and given on */
     /* Of a regular expression: the well-formed stretch it is in, and from `stretch` on where to search and where the last match ended. */
     size_t stretch, stretch_end, at, last;
+    bool held; /* the end of the last match, at pos, isn't given yet: what follows says whether it is one */
 };
 
 struct dp_cutter {
@@ -331,11 +375,24 @@ static int search(struct dp_cutter *c, size_t i, struct dp_span stretch, size_t 
     }
 }
 
+/* The match [b, to) and what is between l->pos and it (which nothing matches), or with no match what is up to the stretch's end at b = to. */
+static void take_match(struct level *l, size_t b, size_t to, bool match, enum dp_split_join join)
+{
+    bool gap = b > l->pos;
+    if (l->held && gap == (join == DP_JOIN_EACH_OTHER)) l->ends[l->n++] = l->pos;
+    l->held = false;
+    if (gap && !(match && join == DP_JOIN_BEFORE && to > b)) l->ends[l->n++] = b;
+    if (to > b && (join == DP_JOIN_BEHIND || join == DP_JOIN_EACH_OTHER)) l->held = true;
+    else if (to > b) l->ends[l->n++] = to;
+    l->pos = to;
+}
+
 static int cut_regex(struct dp_cutter *c, size_t i, struct dp_span piece, struct dp_err *e)
 {
     struct level *l = &c->level[i];
+    const enum dp_split_join join = c->s->step[i].join;
     const uint8_t *p = (const uint8_t *)piece.ptr, *end = p + piece.len;
-    while (l->pos < piece.len && l->n + 2 <= ENDS) {
+    while (l->pos < piece.len && l->n + 4 <= ENDS) {
         size_t b = 0, to = 0;
         if (l->pos == l->stretch_end) {
             const uint8_t *q = well_formed(p + l->pos, end);
@@ -356,13 +413,14 @@ static int cut_regex(struct dp_cutter *c, size_t i, struct dp_span piece, struct
             l->at = b + character((const uint8_t *)stretch.ptr + b, end);
             continue;
         }
-        if (rc == DP_EOF || (b == to && b == l->last)) b = to = stretch.len;
+        bool match = rc != DP_EOF && !(b == to && b == l->last);
+        if (!match) b = to = stretch.len;
         l->at = l->last = to;
-        b += l->stretch;
-        to += l->stretch;
-        if (b > l->pos) l->ends[l->n++] = b;
-        if (to > b) l->ends[l->n++] = to;
-        l->pos = to;
+        take_match(l, l->stretch + b, l->stretch + to, match, join);
+        if (l->held && l->pos == l->stretch_end) { /* nothing follows */
+            l->ends[l->n++] = l->pos;
+            l->held = false;
+        }
     }
     return DP_OK;
 }
@@ -426,6 +484,7 @@ static void begin_piece(struct level *l, size_t from, size_t to)
     l->to = to;
     l->pos = l->n = l->next = l->stretch = l->stretch_end = l->at = 0;
     l->last = SIZE_MAX;
+    l->held = false;
 }
 
 int dp_cutter_run(struct dp_cutter *c, struct dp_span text, size_t *pos, size_t *ends, size_t max, struct dp_err *e)

@@ -30,11 +30,14 @@ enum dp_split_kind {
     DP_CUT_DIGITS,  /* characters of class N: `digits` together at most, from the left; 0: the whole run */
     DP_CUT_SCRIPTS, /* before a letter of another script than the last letter's: dp_cut_scripts */
 };
+/* Matches of a regular expression are pieces, or become part of one (Hugging Face's MergedWithPrevious, MergedWithNext, Contiguous). */
+enum dp_split_join { DP_JOIN_NOTHING, DP_JOIN_BEFORE, DP_JOIN_BEHIND, DP_JOIN_EACH_OTHER };
 struct dp_split_step {
     enum dp_split_kind kind;
     enum dp_split split;
     struct dp_span text;
     int digits;
+    enum dp_split_join join;
     bool portable; /* regex: refuse what Oniguruma and PCRE2 understand differently; else `text` is Oniguruma's */
 };
 enum { DP_SPLIT_STEPS_MAX = 16, DP_SPLIT_PATTERN_BYTES_MAX = 1 << 16, DP_SPLIT_DIGITS_MAX = 3 };
@@ -47,6 +50,8 @@ int dp_splitter_open(struct dp_splitter **out, const struct dp_split_step *steps
 int dp_splitter_choose(struct dp_splitter **out, enum dp_split *split, const char *pattern, int digits, bool scripts, struct dp_err *e);
 /* By name (then *out is NULL and *split is set), or "regex:PATTERN". */
 int dp_splitter_parse(struct dp_splitter **out, enum dp_split *split, struct dp_span text, struct dp_err *e);
+/* One that is a known split alone is closed, *s becomes NULL and *split that. */
+bool dp_splitter_simplify(struct dp_splitter **s, enum dp_split *split);
 struct dp_splitter *dp_splitter_ref(struct dp_splitter *s); /* one owner more; of NULL too */
 void dp_splitter_close(struct dp_splitter *s);              /* one owner less */
 const struct dp_split_step *dp_splitter_steps(const struct dp_splitter *s, size_t *n);

@@ -102,30 +102,32 @@ static int read_byte_level(const struct dp_json *p, bool *regex, const char *fil
     return DP_OK;
 }
 
-/* Split(Regex or String, Isolated). What drops or joins pieces isn't supported, but for patterns that match everything, where "Removed" of
- * what doesn't match is the same. */
+static const char *const behaviors[] = {"Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"}; /* by enum dp_split_join */
+
+/* Split(Regex or String). What drops text isn't supported, but for patterns that match everything, where "Removed" of what doesn't match is
+ * the same as Isolated. */
 static int read_split(const struct dp_json *p, struct dp_split_step *step, const char *file, struct dp_err *e)
 {
     struct dp_json *pattern = dp_json_get(p, "pattern");
     struct dp_span regex = dp_json_str(dp_json_get(pattern, "Regex")), literal = dp_json_str(dp_json_get(pattern, "String"));
     struct dp_span behavior = dp_json_str(dp_json_get(p, "behavior"));
-    bool known = regex.len && dp_split_by_pattern(regex, &step->split);
+    bool invert = dp_json_bool(dp_json_get(p, "invert"), false);
+    enum dp_split known;
     if (!regex.len && !literal.len) DP_FAIL(e, CORRUPT, "%s: a Split without a pattern", file);
-    if (!dp_span_is(behavior, "Isolated") &&
-        !(known && dp_span_is(behavior, "Removed") && dp_json_bool(dp_json_get(p, "invert"), false)))
-        DP_FAIL(e, CONFIG, "%s: a Split whose behavior is '%.*s', which isn't supported (Isolated is); name a split if it is one we have", file,
-                DP_SPAN_FMT(behavior));
-    step->kind = known ? DP_CUT_KNOWN : regex.len ? DP_CUT_REGEX : DP_CUT_LITERAL;
-    step->text = regex.len ? regex : literal;
-    return DP_OK;
+    *step = (struct dp_split_step){.kind = regex.len ? DP_CUT_REGEX : DP_CUT_LITERAL, .text = regex.len ? regex : literal};
+    for (int i = 0; i < 4; i++)
+        if (dp_span_is(behavior, behaviors[i]) && (i == 0 || !invert)) return step->join = (enum dp_split_join)i, DP_OK;
+    if (invert && dp_span_is(behavior, "Removed") && regex.len && dp_split_by_pattern(regex, &known)) return DP_OK;
+    DP_FAIL(e, CONFIG, "%s: a Split with behavior '%.*s'%s, which would drop or move text, isn't supported; name a split if it is one we have", file,
+            DP_SPAN_FMT(behavior), invert ? " and invert" : "");
 }
 
-static int read_steps(const struct dp_json *p, struct dp_split_step *steps, size_t *n, bool *last, const char *file, struct dp_err *e)
+/* Add a pre-tokenizer to the steps, which have room for one more than are allowed. *last: ByteLevel was there. */
+static int read_step(const struct dp_json *p, struct dp_split_step *steps, size_t *n, bool *last, const char *file, struct dp_err *e)
 {
     struct dp_span type = dp_json_str(dp_json_get(p, "type"));
     bool regex = false;
     if (*last) DP_FAIL(e, CONFIG, "%s: a pre-tokenizer behind ByteLevel isn't supported; name a split if it is one we have", file);
-    if (*n == DP_SPLIT_STEPS_MAX) DP_FAIL(e, CONFIG, "%s: a pre-tokenizer of more than %d steps", file, DP_SPLIT_STEPS_MAX);
     struct dp_split_step *step = &steps[*n];
     if (dp_span_is(type, "ByteLevel")) {
         *last = true;
@@ -137,25 +139,24 @@ static int read_steps(const struct dp_json *p, struct dp_split_step *steps, size
         *step = (struct dp_split_step){.kind = DP_CUT_DIGITS, .digits = dp_json_bool(dp_json_get(p, "individual_digits"), false)};
     else DP_FAIL(e, CONFIG, "%s: a pre-tokenizer of type '%.*s'; ByteLevel, Split and Digits are supported; name a split if it is one we have",
                  file, DP_SPAN_FMT(type));
-    ++*n;
+    if (++*n > DP_SPLIT_STEPS_MAX) DP_FAIL(e, CONFIG, "%s: a pre-tokenizer of more than %d steps", file, DP_SPLIT_STEPS_MAX);
     return DP_OK;
 }
 
 static int read_pre_tokenizer(const struct dp_json *p, struct dp_tokenizer_parts *parts, const char *file, struct dp_err *e)
 {
-    struct dp_split_step steps[DP_SPLIT_STEPS_MAX] = {0};
+    struct dp_split_step steps[DP_SPLIT_STEPS_MAX + 1] = {0};
     struct dp_json *list = dp_json_get(p, "pretokenizers");
     bool last = false, sequence = dp_span_is(dp_json_str(dp_json_get(p, "type")), "Sequence");
     size_t n = 0;
     if (is_null(p)) DP_FAIL(e, CONFIG, "%s: there is no pre_tokenizer; name a split", file);
-    for (size_t i = 0; sequence && i < dp_json_count(list); i++) DP_TRY(read_steps(dp_json_at(list, i), steps, &n, &last, file, e));
-    if (!sequence) DP_TRY(read_steps(p, steps, &n, &last, file, e));
+    for (size_t i = 0; sequence && i < dp_json_count(list); i++) DP_TRY(read_step(dp_json_at(list, i), steps, &n, &last, file, e));
+    if (!sequence) DP_TRY(read_step(p, steps, &n, &last, file, e));
     if (!last) DP_FAIL(e, CONFIG, "%s: the pre-tokenizer doesn't end in ByteLevel: only byte-level BPE is supported", file);
     if (!n) DP_FAIL(e, CONFIG, "%s: no pre-tokenizer pattern; name a split", file);
-    parts->split = steps[0].split;
-    if (n == 1 && steps[0].kind == DP_CUT_KNOWN) return DP_OK;
-    int rc = dp_splitter_open(&parts->splitter, steps, n, e);
-    return rc < 0 ? dp_err_prefix(e, "%s", file) : rc;
+    if (dp_splitter_open(&parts->splitter, steps, n, e) < 0) return dp_err_prefix(e, "%s", file);
+    dp_splitter_simplify(&parts->splitter, &parts->split);
+    return DP_OK;
 }
 
 static int read_added(struct reader *r, const struct dp_json *list, struct dp_err *e)
@@ -397,7 +398,7 @@ static void write_byte_level(struct dp_jsonw *w, bool regex)
     dp_jsonw_end(w, '}');
 }
 
-static void write_split(struct dp_jsonw *w, const char *kind, struct dp_span pattern)
+static void write_split(struct dp_jsonw *w, const char *kind, struct dp_span pattern, enum dp_split_join join)
 {
     dp_jsonw_begin(w, '{');
     write_string(w, "type", "Split");
@@ -406,18 +407,23 @@ static void write_split(struct dp_jsonw *w, const char *kind, struct dp_span pat
     dp_jsonw_key(w, kind);
     dp_jsonw_str(w, pattern);
     dp_jsonw_end(w, '}');
-    write_string(w, "behavior", "Isolated");
+    write_string(w, "behavior", behaviors[join]);
     write_bool(w, "invert", false);
     dp_jsonw_end(w, '}');
 }
 
 static void write_step(struct dp_jsonw *w, const struct dp_split_step *s, struct dp_buf *tmp)
 {
+    const char *const *known;
+    size_t n;
     dp_buf_clear(tmp);
     switch (s->kind) {
-    case DP_CUT_KNOWN: write_split(w, "Regex", dp_span_str(dp_split_pattern(s->split))); break;
-    case DP_CUT_REGEX: write_split(w, "Regex", s->text); break;
-    case DP_CUT_LITERAL: write_split(w, "String", s->text); break;
+    case DP_CUT_KNOWN:
+        n = dp_split_patterns(s->split, &known);
+        for (size_t i = 0; i < n; i++) write_split(w, "Regex", dp_span_str(known[i]), DP_JOIN_NOTHING);
+        break;
+    case DP_CUT_REGEX: write_split(w, "Regex", s->text, s->join); break;
+    case DP_CUT_LITERAL: write_split(w, "String", s->text, s->join); break;
     case DP_CUT_DIGITS:
         if (s->digits < 2) {
             dp_jsonw_begin(w, '{');
@@ -427,11 +433,11 @@ static void write_step(struct dp_jsonw *w, const struct dp_split_step *s, struct
             break;
         }
         dp_buf_printf(tmp, "\\p{N}{1,%d}", s->digits);
-        write_split(w, "Regex", dp_buf_span(tmp));
+        write_split(w, "Regex", dp_buf_span(tmp), DP_JOIN_NOTHING);
         break;
     case DP_CUT_SCRIPTS:
         dp_split_scripts_regex(tmp);
-        write_split(w, "Regex", dp_buf_span(tmp));
+        write_split(w, "Regex", dp_buf_span(tmp), DP_JOIN_NOTHING);
         break;
     }
     if (tmp->full) w->buf->full = true;

@@ -11,7 +11,7 @@ import unicodedata2 as ud
 assert ud.unidata_version == '16.0.0', ud.unidata_version
 # Unicode property White_Space (PropList.txt), which is what \s means to the reference engines.
 SPACE = {*range(9, 14), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000}
-OTHER, UPPER, LOWER, CASELESS, MARK, NUMBER, BLANK, NEWLINE = range(8)  # enum class_index in split_int.h
+REST, UPPER, LOWER, CASELESS, MARK, NUMBER, BLANK, NEWLINE, SYMBOL = range(9)  # enum class_index in split_int.h
 GENERAL = {'Lu': UPPER, 'Lt': UPPER, 'Ll': LOWER, 'Lm': CASELESS, 'Lo': CASELESS}
 
 
@@ -21,7 +21,7 @@ def class_of(cp):
     if cp in SPACE:
         return BLANK
     cat = ud.category(chr(cp))
-    return GENERAL.get(cat, MARK if cat[0] == 'M' else NUMBER if cat[0] == 'N' else OTHER)
+    return GENERAL.get(cat, {'M': MARK, 'N': NUMBER, 'P': SYMBOL, 'S': SYMBOL}.get(cat[0], REST))
 
 
 def rows(values, n=32):

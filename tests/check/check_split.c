@@ -108,6 +108,7 @@ static void check_length(enum dp_split split, size_t n, char *low, char *high, i
             all_ends(split, low, n, got, ENDS);
             while (i < k && got[i] == want[i]) i++;
             fprintf(stderr, "FAIL %s %s, %zu bytes, seed %llu: piece %zu ends at %zu, not %zu\n", dp_cpu_name(dp_cpu()), dp_split_name(split), n, (unsigned long long)from, i, got[i], want[i]);
+            for (size_t b = i ? want[i - 1] : 0, to = b + 70 < n ? b + 70 : n; b < to; b++) fprintf(stderr, "%02x%s", (uint8_t)low[b], b + 1 < to ? "" : "\n");
         }
     }
 }

@@ -23,12 +23,12 @@ REGEX, LITERAL, DIGITS, SCRIPTS, KNOWN = 1, 2, 3, 4, 0
 
 
 class Step(C.Structure):
-    _fields_ = [('kind', C.c_int), ('split', C.c_int), ('ptr', C.c_char_p), ('len', C.c_size_t), ('digits', C.c_int), ('portable', C.c_bool)]
+    _fields_ = [('kind', C.c_int), ('split', C.c_int), ('ptr', C.c_char_p), ('len', C.c_size_t), ('digits', C.c_int), ('join', C.c_int), ('portable', C.c_bool)]
 
 
-def step(kind, text=None, digits=0, split=0, portable=False):
+def step(kind, text=None, digits=0, split=0, portable=False, join=0):
     b = text.encode() if text else None
-    return Step(kind, split, b, len(b) if b else 0, digits, portable)
+    return Step(kind, split, b, len(b) if b else 0, digits, join, portable)
 
 
 class Splitter:
@@ -64,9 +64,14 @@ def cases():
     yield 'Digits(False)', [step(DIGITS, digits=0)], P.Digits(False)
     for n in (2, 3): yield f'digits {n}', [step(DIGITS, digits=n)], split(r'\p{N}{1,%d}' % n)
     for i, s in enumerate(tp.SPLITS):
-        yield f'Digits, {s}', [step(DIGITS, digits=1), step(KNOWN, split=i)], P.Sequence([P.Digits(True), split(tp.PAT[s])])
-        yield f'{s}, digits', [step(KNOWN, split=i), step(DIGITS, digits=2)], P.Sequence([split(tp.PAT[s]), split(r'\p{N}{1,2}')])
+        yield f'Digits, {s}', [step(DIGITS, digits=1), step(KNOWN, split=i)], P.Sequence([P.Digits(True), tp.hf_split(tp.PAT[s])])
+        yield f'{s}, digits', [step(KNOWN, split=i), step(DIGITS, digits=2)], P.Sequence([tp.hf_split(tp.PAT[s]), split(r'\p{N}{1,2}')])
+    for p in (r'\s', r' ', r'\s+|x+', r'(?:\r?\n)+(?!\r?\n)', r'x*', r'(?=a)|\p{N}', '.'):
+        for j, b in enumerate(('isolated', 'merged_with_previous', 'merged_with_next', 'contiguous')): yield f'{p!r} {b}', [step(REGEX, p, join=j)], P.Split(R(p), b)
     yield 'literal', [step(LITERAL, 'a.')], P.Split('a.', iso)
+    cohere, minicpm = r'\d{1,3}(?=(?:\d{3})*\b)', tp.PAT['cl100k'].replace('{1,3}', '+')
+    yield 'Cohere2', [step(REGEX, cohere), step(REGEX, tp.PAT['o200k'])], P.Sequence([split(cohere), split(tp.PAT['o200k'])])
+    yield 'MiniCPM5', [step(REGEX, r'\p{N}{1,3}'), step(REGEX, minicpm)], P.Sequence([split(r'\p{N}{1,3}'), split(minicpm)])
     yield 'three', [step(DIGITS, digits=1), step(REGEX, r'\s?\p{L}+'), step(REGEX, '.')], P.Sequence([P.Digits(True), split(r'\s?\p{L}+'), split('.')])
 
 

@@ -23,14 +23,24 @@ except ImportError as e:
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DATA = os.path.join(ROOT, 'tests/data/tokenizer')
-SPLITS = ['gpt2', 'cl100k', 'o200k', 'qwen2']
+SPLITS = ['gpt2', 'cl100k', 'o200k', 'qwen2', 'qwen3.5', 'tekken', 'deepseek-v3']  # in the order of enum dp_split
 TAIL = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 SUF = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 UP, LOW = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 PAT = {'gpt2': r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
        'cl100k': SUF + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}" + TAIL,
        'o200k': rf"[^\r\n\p{{L}}\p{{N}}]?{UP}*{LOW}+{SUF}?|[^\r\n\p{{L}}\p{{N}}]?{UP}+{LOW}*{SUF}?|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-       'qwen2': SUF + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}" + TAIL}
+       'qwen2': SUF + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}" + TAIL,
+       'qwen3.5': SUF + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+       'tekken': rf"[^\r\n\p{{L}}\p{{N}}]?{UP}*{LOW}+|[^\r\n\p{{L}}\p{{N}}]?{UP}+{LOW}*|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+       'deepseek-v3': [r"\p{N}{1,3}", "[一-龥\u3040-ゟ゠-ヿ]+",
+                       r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""]}
+# Other spellings: each must cut as the one above (a tokenizer.json that has one gets the scanner).
+SPELT = [('gpt2', r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"), ('gpt2', r"'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"),
+         ('gpt2', r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"),
+         ('cl100k', r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"),
+         ('qwen2', r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"),
+         ('qwen3.5', PAT['qwen3.5'].replace(r'\r', '\r').replace(r'\n', '\n'))]
 
 # ---- texts ----
 ATOMS = ([' ', '  ', '   ', '\n', '\n\n', '\r\n', '\r', '\t', '\v', '\f', '\x1c', '\x1f', '\u0085', '\u00a0', '\u1680', '\u180e', '\u2003', '\u200b',
@@ -63,8 +73,13 @@ UNICODE_17 = set()  # code points whose class differs between the engines and Un
 ENC = {'gpt2': 'gpt2', 'cl100k_base': 'cl100k', 'o200k_base': 'o200k'}
 
 
+def hf_split(pattern):
+    each = [pre_tokenizers.Split(Regex(p), 'isolated') for p in ([pattern] if isinstance(pattern, str) else pattern)]
+    return each[0] if len(each) == 1 else pre_tokenizers.Sequence(each)
+
+
 def hf_pieces(split, text, _cache={}):
-    if split not in _cache: _cache[split] = pre_tokenizers.Split(Regex(PAT[split]), 'isolated')
+    if split not in _cache: _cache[split] = hf_split(PAT.get(split, split))
     ends, at = [], 0
     for piece, _ in _cache[split].pre_tokenize_str(text):
         at += len(piece.encode()); ends.append(at)
@@ -85,7 +100,7 @@ def tik(folder, enc):
 def hf_train(texts, vocab, split, specials=('<|endoftext|>',)):
     t = Tokenizer(models.BPE())
     t.pre_tokenizer = (pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True) if split == 'gpt2' else pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(PAT[split]), 'isolated'), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]))
+        [hf_split(PAT[split]), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]))
     t.decoder = decoders.ByteLevel()
     t.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=vocab, min_frequency=0, special_tokens=list(specials), show_progress=False,
                                                      initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
@@ -168,6 +183,8 @@ def pieces(texts):
     for s in SPLITS:
         for x in texts: same(f'{s} pieces of {x!r}', d.pieces(s, x.encode()), hf_pieces(s, x))
         print(f'{len(texts)} texts: pieces of {s} equal HF')
+    for s, pattern in SPELT:
+        for x in texts: same(f'{s} pieces of {x!r} by {pattern!r}', d.pieces(s, x.encode()), hf_pieces(pattern, x))
 
 
 def cases(folder, n, seed):
@@ -515,7 +532,7 @@ if __name__ == '__main__':
         r = random.Random(1)
         pieces([random_text(r) for _ in range(5000)])
         train(f'{DATA}/corpus.txt', 1500)
-        print(f'{len(SPLITS) + 4} passed, 0 failed')
+        print(f'{len(SPLITS) + len(SPELT) + 4} passed, 0 failed')
     elif m == 'frozen': frozen()
     elif m == 'cases': cases(a[0], int(a[1]) if len(a) > 1 else 3000, int(a[2]) if len(a) > 2 else 1)
     elif m == 'judge': judge(a[0], int(a[1]) if len(a) > 1 else 60, int(a[2]) if len(a) > 2 else 1, a[3:] or ENC)

@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "tokenizer/split.h"
 #include "tokenizer/split_int.h"
+#include "tokenizer/splitter.h"
 
 #include <time.h>
 
@@ -62,6 +63,18 @@ TEST(frozen_qwen2)
 {
     CHECK(run_file(DP_SPLIT_QWEN2) > 300);
 }
+TEST(frozen_qwen35)
+{
+    CHECK(run_file(DP_SPLIT_QWEN35) > 300);
+}
+TEST(frozen_tekken)
+{
+    CHECK(run_file(DP_SPLIT_TEKKEN) > 300);
+}
+TEST(frozen_deepseek3)
+{
+    CHECK(run_file(DP_SPLIT_DEEPSEEK3) > 300);
+}
 
 /* Pieces joined by '|'. */
 static const char *cut(enum dp_split split, const char *s)
@@ -98,6 +111,13 @@ TEST(readable_cases)
          "A",
          "\xCC\x81|A"},
         {DP_SPLIT_GPT2, "\xE1\xA0\x8E x", "\xE1\xA0\x8E| x"}, /* U+180E is no space */
+        {DP_SPLIT_QWEN35, "e\xCC\x81t\xCC\x81 !\xCC\x81 12", "e\xCC\x81t\xCC\x81| !|\xCC\x81| |1|2"},
+        {DP_SPLIT_QWEN2, "e\xCC\x81t", "e|\xCC\x81t"},
+        {DP_SPLIT_TEKKEN, "DON'T don't 12 a!/\n/x", "DON|'T| don|'t| |1|2| a|!/\n/|x"},
+        {DP_SPLIT_DEEPSEEK3, "don't (x --y 12345  6", "don|'t| (|x| --|y| |123|45|  |6"},
+        {DP_SPLIT_DEEPSEEK3, "a\xE4\xB8\xAD\xE6\x96\x87" "b\xE3\x82\xAB\xE3\x83\xBB\xE3\x82\xAB \xE4\xB8\xAD", "a|\xE4\xB8\xAD\xE6\x96\x87|b|\xE3\x82\xAB|\xE3\x83\xBB|\xE3\x82\xAB| |\xE4\xB8\xAD"},
+        {DP_SPLIT_DEEPSEEK3, "(ab\xC3\xA9 \x01\x02x\x03", "(ab|\xC3\xA9| |\x01|\x02x|\x03"},
+        {DP_SPLIT_DEEPSEEK3, "!!\r\n\nx  \n 1", "!!\r\n\n|x|  \n| |1"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) CHECK_STR(cut(cases[i].split, cases[i].text), cases[i].pieces);
 }
@@ -143,10 +163,10 @@ static double seconds(enum dp_split split, const char *unit, size_t n)
 
 TEST(time_is_linear)
 {
-    static const char *const units[] = {" ", "a", "A", "\n ", "A\xE4\xB8\xAD", "\xCC\x81", "'", "9", " \t", "A\xCC\x81", "\xff", "!\n"};
+    static const char *const units[] = {" ", "a", "A", "\n", "\n ", "A\xE4\xB8\xAD", "\xE4\xB8\xAD", "\xE3\x83\xBB", "\xCC\x81", "'", "9", " \t", "A\xCC\x81", "\xff", "!\n", "\x01", "\xE3\x80\x80", "!a"};
     for (int s = 0; s < DP_SPLIT_COUNT; s++)
         for (size_t i = 0; i < sizeof units / sizeof *units; i++) /* quadratic would be minutes */
-            CHECK(seconds((enum dp_split)s, units[i], 400000) < 2.0);
+            CHECK(seconds((enum dp_split)s, units[i], 1 << 20) < 2.0);
 }
 
 TEST(names_and_patterns)
@@ -156,13 +176,47 @@ TEST(names_and_patterns)
     for (int i = 0; i < DP_SPLIT_COUNT; i++) {
         CHECK_OK(dp_split_parse(dp_span_str(dp_split_name((enum dp_split)i)), &s, &err));
         CHECK_INT(s, i);
-        CHECK(dp_split_by_pattern(dp_span_str(dp_split_pattern((enum dp_split)i)), &s) && (int)s == i);
+        const char *const *list;
+        struct dp_span text[3];
+        size_t n = dp_split_patterns((enum dp_split)i, &list);
+        for (size_t k = 0; k < n; k++) text[k] = dp_span_str(list[k]);
+        CHECK(dp_split_by_patterns(text, n, &s) && (int)s == i);
+        CHECK(n > 1 || (dp_split_by_pattern(text[0], &s) && (int)s == i));
     }
     CHECK_OK(dp_split_parse(dp_span_str("llama3"), &s, &err));
     CHECK_INT(s, DP_SPLIT_CL100K);
     CHECK_INT(dp_split_parse(dp_span_str("gpt3"), &s, &err), DP_CONFIG);
     CHECK(strstr(err.msg, "o200k") != NULL);
     CHECK(!dp_split_by_pattern(dp_span_str("\\w+"), &s));
+    /* CR and LF may stand for themselves, and tiktoken's possessive {1,3}+ is a repeat to Hugging Face. */
+    CHECK(dp_split_by_pattern(dp_span_str("'(?i:[sdmt]|ll|ve|re)|[^\r\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]++[\r\n]*|\\s*[\r\n]|\\s+(?!\\S)|\\s+"), &s));
+    CHECK_INT(s, DP_SPLIT_QWEN2);
+    static const char tiktoken[] = "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}++|\\p{N}{1,3}+| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*+|\\s++$|\\s*[\\r\\n]|\\s+(?!\\S)|\\s";
+    CHECK(!dp_split_by_pattern(dp_span_str(tiktoken), &s));
+    CHECK(dp_split_by_users_pattern(dp_span_str(tiktoken), &s) && s == DP_SPLIT_CL100K);
+}
+
+/* How many code points of each class Unicode 16 has, and of letters of each kind of script: another version's tables don't. */
+TEST(table_is_unicode_16)
+{
+    size_t count[16] = {0}, letters = 0, latin = 0, han = 0;
+    for (unsigned cp = 0; cp < 0x110000; cp++) {
+        unsigned c = dp_split_blocks[dp_split_block_of[cp >> 8] * 128u + (cp & 255) / 2] >> (cp & 1) * 4 & 15, s = dp_split_script((int32_t)cp);
+        count[c]++;
+        CHECK(!s || c == CI_UPPER || c == CI_LOWER || c == CI_CASELESS);
+        letters += s != 0;
+        latin += s && strcmp(dp_split_script_names[s], "Latin") == 0;
+        han += s && strcmp(dp_split_script_names[s], "Han") == 0;
+    }
+    static const size_t want[] = {959278, 1889, 2258, 136881, 2501, 1911, 23, 2, 9369}; /* by enum class_index */
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) CHECK_INT(count[i], want[i]);
+    CHECK_INT(letters, 139989);
+    CHECK_INT(latin, 1448);
+    CHECK_INT(han, 98685);
+    CHECK_INT(dp_split_script_count, 167);
+    CHECK_INT(dp_split_script(0x10D4A) != 0, 1); /* Garay, new in 16 */
+    CHECK_INT(dp_split_script(0x30FC), 0);       /* Common */
+    CHECK_INT(dp_split_script(-1), 0);
 }
 
 /* All pieces' ends of text[from, to), as offsets into text. */
@@ -213,10 +267,10 @@ TEST(classes)
         unsigned cp, class;
     } cases[] = {{'a', CI_LOWER},     {'A', CI_UPPER},        {0x1C5, CI_UPPER},      {0x2B0, CI_CASELESS},   {0x4E2D, CI_CASELESS},
                  {0x301, CI_MARK},    {0x0903, CI_MARK},      {0x20DD, CI_MARK},      {0x663, CI_NUMBER},     {0xBD, CI_NUMBER},
-                 {0x2167, CI_NUMBER}, {0xA0, CI_BLANK},       {0x85, CI_BLANK},       {0x180E, CI_OTHER},     {0x200B, CI_OTHER},
+                 {0x2167, CI_NUMBER}, {0xA0, CI_BLANK},       {0x85, CI_BLANK},       {0x180E, CI_REST},      {0x200B, CI_REST},
                  {0x2028, CI_BLANK},  {0x3000, CI_BLANK},     {0x31350, CI_CASELESS}, {0x2EBF0, CI_CASELESS}, {0x1C89, CI_UPPER},
-                 {0x1C8A, CI_LOWER},  {0x1E4D0, CI_CASELESS}, {0x323B0, CI_OTHER},    {0x10FFFF, CI_OTHER},   {0xE0100, CI_MARK},
-                 {0xD, CI_NEWLINE},   {0xB, CI_BLANK},        {0x1F600, CI_OTHER}};
+                 {0x1C8A, CI_LOWER},  {0x1E4D0, CI_CASELESS}, {0x323B0, CI_REST},     {0x10FFFF, CI_REST},   {0xE0100, CI_MARK},
+                 {0xD, CI_NEWLINE},   {0xB, CI_BLANK},        {0x1F600, CI_SYMBOL}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         unsigned cp = cases[i].cp, pair = dp_split_blocks[dp_split_block_of[cp >> 8] * 128u + (cp & 255) / 2];
         if ((pair >> (cp & 1) * 4 & 15) != cases[i].class) DP_TEST_FAIL("U+%04X has class %u", cp, pair >> (cp & 1) * 4 & 15);

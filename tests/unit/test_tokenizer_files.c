@@ -32,6 +32,58 @@ TEST(byte_level_characters)
     CHECK_INT(dp_byte_level_byte(0x144), -1);
 }
 
+/* The pre-tokenizers of published files: which split they are, and that what is saved is the same again. */
+TEST(published_pre_tokenizers)
+{
+#define SPLIT(regex) "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" regex "\"},\"behavior\":\"Isolated\",\"invert\":false}"
+#define SEQUENCE(list) "{\"type\":\"Sequence\",\"pretokenizers\":[" list ",{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}]}"
+#define DIGITS "{\"type\":\"Digits\",\"individual_digits\":true}"
+#define CL_HEAD "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?"
+#define CL_TAIL "| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"
+#define DEEPSEEK(digits) SPLIT("\\\\p{N}{1,3}") "," SPLIT("[\xE4\xB8\x80-\xE9\xBE\xA5\xE3\x81\x80-\xE3\x82\x9F\xE3\x82\xA0-\xE3\x83\xBF]+") "," \
+    SPLIT("[!\\\"#$%&'()*+,\\\\-./:;<=>?@\\\\[\\\\\\\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\\\p{L}\\\\p{P}\\\\p{S}]?[\\\\p{L}\\\\p{M}]+| ?[\\\\p{P}\\\\p{S}]+[\\r\\n]*|\\\\s*[\\r\\n]+|\\\\s+(?!\\\\S)|\\\\s+") digits
+    static const struct {
+        const char *pre, *split, *steps;
+    } cases[] = {
+        {"{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true}", "gpt2", NULL},
+        {"{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\",\"add_prefix_space\":false}]}", "gpt2", NULL},
+        {SEQUENCE(SPLIT(CL_HEAD "\\\\p{L}+|\\\\p{N}" CL_TAIL)), "qwen2", NULL},
+        {SEQUENCE(SPLIT(CL_HEAD "\\\\p{L}+|\\\\p{N}{1,3}" CL_TAIL)), "cl100k", NULL},
+        {SEQUENCE("{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" CL_HEAD "\\\\p{L}+|\\\\p{N}{1,3}" CL_TAIL "\"},\"behavior\":\"Removed\",\"invert\":true}"), "cl100k", NULL},
+        {SEQUENCE(DEEPSEEK("")), "deepseek-v3", NULL},
+        {SEQUENCE(DEEPSEEK("," DIGITS)), "custom", "split deepseek-v3\ndigits 1"},
+        {SEQUENCE(SPLIT("\\\\p{N}{1,3}") "," SPLIT(CL_HEAD "\\\\p{L}+|\\\\p{N}+" CL_TAIL)), "custom", "digits 3\nsplit cl100k"},
+        {"{\"type\":\"Sequence\",\"pretokenizers\":[" DIGITS ",{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true}]}", "custom", "digits 1\nsplit gpt2"},
+        {SEQUENCE("{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\n+\"},\"behavior\":\"MergedWithNext\",\"invert\":false}," DIGITS), "custom", "joined to what is behind, regex \\n+\ndigits 1"},
+        {SEQUENCE("{\"type\":\"Split\",\"pattern\":{\"String\":\"a\\\\\"},\"behavior\":\"Isolated\",\"invert\":false}"), "custom", "literal a\\\\"},
+        {SEQUENCE(SPLIT(" ?[^(\\\\s|[.,!?])]+")), "custom", "regex  ?[^(\\s|[.,!?])]+"},
+    };
+    struct dp_buf whole = read_data("hf.json"), file, out;
+    dp_buf_init(&file, 1 << 20);
+    dp_buf_init(&out, 1 << 20);
+    const char *at = strstr(whole.ptr, "\"pre_tokenizer\":") + strlen("\"pre_tokenizer\":"), *end = strchr(at, '}') + 1;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct dp_tokenizer *t, *u;
+        dp_buf_clear(&file);
+        dp_buf_clear(&out);
+        dp_buf_add(&file, whole.ptr, (size_t)(at - whole.ptr));
+        dp_buf_add_str(&file, cases[i].pre);
+        dp_buf_add_str(&file, end);
+        REQUIRE_OK(dp_tokenizer_load(&t, dp_buf_span(&file), "published", NULL, &err));
+        CHECK_STR(dp_split_name(dp_tokenizer_split(t)), cases[i].split);
+        struct dp_span steps = dp_splitter_text(dp_tokenizer_splitter(t), dp_tokenizer_split(t));
+        if (!dp_span_is(steps, cases[i].steps ? cases[i].steps : cases[i].split)) DP_TEST_FAIL("case %zu is %.*s", i, DP_SPAN_FMT(steps));
+        CHECK_OK(dp_tokenizer_save_hf(t, &out, &err));
+        REQUIRE_OK(dp_tokenizer_load(&u, dp_buf_span(&out), "saved", NULL, &err));
+        CHECK(dp_hash128_eq(dp_tokenizer_digest(t), dp_tokenizer_digest(u)));
+        dp_tokenizer_free(t);
+        dp_tokenizer_free(u);
+    }
+    dp_buf_release(&whole);
+    dp_buf_release(&file);
+    dp_buf_release(&out);
+}
+
 TEST(tokenizer_json_round_trip)
 {
     struct dp_buf file = read_data("hf.json"), out, again;
