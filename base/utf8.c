@@ -105,3 +105,14 @@ size_t dp_utf8_repair(struct dp_span s, struct dp_buf *out)
     }
     return bad;
 }
+
+int dp_utf8_replace(struct dp_span text, struct dp_buf *buf, struct dp_span *out, struct dp_err *e)
+{
+    *out = text;
+    if (!text.len || dp_utf8_valid(text)) return DP_OK;
+    dp_buf_clear(buf);
+    dp_utf8_repair(text, buf);
+    DP_TRY(dp_buf_check(buf, "a text with U+FFFD for what is no UTF-8", e));
+    *out = dp_buf_span(buf);
+    return DP_OK;
+}

@@ -31,6 +31,9 @@ static inline bool dp_utf8_valid(struct dp_span s)
 /* Append s with every maximal invalid subpart (Unicode 3.9, table 3-8; WHATWG the same) replaced by U+FFFD;
  * returns the number of replacements. */
 size_t dp_utf8_repair(struct dp_span s, struct dp_buf *out);
+/* *out is `text` where it is valid, else the repaired text in `buf` (emptied before): what Python's bytes.decode("utf-8", errors="replace") gives.
+ * DP_LIMIT: longer than the buffer may be. */
+int dp_utf8_replace(struct dp_span text, struct dp_buf *buf, struct dp_span *out, struct dp_err *e);
 /* Bytes that the sequence of a lead byte has in valid UTF-8. */
 static inline unsigned dp_utf8_size(unsigned char lead)
 {

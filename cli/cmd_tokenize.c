@@ -1,5 +1,6 @@
 /* tokenize and detokenize: texts to ids and back, for scripts; without --tokenizer, the workspace's step. */
 #include "base/json.h"
+#include "base/utf8.h"
 #include "cli/cli.h"
 #include "cli/text_input.h"
 #include "tokenizer/encode.h"
@@ -13,7 +14,7 @@ enum { OFFSETS_NONE, OFFSETS_BYTES, OFFSETS_CHARS };
 struct own {
     char *tokenizer, *split, *field, *b64_field;
     bool jsonl, whole_file, count, total;
-    int special, offsets;
+    int special, offsets, utf8;
 };
 #define O(f) offsetof(struct own, f)
 static const struct dp_opt rows[] = {
@@ -24,6 +25,7 @@ static const struct dp_opt rows[] = {
     {.name = "b64_field", .type = DP_OPT_STRING, .offset = O(b64_field), .arg = "NAME", .help = "the JSON member with the text's bytes in base64"},
     {.name = "whole_file", .type = DP_OPT_BOOL, .offset = O(whole_file), .help = "a file is one text (otherwise a line is)"},
     {.name = "special", .type = DP_OPT_CHOICE, .offset = O(special), .preset = "none", .choices = "none|all", .help = "whether the text of special tokens becomes their ids"},
+    {.name = "utf8", .type = DP_OPT_CHOICE, .offset = O(utf8), .preset = "keep", .choices = "keep|replace", .help = "bytes that are no UTF-8: as they are, or as U+FFFD as tiktoken has them (offsets are then of that text)"},
     {.name = "count", .type = DP_OPT_BOOL, .offset = O(count), .help = "only how many ids"},
     {.name = "total", .type = DP_OPT_BOOL, .offset = O(total), .help = "with --count: a line for each file and one for all, with texts and bytes, not one for each text"},
     {.name = "offsets", .type = DP_OPT_CHOICE, .offset = O(offsets), .preset = "none", .choices = "none|bytes|chars", .help = "where each id stands in its text: \"offsets\":[[begin,end],...]"},
@@ -41,7 +43,7 @@ struct ctx {
     struct dp_ids ids;
     struct dp_offset *offsets;
     size_t offsets_cap;
-    struct dp_buf out;
+    struct dp_buf out, valid; /* valid: a text with its bad bytes replaced */
     struct counts file, all;
 };
 
@@ -90,6 +92,7 @@ static int count_one(struct ctx *c, struct dp_span text, struct dp_err *e)
 static int encode_one(void *v, struct dp_span text, struct dp_err *e)
 {
     struct ctx *c = v;
+    if (c->o->utf8) DP_TRY(dp_utf8_replace(text, &c->valid, &text, e));
     struct dp_buf *b = &c->out;
     if (c->o->count) DP_TRY(count_one(c, text, e));
     else {
@@ -146,6 +149,7 @@ static int open_ctx(struct ctx *c, const struct own *o, uint64_t cache, struct d
 {
     *c = (struct ctx){.o = o};
     dp_buf_init(&c->out, (size_t)4 << 30);
+    dp_buf_init(&c->valid, (size_t)4 << 30);
     DP_TRY(dp_tokenizer_load_file(&c->tok, o->tokenizer, o->split, e));
     return dp_encoder_open(&c->enc, c->tok, (size_t)cache, o->special ? DP_SPECIAL_ALL : DP_SPECIAL_NONE, e);
 }
@@ -157,6 +161,7 @@ static void close_ctx(struct ctx *c)
     dp_ids_release(&c->ids);
     free(c->offsets);
     dp_buf_release(&c->out);
+    dp_buf_release(&c->valid);
 }
 
 static int run_tokenize(struct dp_cli *c, struct dp_err *e)

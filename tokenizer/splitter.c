@@ -9,6 +9,7 @@
 #include "tokenizer/splitter.h"
 
 #include "base/re.h"
+#include "base/utf8.h"
 #include "tokenizer/split_int.h"
 
 #include <stdatomic.h>
@@ -332,27 +333,6 @@ static size_t character(const uint8_t *p, const uint8_t *end)
     return (size_t)dp_split_decode(p, end, &cp);
 }
 
-/* The end of the well-formed stretch at p; p itself when none begins there. */
-static const uint8_t *well_formed(const uint8_t *p, const uint8_t *end)
-{
-    while (p < end) {
-        uint64_t eight;
-        int32_t cp;
-        if (end - p >= 8 && (memcpy(&eight, p, 8), !(eight & UINT64_C(0x8080808080808080)))) {
-            p += 8;
-            continue;
-        }
-        if (*p < 0x80) {
-            p++;
-            continue;
-        }
-        int n = dp_split_decode(p, end, &cp);
-        if (cp < 0) break;
-        p += n;
-    }
-    return p;
-}
-
 /* The next match at or behind l->at in the stretch: DP_OK with *b and *e, DP_EOF when there is none. */
 static int search(struct dp_cutter *c, size_t i, struct dp_span stretch, size_t *begin, size_t *end, struct dp_err *e)
 {
@@ -395,14 +375,15 @@ static int cut_regex(struct dp_cutter *c, size_t i, struct dp_span piece, struct
     while (l->pos < piece.len && l->n + 4 <= ENDS) {
         size_t b = 0, to = 0;
         if (l->pos == l->stretch_end) {
-            const uint8_t *q = well_formed(p + l->pos, end);
-            if (q == p + l->pos) { /* bytes that are none: a piece of their own */
-                while (q < end && well_formed(q, end) == q) q++;
-                l->ends[l->n++] = l->pos = l->stretch_end = (size_t)(q - p);
+            size_t well = dp_utf8_valid_len(piece.ptr + l->pos, piece.len - l->pos);
+            if (!well) { /* bytes that are none: a piece of their own */
+                int32_t cp;
+                while (l->pos < piece.len && p[l->pos] >= 0x80 && (dp_split_decode(p + l->pos, end, &cp), cp < 0)) l->pos++;
+                l->ends[l->n++] = l->stretch_end = l->pos;
                 continue;
             }
             l->stretch = l->pos;
-            l->stretch_end = (size_t)(q - p);
+            l->stretch_end = l->pos + well;
             l->at = 0;
             l->last = SIZE_MAX;
         }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What `dpipe train-bpe` writes, loaded by Hugging Face's tokenizers and transformers and by tiktoken: the same ids, the same text back.
 The merges are those of Hugging Face's trainer and of rustbpe on the same texts. usage: make parity"""
-import json, os, random
+import base64, json, os, random
 from lib import check, dpipe, finish, folder, jsonl, need, same
 
 SPECIALS = ['<|endoftext|>', '<|user|>']
@@ -52,6 +52,17 @@ def against_trainers(d, split, corpus):
     check(model['vocab'] == want['vocab'], f'{split}: vocabulary of BpeTrainer')
 
 
+def lossy(file, r):
+    """--utf8 replace: the ids of Python's decode(errors='replace')."""
+    atoms = [b'a', b' the', 'é'.encode(), '中'.encode(), '😀'.encode(), b'\x80', b'\xff', b'\xc3', b'\xe2\x82', b'\xf0\x9f\x98', b'\xed\xa0\x80', b'\xc0\xaf', b'\xf4\x90', b'\xe0\x9f', b'\n']
+    raw = [b''.join(r.choice(atoms) for _ in range(r.randrange(1, 30))) if r.random() < .7 else r.randbytes(r.randrange(1, 60)) for _ in range(3000)]
+    rows = dpipe('tokenize', '--tokenizer', file, '--jsonl', '--utf8', 'replace', '--b64-field', 'b', stdin=jsonl({'b': base64.b64encode(x).decode()} for x in raw))
+    texts = [x.decode('utf-8', errors='replace') for x in raw]
+    each([json.loads(x)['ids'] for x in rows.splitlines()], ids(file, texts), texts, 'bytes replaced as Python replaces them')
+    t = tokenizers.Tokenizer.from_file(file)
+    each([json.loads(x)['ids'] for x in rows.splitlines()], [t.encode(x, add_special_tokens=False).ids for x in texts], texts, 'bytes replaced: ids by tokenizers')
+
+
 def main():
     r = random.Random(77)
     texts = [t for t in (tp.random_text(r) for _ in range(3000)) if t]
@@ -68,6 +79,7 @@ def main():
             against_trainers(d, split, corpus)
             against_hf(d, split, texts)
             against_tiktoken(d, split, texts)
+        lossy(f'{w}/cl100k/tokenizer.json', r)
 
 
 if need('tokenizers', 'tiktoken', 'tiktoken.load', 'rustbpe'):

@@ -176,3 +176,50 @@ TEST(census_scalar_and_avx2)
         free(copy);
     }
 }
+
+/* What Python 3.11's decode("utf-8", "replace") gives; ? stands for U+FFFD. */
+TEST(replaced_as_python_does)
+{
+    static const struct {
+        const char *text, *want;
+    } cases[] = {
+        {"", ""},
+        {"abc \xC3\xA9 \xF0\x9F\x98\x80", "abc \xC3\xA9 \xF0\x9F\x98\x80"},
+        {"\xE2\x82", "?"},
+        {"\xE2\x82" "a", "?a"},
+        {"\xF0\x9F\x98", "?"},
+        {"\xF0\x9F\x98 \xF0\x9F!", "? ?!"},
+        {"\xED\xA0\x80", "???"},
+        {"\xC0\xAF", "??"},
+        {"\xE0\x80\x80", "???"},
+        {"\xE0\xA0", "?"},
+        {"\xF4\x90\x80\x80", "????"},
+        {"\xF4\x8F\xBF", "?"},
+        {"\xF5\x80", "??"},
+        {"\xF0\x80\x80", "???"},
+        {"\xF0\x90\x80\xC3\xA9", "?\xC3\xA9"},
+        {"a\x80" "b\xFF", "a?b?"},
+        {"\xC3", "?"},
+        {"\xC3\xC3\xA9", "?\xC3\xA9"},
+    };
+    struct dp_buf buf, want;
+    struct dp_err err;
+    dp_buf_init(&buf, 100);
+    dp_buf_init(&want, 100);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct dp_span text = dp_span_str(cases[i].text), out;
+        dp_buf_clear(&want);
+        for (const char *p = cases[i].want; *p; p++)
+            if (*p == '?') dp_buf_add_str(&want, "\xEF\xBF\xBD");
+            else dp_buf_add_char(&want, *p);
+        CHECK_OK(dp_utf8_replace(text, &buf, &out, &err));
+        if (!dp_span_eq(out, dp_buf_span(&want))) DP_TEST_FAIL("case %zu: %.*s", i, DP_SPAN_FMT(out));
+        CHECK((out.ptr == text.ptr) == (strchr(cases[i].want, '?') == NULL)); /* not copied when valid */
+    }
+    char bad[64];
+    struct dp_span out;
+    memset(bad, 0xFF, sizeof bad);
+    CHECK_INT(dp_utf8_replace(dp_span(bad, sizeof bad), &buf, &out, &err), DP_LIMIT);
+    dp_buf_release(&buf);
+    dp_buf_release(&want);
+}
