@@ -175,15 +175,22 @@ static int encode(struct bench *b, int threads, struct timing *cold, struct timi
     return rc;
 }
 
-static void split_pass(const struct bench *b, struct timing *t, uint64_t *pieces)
+static int split_pass(const struct bench *b, struct timing *t, uint64_t *pieces, struct dp_err *e)
 {
     enum dp_split split = dp_tokenizer_split(b->tok);
+    struct dp_splitter *own = dp_tokenizer_splitter(b->tok);
+    struct dp_cutter *cutter = NULL;
+    size_t ends[256];
+    int n = 0;
+    if (own) DP_TRY(dp_cutter_open(&cutter, own, e));
     struct clocks since = start();
-    size_t ends[256], n;
     *pieces = 0;
-    for (size_t i = 0; i < b->docs; i++)
-        for (size_t pos = 0; (n = dp_split_run(split, document(b, i), &pos, ends, 256)) > 0;) *pieces += n;
+    for (size_t i = 0; i < b->docs && n >= 0; i++)
+        for (size_t pos = 0; (n = own ? dp_cutter_run(cutter, document(b, i), &pos, ends, 256, e) : (int)dp_split_run(split, document(b, i), &pos, ends, 256)) > 0;)
+            *pieces += (uint64_t)n;
     stop(t, since);
+    dp_cutter_close(cutter);
+    return n;
 }
 
 static int count_pass(struct bench *b, struct timing *t, struct dp_err *e)
@@ -399,7 +406,7 @@ static int measure(struct bench *b, struct results *r, const char **files, size_
         close_encoders(b, THREADS_MAX);
         DP_TRY(encode(b, b->threads[i], &r->encode[i][0], &r->encode[i][1], e));
     }
-    for (int64_t k = 0; k < b->o->rounds; k++) split_pass(b, &r->split, &r->pieces);
+    for (int64_t k = 0; k < b->o->rounds; k++) DP_TRY(split_pass(b, &r->split, &r->pieces, e));
     for (int64_t k = 0; k < b->o->rounds; k++) DP_TRY(count_pass(b, &r->count, e));
     DP_TRY(decode(b, &r->decode, e));
     return print(b, r, e);

@@ -17,6 +17,7 @@
 #include "tokenizer/split_int.h"
 #include "tokenizer/tokenizer_int.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 struct dp_encode_stream {
@@ -28,10 +29,12 @@ struct dp_encode_stream {
     size_t searched;      /* no cut is at or before this place of it */
 };
 
-/* Whether what is said above was gone through for a pre-tokenizer. */
+/* Whether what is said above was gone through for a pre-tokenizer. All known ones; of deepseek-v3 a run of characters that nothing matches ends
+ * before white space too, and that kana and Han are cut out only adds ends. */
 static bool proven(enum dp_split split)
 {
-    return split == DP_SPLIT_GPT2 || split == DP_SPLIT_CL100K || split == DP_SPLIT_O200K || split == DP_SPLIT_QWEN2;
+    static_assert(DP_SPLIT_COUNT == 7, "read the new pattern first");
+    return split < DP_SPLIT_COUNT;
 }
 
 int dp_encode_stream_open(struct dp_encode_stream **out, struct dp_encoder *c, size_t bytes_max, struct dp_err *e)

@@ -2,14 +2,16 @@
  *
  * Scanners go from left to right and never look back, so a place p will do when (1) in the whole text a piece always ends there, and (2) what
  * is before p gives the same pieces when the text ends at p: `\s+(?!\S)` and `\s+` are all that can tell the end from what follows. Read off
- * the patterns in split.c, for gpt2, cl100k, qwen2 and o200k alike:
+ * the patterns in split_patterns.c, for all of them alike (deepseek-v3's cut out kana and Han first, which only adds ends):
  *   a letter or number | white space       runs of letters and of numbers end there, and nothing behind them takes white space; what is before
  *                                          doesn't end in white space, so (2) holds
  *   one newline behind no white space | no white space, and no '/', which o200k takes with newlines: a newline is in front of nothing, and alone
  *                                          it is one piece whether the text ends or goes on
  *   a letter | no letter, mark, number, white space or "'"     for texts without white space; o200k's words have marks and end in contractions
- * Another split gets no place until somebody has read its pattern; patterns of users never do. */
+ * Patterns of users get no place. */
 #include "tokenizer/split_int.h"
+
+#include <assert.h>
 
 /* Class of the character that ends at p; 0 at the start. Well-formed characters are found from behind: no lead byte is inside of another. */
 static unsigned class_before(const uint8_t *start, const uint8_t *p)
@@ -38,7 +40,8 @@ static bool restarts_at(const uint8_t *start, const uint8_t *p, const uint8_t *e
 size_t dp_split_restart(enum dp_split split, struct dp_span text, size_t from)
 {
     const uint8_t *start = (const uint8_t *)text.ptr, *end = start + text.len;
-    if (split != DP_SPLIT_GPT2 && split != DP_SPLIT_CL100K && split != DP_SPLIT_QWEN2 && split != DP_SPLIT_O200K) return text.len;
+    static_assert(DP_SPLIT_COUNT == 7, "read the new pattern first");
+    if (split >= DP_SPLIT_COUNT) return text.len;
     if (from >= text.len) return text.len;
     for (const uint8_t *p = start + (from ? from : 1); p < end; p++)
         if (restarts_at(start, p, end)) return (size_t)(p - start);

@@ -9,7 +9,7 @@
 
 static struct dp_err err;
 
-static const char *const splits[] = {"gpt2", "cl100k", "o200k", "qwen2"};
+static const char *const splits[] = {"gpt2", "cl100k", "o200k", "qwen2", "qwen3.5", "tekken", "deepseek-v3"};
 
 static struct dp_tokenizer *load(const char *split)
 {
