@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum class_index { CI_REST, CI_UPPER, CI_LOWER, CI_CASELESS, CI_MARK, CI_NUMBER, CI_BLANK, CI_NEWLINE, CI_SYMBOL };
+enum class_index { CI_REST, CI_UPPER, CI_LOWER, CI_CASELESS, CI_MARK, CI_NUMBER, CI_BLANK, CI_NEWLINE, CI_SYMBOL, CI_COUNT };
 enum {
     C_REST = 1 << CI_REST,         /* none of the below: controls, unassigned, bad bytes */
     C_UPPER = 1 << CI_UPPER,       /* Lu Lt */

@@ -73,7 +73,7 @@ static inline uint64_t classify_frequent(struct window *w, const uint8_t *p)
 /* The characters outside ASCII; what isn't frequent, one by one. */
 static inline void classify_high(struct window *w, const uint8_t *p, const uint8_t *end)
 {
-    uint64_t by_class[8] = {0};
+    uint64_t by_class[CI_COUNT] = {0};
     for (uint64_t h = w->high & ~classify_frequent(w, p); h;) {
         unsigned i = (unsigned)__builtin_ctzll(h);
         int len;

@@ -25,9 +25,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             dp_tokenizer_free(u);
         }
         if (dp_encoder_open(&c, t, 4096, DP_SPECIAL_NONE, &e) < 0) abort();
-        if (dp_encode(c, dp_buf_span(&file), &ids, &e) < 0) abort();
+        int rc = dp_encode(c, dp_buf_span(&file), &ids, &e);
+        if (rc < 0 && (rc != DP_LIMIT || !dp_tokenizer_splitter(t))) abort(); /* a pattern of the file's own may take too long */
         dp_buf_clear(&out);
-        if (dp_decode(t, ids.ptr, ids.len, &out, &e) < 0 || !dp_span_eq(dp_buf_span(&out), dp_buf_span(&file))) abort();
+        if (rc >= 0 && (dp_decode(t, ids.ptr, ids.len, &out, &e) < 0 || !dp_span_eq(dp_buf_span(&out), dp_buf_span(&file)))) abort();
         dp_encoder_close(c);
         dp_ids_release(&ids);
         dp_tokenizer_free(t);
