@@ -18,7 +18,7 @@
  * Which words: all, as long as their text fits words_bytes_max (one byte more counted for each; words of one byte don't count). Beyond, the
  * most frequent ones, among equals the first by bytes, up to the first that doesn't fit. So the result doesn't depend on memory, threads or order.
  *
- * Memory: a counter holds 32 to 64 bytes and the text of each unique pretoken, up to its budget (half as much more while it writes a
+ * Memory: a counter holds 32 to 64 bytes of each unique pretoken, and the text of those longer than 15 bytes, up to its budget (half as much more while it writes a
  * run). Training holds about 20 bytes for each byte of the words' text: 4 in cells, 5 in lists of occurrences, the rest in pairs; less than
  * 3.75 GB of text. Disk: see word_runs.h. */
 #ifndef DP_TOKENIZER_BPE_TRAIN_H
@@ -45,8 +45,14 @@ int dp_bpe_counter_open(struct dp_bpe_counter **out, enum dp_split split, struct
 /* Past it, words go to temporary files in `dir`, a string that lives as long as the counter. With dir NULL, add and merge then fail with
  * DP_LIMIT and the counter must be closed. Nothing is ever left out silently. */
 void dp_bpe_counter_budget(struct dp_bpe_counter *c, uint64_t bytes_max, const char *dir);
+/* Pretokens of more than n bytes (1 MiB unless stated) are cut, between characters, into words of at most n: bounds what text without spaces
+ * costs. Counters that are merged should agree on it. */
+void dp_bpe_counter_word_max(struct dp_bpe_counter *c, size_t n);
 /* Split `text` and count its pieces. */
 int dp_bpe_counter_add(struct dp_bpe_counter *c, struct dp_span text, struct dp_err *e);
+int dp_bpe_counter_add_times(struct dp_bpe_counter *c, struct dp_span text, uint64_t times, struct dp_err *e);
+/* The same as adding each line of `text` by itself, its newline with it, but faster. */
+int dp_bpe_counter_add_lines(struct dp_bpe_counter *c, struct dp_span text, struct dp_err *e);
 /* Count one pretoken `count` times as it is, without splitting. */
 int dp_bpe_counter_add_word(struct dp_bpe_counter *c, struct dp_span word, uint64_t count, struct dp_err *e);
 /* Move all of `from` to `into`: from can only be closed then. DP_CONFIG when their splits differ. */
@@ -58,11 +64,12 @@ int dp_bpe_counter_finish(struct dp_bpe_counter *c, uint64_t text_max, struct dp
 int dp_bpe_counter_next(struct dp_bpe_counter *c, struct dp_span *word, uint64_t *count, struct dp_err *e);
 /* Give back what the words take; the numbers below stay. */
 void dp_bpe_counter_drop_words(struct dp_bpe_counter *c);
-uint64_t dp_bpe_counter_unique(const struct dp_bpe_counter *c);     /* distinct pretokens (with words on disk: once finished) */
+uint64_t dp_bpe_counter_unique(const struct dp_bpe_counter *c);     /* distinct pretokens; once finished */
 uint64_t dp_bpe_counter_taken(const struct dp_bpe_counter *c);      /* of two bytes and more, chosen by finish */
 uint64_t dp_bpe_counter_left_out(const struct dp_bpe_counter *c);   /* of two bytes and more, not chosen */
 uint64_t dp_bpe_counter_text_bytes(const struct dp_bpe_counter *c); /* of those, one more for each */
 uint64_t dp_bpe_counter_total(const struct dp_bpe_counter *c);  /* pretokens counted */
+uint64_t dp_bpe_counter_words_cut(const struct dp_bpe_counter *c); /* pretokens longer than word_max */
 uint64_t dp_bpe_counter_bytes(const struct dp_bpe_counter *c);  /* memory held */
 enum dp_split dp_bpe_counter_split(const struct dp_bpe_counter *c);
 struct dp_splitter *dp_bpe_counter_get_splitter(const struct dp_bpe_counter *c); /* NULL: the split alone */

@@ -79,6 +79,80 @@ TEST(ranks_of_rustbpe)
     dp_buf_release(&want);
 }
 
+/* Words by hash, and counts: what two counters are compared by. */
+struct listed {
+    uint64_t hash, count;
+    size_t len;
+};
+static int by_hash(const void *a, const void *b)
+{
+    uint64_t x = ((const struct listed *)a)->hash, y = ((const struct listed *)b)->hash;
+    return (x > y) - (x < y);
+}
+static size_t list_words(struct dp_bpe_counter *c, struct listed *out, size_t max)
+{
+    struct dp_span w;
+    uint64_t n;
+    size_t k = 0;
+    CHECK_OK(dp_bpe_counter_finish(c, 0, &err));
+    while (dp_bpe_counter_next(c, &w, &n, &err) == DP_OK && k < max) out[k++] = (struct listed){dp_hash64(w.ptr, w.len, 0), n, w.len};
+    CHECK(k < max);
+    qsort(out, k, sizeof *out, by_hash);
+    return k;
+}
+
+TEST(lines_at_once_as_lines_one_by_one)
+{
+    static const char *const atoms[] = {"\n", "\n", "\n\n", " ", "  ", "\t", "\r\n", "\r", "\xe2\x80\xa8", "a", "word", "Word", "HTML", "12", "1234", "!", "?!", "/", "'s", "'S", "'",
+                                        "\xe4\xb8\xad", "\xcc\x81", "\xd0\xbf", "\xff", "\xe2\x80", "don't", "\xc5\xbf", "\v", "xxxxxxxxxxxxxxxxxxxx"};
+    uint64_t seed = 7;
+    for (int round = 0; round < 400; round++) {
+        struct dp_bpe_counter *whole, *each;
+        enum dp_split split = (enum dp_split)(round % 4);
+        char text[1200];
+        size_t n = 0;
+        uint64_t atoms_used = round % 3 ? sizeof atoms / sizeof *atoms : 8;
+        while (n < sizeof text - 24 && dp_splitmix64(&seed) % 300) {
+            const char *a = atoms[dp_splitmix64(&seed) % atoms_used];
+            memcpy(text + n, a, strlen(a));
+            n += strlen(a);
+        }
+        REQUIRE_OK(dp_bpe_counter_open(&whole, split, &err));
+        REQUIRE_OK(dp_bpe_counter_open(&each, split, &err));
+        CHECK_OK(dp_bpe_counter_add_lines(whole, dp_span(text, n), &err));
+        for (size_t from = 0, to; from < n; from = to) {
+            for (to = from + 1; to < n && text[to - 1] != '\n';) to++;
+            CHECK_OK(dp_bpe_counter_add(each, dp_span(text + from, to - from), &err));
+        }
+        struct listed a[700], b[700];
+        CHECK_INT(dp_bpe_counter_total(whole), dp_bpe_counter_total(each));
+        size_t ka = list_words(whole, a, 700), kb = list_words(each, b, 700);
+        CHECK_INT(ka, kb);
+        for (size_t i = 0; i < ka && i < kb; i++)
+            if (a[i].count != b[i].count || a[i].hash != b[i].hash) DP_TEST_FAIL("round %d, word %zu", round, i);
+        dp_bpe_counter_close(whole);
+        dp_bpe_counter_close(each);
+    }
+}
+
+TEST(long_pretokens_are_cut_between_characters)
+{
+    struct dp_bpe_counter *c;
+    struct listed w[8];
+    REQUIRE_OK(dp_bpe_counter_open(&c, DP_SPLIT_GPT2, &err));
+    dp_bpe_counter_word_max(c, 7);
+    /* Seven bytes end inside the third character of three bytes: six are taken. */
+    CHECK_OK(dp_bpe_counter_add(c, dp_span_str("\xe4\xb8\x80\xe4\xb8\x80\xe4\xb8\x80\xe4\xb8\x80 abcdef abcdefg"), &err));
+    CHECK_INT(dp_bpe_counter_words_cut(c), 2);
+    CHECK_INT(dp_bpe_counter_total(c), 5); /* 2, 1, 2 */
+    REQUIRE(list_words(c, w, 8) == 2);     /* "g" has no pair to learn */
+    for (int i = 0; i < 2; i++) {
+        CHECK_INT(w[i].count, 2);
+        CHECK_INT(w[i].len, w[i].hash == dp_hash64(" abcdef", 7, 0) ? 7 : 6);
+    }
+    dp_bpe_counter_close(c);
+}
+
 /* The definition, done the slow way: words as arrays of ids, all pairs counted anew for each merge. */
 struct naive {
     uint32_t w[64][40];
@@ -172,6 +246,9 @@ TEST(counters_merge_in_any_order)
     CHECK_INT(dp_bpe_counter_merge(other, one, &err), DP_CONFIG);
     CHECK_OK(dp_bpe_counter_merge(c[2], c[1], &err));
     CHECK_OK(dp_bpe_counter_merge(c[2], c[0], &err));
+    CHECK_OK(dp_bpe_counter_finish(c[2], 0, &err));
+    CHECK_OK(dp_bpe_counter_finish(one, 0, &err));
+    CHECK(dp_bpe_counter_unique(one) > 0);
     CHECK_INT(dp_bpe_counter_unique(c[2]), dp_bpe_counter_unique(one));
     CHECK_INT(dp_bpe_counter_total(c[2]), dp_bpe_counter_total(one));
     struct dp_bpe_train_options o = {.vocab_size = 900, .split = DP_SPLIT_O200K};
