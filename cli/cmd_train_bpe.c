@@ -1,36 +1,67 @@
-#include "base/docs.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "cli/cli.h"
-#include "cli/text_input.h"
+#include "cli/count_corpus.h"
 #include "tokenizer/tokenizer.h"
+#include "tokenizer/wordfile.h"
 
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
 
 struct own {
-    char *output, *field;
-    bool whole_file, jsonl;
+    char *output, *field, *domain_field, *mixture;
+    bool whole_file, jsonl, count_only, from_counts, resume;
+    double sample, checkpoint;
+    uint64_t sample_bytes, word_bytes_max;
 };
+#define OWN(m) offsetof(struct own, m)
 static const struct dp_opt rows[] = {
-    {.name = "output", .letter = 'o', .type = DP_OPT_STRING, .offset = offsetof(struct own, output), .arg = "DIR", .help = "train on the files given and write the tokenizer into DIR"},
-    {.name = "whole_file", .type = DP_OPT_BOOL, .offset = offsetof(struct own, whole_file), .help = "a file is one text (otherwise a line is)"},
-    {.name = "jsonl", .type = DP_OPT_BOOL, .offset = offsetof(struct own, jsonl), .help = "files are JSON lines"},
-    {.name = "field", .type = DP_OPT_STRING, .offset = offsetof(struct own, field), .preset = "text", .arg = "NAME", .help = "the JSON member with the text"},
+    {.name = "output", .letter = 'o', .type = DP_OPT_STRING, .offset = OWN(output), .arg = "DIR", .help = "train on the files given and write the tokenizer into DIR (with --count-only: the counts to this file)"},
+    {.name = "whole_file", .type = DP_OPT_BOOL, .offset = OWN(whole_file), .help = "a file is one text (otherwise a line is, its newline with it)"},
+    {.name = "jsonl", .type = DP_OPT_BOOL, .offset = OWN(jsonl), .help = "files are JSON lines"},
+    {.name = "field", .type = DP_OPT_STRING, .offset = OWN(field), .preset = "text", .arg = "NAME", .help = "the JSON member with the text"},
+    {.name = "count_only", .type = DP_OPT_BOOL, .offset = OWN(count_only), .help = "write the counted words to the file of -o, don't train (NAME.tsv: as text)"},
+    {.name = "from_counts", .type = DP_OPT_BOOL, .offset = OWN(from_counts), .help = "files are counted words, from --count-only or as lines TEXT<TAB>COUNT"},
+    {.name = "sample", .type = DP_OPT_REAL, .offset = OWN(sample), .preset = "1", .min = 1e-9, .max = 1, .arg = "PART", .help = "count this part of the texts, chosen by --seed"},
+    {.name = "sample_bytes", .type = DP_OPT_SIZE, .offset = OWN(sample_bytes), .preset = "0", .min = 0, .max = 9e18, .arg = "SIZE", .help = "count about as much text as this, chosen by --seed; reads the files twice. 0: all"},
+    {.name = "domain_field", .type = DP_OPT_STRING, .offset = OWN(domain_field), .arg = "NAME", .help = "the JSON member with a text's domain; otherwise the file's or folder's name up to its first dot"},
+    {.name = "mixture", .type = DP_OPT_STRING, .offset = OWN(mixture), .arg = "LIST", .help = "shares of domains in the text that is counted: web=0.7,code=0.3; reads the files twice"},
+    {.name = "word_bytes_max", .type = DP_OPT_SIZE, .offset = OWN(word_bytes_max), .preset = "1M", .min = 64, .max = 1 << 30, .arg = "SIZE", .help = "longer pretokens are cut, which bounds what text without spaces costs"},
+    {.name = "checkpoint", .type = DP_OPT_TIME, .offset = OWN(checkpoint), .preset = "60s", .min = 0, .max = 1e9, .arg = "TIME", .help = "keep what is counted so often, in DIR/resume"},
+    {.name = "resume", .type = DP_OPT_BOOL, .offset = OWN(resume), .preset = "true", .help = "go on from what an interrupted run kept; --no-resume: count anew"},
     DP_OPT_END,
 };
 
-static int count_text(void *ctx, struct dp_span text, struct dp_err *e)
+/* What the report says beside the tokenizer. */
+struct run {
+    struct dp_count_result counted;
+    double count_seconds, train_seconds;
+};
+
+static double now(void)
 {
-    dp_progress_add(text.len, 0);
-    return dp_bpe_counter_add(ctx, text, e);
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static int merges_done(struct dp_cli *c, struct dp_bpe_counter *counter, struct dp_tokenizer **t, struct dp_err *e)
+static void merges_done(void *ctx, uint64_t done, uint64_t total)
 {
+    (void)ctx;
+    (void)total;
+    dp_progress_set(done, NULL);
+}
+
+static int train(struct dp_cli *c, struct run *r, struct dp_tokenizer **t, struct dp_err *e)
+{
+    double begun = now();
     dp_progress_begin("train-bpe", "tokens", (uint64_t)c->options.bpe.vocab_size);
-    int rc = dp_bpe_train(t, &c->options.bpe, counter, NULL, NULL, e);
+    int rc = dp_bpe_train(t, &c->options.bpe, r->counted.counter, merges_done, NULL, e);
     dp_progress_end();
+    r->train_seconds = now() - begun;
     return rc;
 }
 
@@ -44,72 +75,202 @@ static int write_file(const char *dir, const char *name, int rc, const struct dp
     return rc;
 }
 
-static int write_all(const struct own *o, const struct dp_tokenizer *t, const struct dp_bpe_counter *counter, struct dp_err *e)
+static void say_uint(struct dp_jsonw *w, const char *key, uint64_t v)
 {
+    dp_jsonw_key(w, key);
+    dp_jsonw_uint(w, v);
+}
+
+static void say_real(struct dp_jsonw *w, const char *key, double v)
+{
+    dp_jsonw_key(w, key);
+    dp_jsonw_real(w, v);
+}
+
+/* What was counted and learnt depends on nothing but text and options; "seconds" and what follows it is of this run. */
+static void report(struct dp_cli *c, const struct run *r, const struct dp_tokenizer *t, struct dp_buf *b)
+{
+    const struct own *o = c->own;
+    const struct dp_bpe_counter *n = r->counted.counter;
+    struct rusage u;
+    struct dp_jsonw w;
+    getrusage(RUSAGE_SELF, &u);
+    dp_jsonw_init(&w, b, 2);
+    dp_jsonw_begin(&w, '{');
+    say_uint(&w, "tokens", dp_tokenizer_tokens(t));
+    say_uint(&w, "tokens_asked", (uint64_t)c->options.bpe.vocab_size);
+    say_uint(&w, "merges", dp_tokenizer_merges(t));
+    dp_jsonw_key(&w, "split");
+    dp_jsonw_str(&w, dp_bpe_counter_split_text(n));
+    say_uint(&w, "words", dp_bpe_counter_total(n));
+    say_uint(&w, "words_unique", dp_bpe_counter_unique(n));
+    say_uint(&w, "words_left_out", dp_bpe_counter_left_out(n));
+    if (!o->from_counts) {
+        say_uint(&w, "words_cut", r->counted.words_cut);
+        say_uint(&w, "files", r->counted.files);
+        say_uint(&w, "texts", r->counted.texts);
+        say_uint(&w, "bytes", r->counted.bytes);
+        say_real(&w, "sample", o->sample);
+        say_uint(&w, "sample_bytes", o->sample_bytes);
+        say_uint(&w, "seed", c->global.seed >= 0 ? (uint64_t)c->global.seed : 0);
+        dp_jsonw_key(&w, "domains");
+        dp_domains_json(&r->counted.domains, false, &w);
+    }
+    dp_jsonw_key(&w, "seconds");
+    dp_jsonw_begin(&w, '{');
+    say_real(&w, "count", r->count_seconds);
+    say_real(&w, "count_before_resume", r->counted.resumed_seconds);
+    say_real(&w, "train", r->train_seconds);
+    say_real(&w, "cpu", (double)u.ru_utime.tv_sec + (double)u.ru_stime.tv_sec + 1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec));
+    dp_jsonw_end(&w, '}');
+    say_uint(&w, "threads", (uint64_t)c->global.threads);
+    say_uint(&w, "memory_peak_bytes", (uint64_t)u.ru_maxrss * 1024);
+    dp_jsonw_end(&w, '}');
+    dp_buf_add_char(b, '\n');
+}
+
+static int write_all(struct dp_cli *c, const struct run *r, const struct dp_tokenizer *t, struct dp_err *e)
+{
+    const char *dir = ((const struct own *)c->own)->output;
     struct dp_buf b;
     dp_buf_init(&b, (size_t)1 << 30);
-    int rc = write_file(o->output, "tokenizer.json", dp_tokenizer_save_hf(t, &b, e), &b, e);
+    int rc = write_file(dir, "tokenizer.json", dp_tokenizer_save_hf(t, &b, e), &b, e);
     dp_buf_clear(&b);
-    if (rc >= 0) rc = write_file(o->output, "vocab.json", dp_tokenizer_save_vocab(t, &b, e), &b, e);
+    if (rc >= 0) rc = write_file(dir, "vocab.json", dp_tokenizer_save_vocab(t, &b, e), &b, e);
     dp_buf_clear(&b);
-    if (rc >= 0) rc = write_file(o->output, "merges.txt", dp_tokenizer_save_merges(t, &b, e), &b, e);
+    if (rc >= 0) rc = write_file(dir, "merges.txt", dp_tokenizer_save_merges(t, &b, e), &b, e);
     dp_buf_clear(&b);
-    if (rc >= 0) rc = write_file(o->output, "tokenizer.tiktoken", dp_tokenizer_save_tiktoken(t, &b, e), &b, e);
+    if (rc >= 0) rc = write_file(dir, "tokenizer.tiktoken", dp_tokenizer_save_tiktoken(t, &b, e), &b, e);
     dp_buf_clear(&b);
     if (rc >= 0) {
-        struct dp_jsonw w;
-        dp_jsonw_init(&w, &b, 2);
-        dp_jsonw_begin(&w, '{');
-        dp_jsonw_key(&w, "tokens");
-        dp_jsonw_uint(&w, dp_tokenizer_tokens(t));
-        dp_jsonw_key(&w, "merges");
-        dp_jsonw_uint(&w, dp_tokenizer_merges(t));
-        dp_jsonw_key(&w, "words_unique");
-        dp_jsonw_uint(&w, dp_bpe_counter_unique(counter));
-        dp_jsonw_key(&w, "words_left_out");
-        dp_jsonw_uint(&w, dp_bpe_counter_left_out(counter));
-        dp_jsonw_key(&w, "words");
-        dp_jsonw_uint(&w, dp_bpe_counter_total(counter));
-        dp_jsonw_end(&w, '}');
-        dp_buf_add_char(&b, '\n');
-        rc = write_file(o->output, "report.json", DP_OK, &b, e);
+        report(c, r, t, &b);
+        rc = write_file(dir, "report.json", dp_buf_check(&b, "report.json", e), &b, e);
     }
     dp_buf_release(&b);
     return rc;
 }
 
-static int train_files(struct dp_cli *c, struct dp_err *e)
+/* Words from counts files. */
+static int read_counts(struct dp_cli *c, struct run *r, const char *dir, struct dp_err *e)
 {
     const struct own *o = c->own;
-    struct dp_bpe_counter *counter = NULL;
-    struct dp_tokenizer *t = NULL;
-    struct dp_text_input in = {.whole_file = o->whole_file, .jsonl = o->jsonl, .field = o->field, .keep_newline = !o->jsonl};
-    DP_TRY(dp_cli_options(c, e));
-    if (!c->nargs) DP_FAIL(e, USAGE, "-o trains on files: which? (without -o the workspace's kept documents are used)");
-    int rc = dp_fs_mkdirs(o->output, e);
-    if (rc >= 0) rc = dp_bpe_counter_open_for(&counter, &c->options.bpe, e);
-    if (rc >= 0) dp_bpe_counter_budget(counter, c->global.memory / 4, o->output);
-    dp_progress_begin("count", "B", 0);
-    for (size_t i = 0; rc >= 0 && i < c->nargs; i++) rc = dp_text_input_each(&in, c->args[i], count_text, counter, e);
+    DP_TRY(dp_bpe_counter_open_for(&r->counted.counter, &c->options.bpe, e));
+    dp_bpe_counter_budget(r->counted.counter, c->global.memory / 4, dir);
+    dp_bpe_counter_word_max(r->counted.counter, o->word_bytes_max);
+    dp_progress_begin("read counts", "files", c->nargs);
+    int rc = DP_OK;
+    for (size_t i = 0; rc >= 0 && i < c->nargs; i++) {
+        rc = dp_wordfile_count(r->counted.counter, c->args[i], e);
+        dp_progress_add(1, 0);
+    }
     dp_progress_end();
-    if (rc >= 0 && dp_bpe_counter_total(counter) == 0) rc = dp_err_set(e, DP_CORRUPT, 0, __FILE__, __LINE__, "the files hold no text to learn from");
-    if (rc >= 0) rc = merges_done(c, counter, &t, e);
-    if (rc >= 0) rc = write_all(o, t, counter, e);
-    if (rc >= 0) dp_log(INFO, "train-bpe", "%u tokens from %llu distinct words, in %s", dp_tokenizer_tokens(t), (unsigned long long)dp_bpe_counter_unique(counter), o->output);
+    r->counted.words_cut = rc >= 0 ? dp_bpe_counter_words_cut(r->counted.counter) : 0;
+    return rc;
+}
+
+static struct dp_count_options count_options(struct dp_cli *c, const char *dir)
+{
+    const struct own *o = c->own;
+    return (struct dp_count_options){
+        .corpus = {.whole_file = o->whole_file, .jsonl = o->jsonl}, .bpe = &c->options.bpe,
+        .field = o->field, .domain_field = o->domain_field, .sample = o->sample, .sample_bytes = o->sample_bytes, .mixture = o->mixture,
+        .seed = c->global.seed >= 0 ? (uint64_t)c->global.seed : 0, .word_bytes_max = o->word_bytes_max, .memory = c->global.memory / 4,
+        .threads = (int)c->global.threads, .dir = dir, .checkpoint_seconds = o->checkpoint, .resume = o->resume, .stop = c->stop,
+    };
+}
+
+static int check_use(struct dp_cli *c, struct dp_err *e)
+{
+    const struct own *o = c->own;
+    if (!c->nargs) DP_FAIL(e, USAGE, "-o trains on files: which? (without -o the workspace's kept documents are used)");
+    if (o->whole_file && o->jsonl) DP_FAIL(e, USAGE, "--whole-file and --jsonl: a file is one text, or a line of it is a document; choose one");
+    if (o->domain_field && !o->jsonl) DP_FAIL(e, USAGE, "--domain-field names a member of JSON lines: add --jsonl");
+    if (o->sample < 1 && (o->sample_bytes || o->mixture)) DP_FAIL(e, USAGE, "--sample and --sample-bytes or --mixture: choose one");
+    if (o->from_counts && (o->jsonl || o->whole_file || o->mixture || o->sample < 1 || o->sample_bytes))
+        DP_FAIL(e, USAGE, "--from-counts takes words that are counted: --jsonl, --whole-file and samples belong to counting");
+    return dp_bpe_train_check(&c->options.bpe, e);
+}
+
+static int get_counts(struct dp_cli *c, struct run *r, const char *dir, struct dp_err *e)
+{
+    const struct own *o = c->own;
+    struct dp_count_options k = count_options(c, dir);
+    double begun = now();
+    int rc = o->from_counts ? read_counts(c, r, dir, e) : dp_count_corpus(&r->counted, &k, c->args, c->nargs, e);
+    r->count_seconds = now() - begun;
+    if (rc >= 0 && dp_bpe_counter_total(r->counted.counter) == 0) DP_FAIL(e, CORRUPT, "the files hold no text to learn from");
+    return rc;
+}
+
+static void forget(struct dp_cli *c, const char *dir)
+{
+    struct dp_count_options k = count_options(c, dir);
+    if (!((const struct own *)c->own)->from_counts) dp_count_forget(&k);
+}
+
+static int train_files(struct dp_cli *c, struct run *r, struct dp_err *e)
+{
+    const struct own *o = c->own;
+    struct dp_tokenizer *t = NULL;
+    DP_TRY(dp_fs_mkdirs(o->output, e));
+    int rc = get_counts(c, r, o->output, e);
+    if (rc >= 0) rc = train(c, r, &t, e);
+    if (rc >= 0) rc = write_all(c, r, t, e);
+    if (rc >= 0) {
+        forget(c, o->output);
+        dp_log(INFO, "train-bpe", "%u tokens from %llu distinct words, in %s", dp_tokenizer_tokens(t),
+               (unsigned long long)dp_bpe_counter_unique(r->counted.counter), o->output);
+        if (dp_tokenizer_tokens(t) < (uint64_t)c->options.bpe.vocab_size)
+            dp_log(WARN, "train-bpe", "the text has no pair left that occurs %lld times: %u tokens, not %lld",
+                   (long long)(c->options.bpe.min_count > 1 ? c->options.bpe.min_count : 1), dp_tokenizer_tokens(t), (long long)c->options.bpe.vocab_size);
+        rc = DP_SAY(c, e, {"tokens", NULL, dp_tokenizer_tokens(t)}, {"output", o->output, 0});
+    }
     dp_tokenizer_free(t);
-    dp_bpe_counter_close(counter);
+    return rc;
+}
+
+static int count_files(struct dp_cli *c, struct run *r, struct dp_err *e)
+{
+    const struct own *o = c->own;
+    size_t n = strlen(o->output);
+    bool text = n > 4 && strcmp(o->output + n - 4, ".tsv") == 0;
+    char *dir = malloc(n + 8);
+    if (!dir) DP_FAIL(e, NOMEM, "%s", o->output);
+    memcpy(dir, o->output, n);
+    memcpy(dir + n, ".tmp", 5);
+    int rc = dp_fs_mkdirs(dir, e);
+    if (rc >= 0) rc = get_counts(c, r, dir, e);
+    uint64_t total = rc >= 0 ? dp_bpe_counter_total(r->counted.counter) : 0;
+    if (rc >= 0) rc = dp_wordfile_save(r->counted.counter, o->output, text, e);
+    if (rc >= 0) {
+        forget(c, dir);
+        dp_log(INFO, "train-bpe", "%llu words of %llu bytes of text counted, in %s", (unsigned long long)total, (unsigned long long)r->counted.bytes, o->output);
+        rc = DP_SAY(c, e, {"words", NULL, total}, {"bytes", NULL, r->counted.bytes}, {"output", o->output, 0});
+    }
+    if (rc != DP_STOPPED) rmdir(dir);
+    free(dir);
     return rc;
 }
 
 static int run(struct dp_cli *c, struct dp_err *e)
 {
     const struct own *o = c->own;
-    if (o->output) return train_files(c, e);
-    if (c->nargs) DP_FAIL(e, USAGE, "files are given, but no folder for the tokenizer: add -o DIR");
-    return dp_cli_run_until(c, DP_STEP_TRAIN_BPE, e);
+    struct run r = {0};
+    if (!o->output) {
+        if (c->nargs) DP_FAIL(e, USAGE, "files are given, but no folder for the tokenizer: add -o DIR");
+        return dp_cli_run_until(c, DP_STEP_TRAIN_BPE, e);
+    }
+    DP_TRY(dp_cli_options(c, e));
+    DP_TRY(check_use(c, e));
+    int rc = o->count_only ? count_files(c, &r, e) : train_files(c, &r, e);
+    dp_count_result_release(&r.counted);
+    return rc;
 }
 
 extern const struct dp_command dp_cmd_train_bpe;
 const struct dp_command dp_cmd_train_bpe = {.name = "train-bpe", .summary = "train a byte-level BPE tokenizer", .args = "[-o DIR FILE...]", .rows = rows,
     .own_size = sizeof(struct own), .sections = "train-bpe tokenizer", .args_max = -1, .run = run,
-    .about = "On the workspace's kept documents; or, with -o, on files: writes tokenizer.json, vocab.json, merges.txt, tokenizer.tiktoken and report.json."};
+    .about = "On the workspace's kept documents; or, with -o, on files: writes tokenizer.json, vocab.json, merges.txt, tokenizer.tiktoken and report.json.\n\n"
+             "A FILE may be compressed (gzip, zstd, xz, bzip2, lz4), a folder, or - for standard input. Each line is a text, each line's member with --jsonl, each file with "
+             "--whole-file: no token is learnt across two texts. The result depends on texts and options alone. A run that was interrupted goes on from what it kept in "
+             "DIR/resume when the same command is given again. --count-only and --from-counts cut the work for many machines. docs/train-bpe.md has more."};

@@ -199,6 +199,10 @@ uint64_t dp_bpe_counter_bytes(const struct dp_bpe_counter *c)
 {
     return c->bytes;
 }
+struct dp_span dp_bpe_counter_split_text(const struct dp_bpe_counter *c)
+{
+    return dp_splitter_text(c->splitter, c->split);
+}
 enum dp_split dp_bpe_counter_split(const struct dp_bpe_counter *c)
 {
     return c->split;
@@ -530,6 +534,27 @@ int dp_bpe_counter_merge(struct dp_bpe_counter *into, struct dp_bpe_counter *fro
     dp_bpe_counter_drop_words(from);
     from->total = 0;
     return DP_OK;
+}
+
+int dp_bpe_counter_each(struct dp_bpe_counter *c, int (*fn)(void *ctx, struct dp_span word, uint64_t count, struct dp_err *e), void *ctx, struct dp_err *e)
+{
+    struct dp_span w;
+    uint64_t n;
+    struct key *k = NULL;
+    int rc = DP_OK;
+    DP_ASSERT(!c->finished);
+    DP_TRY(settle(c, e));
+    if (c->runs) {
+        DP_TRY(spill(c, e));
+        DP_TRY(dp_word_runs_finish(c->runs, e));
+        while ((rc = dp_word_runs_next(c->runs, &w, &n, e)) == DP_OK) DP_TRY(fn(ctx, w, n, e));
+        return rc < 0 ? rc : DP_OK;
+    }
+    DP_TRY_OUT(sort_slots(c, &k, e));
+    for (size_t i = 0; i < c->used; i++) DP_TRY_OUT(fn(ctx, word_of(k[i].slot), k[i].slot->count, e));
+out:
+    free(k);
+    return rc;
 }
 
 /* --- choosing --- */

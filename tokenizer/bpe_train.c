@@ -623,14 +623,21 @@ static int check_split(const struct dp_bpe_train_options *o, const struct dp_bpe
     return DP_OK;
 }
 
+int dp_bpe_train_check(const struct dp_bpe_train_options *o, struct dp_err *e)
+{
+    uint32_t specials = count_specials(o->special_tokens);
+    if (o->vocab_size < 256 + (int64_t)specials || o->vocab_size > DP_TOKENIZER_IDS_MAX)
+        DP_FAIL(e, CONFIG, "vocab_size %lld: it must hold 256 bytes and %u special tokens, and be at most %d", (long long)o->vocab_size,
+                specials, DP_TOKENIZER_IDS_MAX);
+    return DP_OK;
+}
+
 int dp_bpe_train(struct dp_tokenizer **out, const struct dp_bpe_train_options *o, struct dp_bpe_counter *c,
                  void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, struct dp_err *e)
 {
     *out = NULL;
     uint32_t specials = count_specials(o->special_tokens);
-    if (o->vocab_size < 256 + (int64_t)specials || o->vocab_size > DP_TOKENIZER_IDS_MAX)
-        DP_FAIL(e, CONFIG, "vocab_size %lld: it must hold 256 bytes and %u special tokens, and be at most %d", (long long)o->vocab_size,
-                specials, DP_TOKENIZER_IDS_MAX);
+    DP_TRY(dp_bpe_train_check(o, e));
     DP_TRY(check_split(o, c, e));
     struct trainer t = {0};
     uint32_t byte_id[256];

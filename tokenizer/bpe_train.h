@@ -57,6 +57,8 @@ int dp_bpe_counter_add_lines(struct dp_bpe_counter *c, struct dp_span text, stru
 int dp_bpe_counter_add_word(struct dp_bpe_counter *c, struct dp_span word, uint64_t count, struct dp_err *e);
 /* Move all of `from` to `into`: from can only be closed then. DP_CONFIG when their splits differ. */
 int dp_bpe_counter_merge(struct dp_bpe_counter *into, struct dp_bpe_counter *from, struct dp_err *e);
+/* All words with their counts, in the order of their bytes. The counter can only be closed then. */
+int dp_bpe_counter_each(struct dp_bpe_counter *c, int (*fn)(void *ctx, struct dp_span word, uint64_t count, struct dp_err *e), void *ctx, struct dp_err *e);
 void dp_bpe_counter_close(struct dp_bpe_counter *c);
 /* End of counting: choose the words to learn from, whose text has text_max bytes at most (0: all). Again: back to the first word. */
 int dp_bpe_counter_finish(struct dp_bpe_counter *c, uint64_t text_max, struct dp_err *e);
@@ -71,6 +73,8 @@ uint64_t dp_bpe_counter_text_bytes(const struct dp_bpe_counter *c); /* of those,
 uint64_t dp_bpe_counter_total(const struct dp_bpe_counter *c);  /* pretokens counted */
 uint64_t dp_bpe_counter_words_cut(const struct dp_bpe_counter *c); /* pretokens longer than word_max */
 uint64_t dp_bpe_counter_bytes(const struct dp_bpe_counter *c);  /* memory held */
+/* What words of two counters must have in common to be added: dp_splitter_text. */
+struct dp_span dp_bpe_counter_split_text(const struct dp_bpe_counter *c);
 enum dp_split dp_bpe_counter_split(const struct dp_bpe_counter *c);
 struct dp_splitter *dp_bpe_counter_get_splitter(const struct dp_bpe_counter *c); /* NULL: the split alone */
 
@@ -90,6 +94,8 @@ struct dp_bpe_train_options {
 };
 extern const struct dp_opt dp_bpe_train_opts[];
 
+/* DP_CONFIG: vocab_size doesn't hold the bytes and special tokens. What dp_bpe_train asks first; counting may be long. */
+int dp_bpe_train_check(const struct dp_bpe_train_options *o, struct dp_err *e);
 /* Learn. Finishes the counter and drops its words. `progress` (may be NULL) is called now and then with merges done of those wanted. Fewer merges than wanted aren't an error: see
  * dp_tokenizer_size. DP_CONFIG: vocab_size doesn't hold the bytes and special tokens, or the counter's split isn't the options'. */
 int dp_bpe_train(struct dp_tokenizer **out, const struct dp_bpe_train_options *o, struct dp_bpe_counter *c,
