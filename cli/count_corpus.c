@@ -325,7 +325,7 @@ static int count_with(struct counting *c, struct dp_pool *pool, struct dp_count_
 int dp_count_corpus(struct dp_count_result *r, const struct dp_count_options *o, const char *const *paths, size_t n, struct dp_err *e)
 {
     struct counting c = {.o = o, .threads = o->threads > 0 ? o->threads : 1, .mu = PTHREAD_MUTEX_INITIALIZER};
-    struct dp_count_state s = {0};
+    struct dp_count_state s = {.lock = -1};
     struct dp_corpus_options corpus = o->corpus;
     struct dp_pool *pool = NULL;
     int rc = DP_OK;

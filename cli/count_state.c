@@ -5,8 +5,10 @@
 #include "tokenizer/wordfile.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 enum { FAN = 8, STATE_BYTES_MAX = 1 << 30 };
@@ -40,20 +42,25 @@ static char *say_options(const struct dp_count_options *o, struct dp_span split)
 int dp_count_state_open(struct dp_count_state *s, const struct dp_count_options *o, struct dp_span split, struct dp_err *e)
 {
     char name[48] = "resume";
-    *s = (struct dp_count_state){.next = 1};
+    *s = (struct dp_count_state){.next = 1, .lock = -1};
     if (o->corpus.parts > 1) snprintf(name, sizeof name, "resume-%u-of-%u", o->corpus.part + 1, o->corpus.parts);
     s->dir = dp_fs_join(o->dir, name);
     s->options = say_options(o, split);
     if (!s->dir || !s->options) DP_FAIL(e, NOMEM, "the state of a count");
+    if (o->corpus.parts > 1) return DP_OK;
+    s->lock = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (s->lock < 0) DP_FAIL_SYS(e, "%s", o->dir);
+    if (flock(s->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) DP_FAIL(e, BUSY, "another process trains into %s: wait for it, or use another folder", o->dir);
     return DP_OK;
 }
 
 void dp_count_state_close(struct dp_count_state *s)
 {
+    if (s->lock >= 0) close(s->lock);
     free(s->dir);
     free(s->options);
     free(s->file);
-    *s = (struct dp_count_state){0};
+    *s = (struct dp_count_state){.lock = -1};
 }
 
 static int add_file(struct dp_count_state *s, uint64_t number, int level, struct dp_err *e)

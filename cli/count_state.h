@@ -8,7 +8,8 @@
 #include "cli/count_corpus.h"
 
 struct dp_count_state {
-    char *dir; /* NULL: no state is kept */
+    char *dir;
+    int lock; /* descriptor of the folder around it; -1: none */
     char *options; /* what must be the same to go on */
     struct counts_file {
         uint64_t number;
@@ -20,6 +21,7 @@ struct dp_count_state {
     double seconds;
 };
 
+/* DP_BUSY when another process works in the same folder. Close it in any case. */
 int dp_count_state_open(struct dp_count_state *s, const struct dp_count_options *o, struct dp_span split, struct dp_err *e);
 void dp_count_state_close(struct dp_count_state *s);
 /* DP_EMPTY when there is none. DP_CONFIG when it is of other options or files. */
