@@ -1,7 +1,7 @@
 # dpipe - one non-recursive Makefile. `make help` lists the targets.
 #
 #   MODE=release|debug|asan|tsan|fuzz|cov   what to build; each in build/MODE (default release)
-#   CC=gcc|clang  V=1 (show commands)  WERROR=1  PREFIX=/usr/local  DESTDIR=
+#   MPI=1 (train-bpe over many machines; needs mpicc; in build/MODE-mpi)  CC=gcc|clang  V=1 (show commands)  WERROR=1  PREFIX=/usr/local  DESTDIR=
 
 MODE    ?= release
 PREFIX  ?= /usr/local
@@ -28,7 +28,11 @@ endif
 ifndef DP_REPLACED
 
 ifeq ($(origin CC),default)
-CC      := gcc
+CC      := $(if $(MPI),mpicc,gcc)
+endif
+ifdef MPI
+BUILD   := build/$(MODE)-mpi
+CPPFLAGS += -DDP_MPI
 endif
 CXX     ?= g++
 SAN     :=
@@ -82,7 +86,7 @@ PROBE    := $(BUILD)/tests/fault/probe
 PROG     := $(BUILD)/dpipe
 
 .SECONDARY:
-.PHONY: all lib tests benches objects help deps fault check-daemon-san check check-browser check-clang check-fast parity lint fmt fuzz demo bench-pipeline bench-feed check-systemd deb wheel install uninstall dist compdb cov clean man completions
+.PHONY: all lib tests benches objects help deps fault check-daemon-san check check-browser check-mpi check-clang check-fast parity lint fmt fuzz demo bench-pipeline bench-feed check-systemd deb wheel install uninstall dist compdb cov clean man completions
 .DEFAULT_GOAL := all
 
 ## all: the program, build/MODE/dpipe (the default)
@@ -173,6 +177,10 @@ check-browser: all $(SHIMS)
 check-clang:
 	@if command -v clang >/dev/null && command -v clang++ >/dev/null; then echo "clang:" && $(MAKE) --no-print-directory $(jobs) BUILD=build/clang OPT=-O0 CC=clang CXX=clang++ WERROR=1 objects >build/check-clang.log && echo "  ok    no warning"; \
 	else echo "skip check-clang: clang isn't installed"; fi
+
+## check-mpi: train-bpe over several processes (needs mpicc and mpirun)
+check-mpi:
+	@if command -v mpicc >/dev/null && command -v mpirun >/dev/null; then $(MAKE) $(jobs) --no-print-directory MPI=1 all && tests/run.sh build/$(MODE)-mpi tests/cli/train_bpe_mpi.sh; else echo "skip check-mpi: no mpicc or mpirun"; fi
 
 ## parity: compare with the packages of others (Hugging Face, tiktoken, Megatron, datatrove...), which tools/venv.sh installs in build/venv
 parity: all lib $(BUILD)/bench/bench_ingest $(BUILD)/tests/parity/clean_parity

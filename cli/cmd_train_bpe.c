@@ -3,6 +3,7 @@
 #include "base/progress.h"
 #include "cli/cli.h"
 #include "cli/count_corpus.h"
+#include "cli/count_ranks.h"
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/wordfile.h"
 
@@ -37,6 +38,7 @@ static const struct dp_opt rows[] = {
 
 /* What the report says beside the tokenizer. */
 struct run {
+    struct dp_ranks ranks;
     struct dp_count_result counted;
     double count_seconds, train_seconds;
 };
@@ -168,11 +170,12 @@ static int read_counts(struct dp_cli *c, struct run *r, const char *dir, struct 
     return rc;
 }
 
-static struct dp_count_options count_options(struct dp_cli *c, const char *dir)
+static struct dp_count_options count_options(struct dp_cli *c, const struct run *r, const char *dir)
 {
     const struct own *o = c->own;
     return (struct dp_count_options){
-        .corpus = {.whole_file = o->whole_file, .jsonl = o->jsonl}, .bpe = &c->options.bpe,
+        .corpus = {.whole_file = o->whole_file, .jsonl = o->jsonl, .part = (uint32_t)r->ranks.rank, .parts = (uint32_t)r->ranks.size},
+        .bpe = &c->options.bpe,
         .field = o->field, .domain_field = o->domain_field, .sample = o->sample, .sample_bytes = o->sample_bytes, .mixture = o->mixture,
         .seed = c->global.seed >= 0 ? (uint64_t)c->global.seed : 0, .word_bytes_max = o->word_bytes_max, .memory = c->global.memory / 4,
         .threads = (int)c->global.threads, .dir = dir, .checkpoint_seconds = o->checkpoint, .resume = o->resume, .stop = c->stop,
@@ -191,20 +194,28 @@ static int check_use(struct dp_cli *c, struct dp_err *e)
     return dp_bpe_train_check(&c->options.bpe, e);
 }
 
+static int check_ranks(const struct own *o, struct dp_err *e)
+{
+    if (o->from_counts) DP_FAIL(e, USAGE, "--from-counts: start one process");
+    if (o->sample_bytes || o->mixture) DP_FAIL(e, USAGE, "--sample-bytes and --mixture: measure and count in one process, or take a part with --sample");
+    return DP_OK;
+}
+
 static int get_counts(struct dp_cli *c, struct run *r, const char *dir, struct dp_err *e)
 {
     const struct own *o = c->own;
-    struct dp_count_options k = count_options(c, dir);
+    struct dp_count_options k = count_options(c, r, dir);
     double begun = now();
     int rc = o->from_counts ? read_counts(c, r, dir, e) : dp_count_corpus(&r->counted, &k, c->args, c->nargs, e);
+    rc = dp_count_reduce(&r->counted, &k, &r->ranks, rc, e);
     r->count_seconds = now() - begun;
-    if (rc >= 0 && dp_bpe_counter_total(r->counted.counter) == 0) DP_FAIL(e, CORRUPT, "the files hold no text to learn from");
+    if (rc >= 0 && r->counted.counter && dp_bpe_counter_total(r->counted.counter) == 0) DP_FAIL(e, CORRUPT, "the files hold no text to learn from");
     return rc;
 }
 
-static void forget(struct dp_cli *c, const char *dir)
+static void forget(struct dp_cli *c, const struct run *r, const char *dir)
 {
-    struct dp_count_options k = count_options(c, dir);
+    struct dp_count_options k = count_options(c, r, dir);
     if (!((const struct own *)c->own)->from_counts) dp_count_forget(&k);
 }
 
@@ -214,10 +225,12 @@ static int train_files(struct dp_cli *c, struct run *r, struct dp_err *e)
     struct dp_tokenizer *t = NULL;
     DP_TRY(dp_fs_mkdirs(o->output, e));
     int rc = get_counts(c, r, o->output, e);
-    if (rc >= 0) rc = train(c, r, &t, e);
-    if (rc >= 0) rc = write_all(c, r, t, e);
-    if (rc >= 0) {
-        forget(c, o->output);
+    if (rc >= 0 && r->ranks.rank == 0) rc = train(c, r, &t, e);
+    if (rc >= 0 && r->ranks.rank == 0) rc = write_all(c, r, t, e);
+    if (rc < 0) dp_ranks_abort(&r->ranks, e, dp_code_exit(rc));
+    DP_TRY(dp_ranks_agree(&r->ranks, rc, e)); /* the others keep their states until it is done */
+    forget(c, r, o->output);
+    if (t) {
         dp_log(INFO, "train-bpe", "%u tokens from %llu distinct words, in %s", dp_tokenizer_tokens(t),
                (unsigned long long)dp_bpe_counter_unique(r->counted.counter), o->output);
         if (dp_tokenizer_tokens(t) < (uint64_t)c->options.bpe.vocab_size)
@@ -240,10 +253,12 @@ static int count_files(struct dp_cli *c, struct run *r, struct dp_err *e)
     memcpy(dir + n, ".tmp", 5);
     int rc = dp_fs_mkdirs(dir, e);
     if (rc >= 0) rc = get_counts(c, r, dir, e);
-    uint64_t total = rc >= 0 ? dp_bpe_counter_total(r->counted.counter) : 0;
-    if (rc >= 0) rc = dp_wordfile_save(r->counted.counter, o->output, text, e);
-    if (rc >= 0) {
-        forget(c, dir);
+    uint64_t total = rc >= 0 && r->ranks.rank == 0 ? dp_bpe_counter_total(r->counted.counter) : 0;
+    if (rc >= 0 && r->ranks.rank == 0) rc = dp_wordfile_save(r->counted.counter, o->output, text, e);
+    if (rc < 0) dp_ranks_abort(&r->ranks, e, dp_code_exit(rc));
+    if (rc >= 0) rc = dp_ranks_agree(&r->ranks, rc, e);
+    if (rc >= 0) forget(c, r, dir);
+    if (rc >= 0 && r->ranks.rank == 0) {
         dp_log(INFO, "train-bpe", "%llu words of %llu bytes of text counted, in %s", (unsigned long long)total, (unsigned long long)r->counted.bytes, o->output);
         rc = DP_SAY(c, e, {"words", NULL, total}, {"bytes", NULL, r->counted.bytes}, {"output", o->output, 0});
     }
@@ -262,8 +277,12 @@ static int run(struct dp_cli *c, struct dp_err *e)
     }
     DP_TRY(dp_cli_options(c, e));
     DP_TRY(check_use(c, e));
-    int rc = o->count_only ? count_files(c, &r, e) : train_files(c, &r, e);
+    DP_TRY(dp_ranks_begin(&r.ranks, e));
+    if (r.ranks.rank) dp_progress_init(DP_PROGRESS_QUIET);
+    int rc = r.ranks.size > 1 ? check_ranks(o, e) : DP_OK;
+    if (rc >= 0) rc = o->count_only ? count_files(c, &r, e) : train_files(c, &r, e);
     dp_count_result_release(&r.counted);
+    dp_ranks_end(&r.ranks);
     return rc;
 }
 
