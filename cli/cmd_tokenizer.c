@@ -6,6 +6,18 @@
 #define O(f) offsetof(struct dp_tokenizer_args, f)
 static const struct dp_opt rows[] = {
     {.name = "split", .type = DP_OPT_STRING, .offset = O(split), .arg = "NAME", .help = "pre-tokenizer, over the file's: gpt2, cl100k, o200k ... or regex:PATTERN"},
+    {.name = "tokenizer", .letter = 't', .type = DP_OPT_STRING, .offset = O(tokenizer), .arg = "FILE", .help = "report: the tokenizer.json or .tiktoken it is about"},
+    {.name = "baseline", .type = DP_OPT_LIST, .offset = O(baseline), .arg = "NAME[=FILE],...", .help = "report: others beside it; gpt2, cl100k, o200k... from $DPIPE_TOKENIZERS or ~/.cache/dpipe/tokenizers"},
+    {.name = "jsonl", .type = DP_OPT_BOOL, .offset = O(jsonl), .help = "report, compare: files are JSON lines"},
+    {.name = "field", .type = DP_OPT_STRING, .offset = O(field), .preset = "text", .arg = "NAME", .help = "the JSON member with the text"},
+    {.name = "whole_file", .type = DP_OPT_BOOL, .offset = O(whole_file), .help = "report, compare: a file is one text (otherwise a line is)"},
+    {.name = "language_field", .type = DP_OPT_STRING, .offset = O(language_field), .arg = "NAME", .help = "the JSON member with the language"},
+    {.name = "domain_field", .type = DP_OPT_STRING, .offset = O(domain_field), .arg = "NAME", .help = "the JSON member with the domain (otherwise with several files: the file)"},
+    {.name = "detect_language", .type = DP_OPT_BOOL, .offset = O(detect_language), .help = "report, compare: identify the language of each text where no member says it"},
+    {.name = "svg", .type = DP_OPT_STRING, .offset = O(svg), .arg = "FILE", .help = "report: charts into this file too"},
+    {.name = "list", .type = DP_OPT_BOOL, .offset = O(list), .help = "report: every unused token"},
+    {.name = "special", .type = DP_OPT_CHOICE, .offset = O(special), .preset = "none", .choices = "none|all", .help = "report, compare: whether the text of special tokens becomes their ids"},
+    {.name = "encoder_cache", .type = DP_OPT_SIZE, .offset = O(encoder_cache), .preset = "0", .max = 4294967296.0, .arg = "SIZE", .help = "report, compare: pretokens that each encoder remembers; 0: 48M"},
     DP_OPT_END,
 };
 #undef O
@@ -16,6 +28,7 @@ static const struct {
     dp_tokenizer_verb_fn run;
 } verbs[] = {
     {"info", 1, 1, dp_tokenizer_info},
+    {"report", 0, -1, dp_tokenizer_report},
 };
 
 static int run(struct dp_cli *c, struct dp_err *e)
@@ -33,4 +46,5 @@ static int run(struct dp_cli *c, struct dp_err *e)
 extern const struct dp_command dp_cmd_tokenizer;
 const struct dp_command dp_cmd_tokenizer = {.name = "tokenizer", .summary = "look at tokenizers and change them", .args = "VERB FILE...", .rows = rows,
     .own_size = sizeof(struct dp_tokenizer_args), .args_min = 1, .args_max = -1, .run = run,
-    .about = "  info FILE   what a tokenizer file holds, as a JSON object"};
+    .about = "  info FILE          what a tokenizer file holds, as a JSON object\n"
+             "  report FILE...     how well --tokenizer fits the texts, by language and domain, beside --baseline: a table, --json, --svg FILE"};

@@ -7,10 +7,19 @@
 /* The options of all verbs; each verb's help says which it takes. */
 struct dp_tokenizer_args {
     char *split;
+    char *tokenizer, *baseline, *field, *language_field, *domain_field, *svg;
+    bool jsonl, whole_file, detect_language, list;
+    int special;
+    uint64_t encoder_cache;
 };
 
 /* args[0 .. n) are what stands behind the verb. */
 typedef int (*dp_tokenizer_verb_fn)(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e);
 int dp_tokenizer_info(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e);
+int dp_tokenizer_report(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e);
+
+struct dp_survey_options;
+/* What the options say of texts; DP_USAGE where they contradict each other. */
+int dp_tokenizer_survey_options(const struct dp_cli *c, const struct dp_tokenizer_args *o, struct dp_survey_options *out, struct dp_err *e);
 
 #endif
