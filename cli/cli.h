@@ -39,6 +39,7 @@ struct dp_cli {
     struct dp_road road;
     bool road_open;
     atomic_bool *stop;
+    int status; /* exit status of a command that succeeds: an answer, as diff gives it */
 };
 
 struct dp_command {

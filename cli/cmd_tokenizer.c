@@ -29,6 +29,7 @@ static const struct {
 } verbs[] = {
     {"info", 1, 1, dp_tokenizer_info},
     {"report", 0, -1, dp_tokenizer_report},
+    {"compare", 2, -1, dp_tokenizer_compare},
 };
 
 static int run(struct dp_cli *c, struct dp_err *e)
@@ -47,4 +48,6 @@ extern const struct dp_command dp_cmd_tokenizer;
 const struct dp_command dp_cmd_tokenizer = {.name = "tokenizer", .summary = "look at tokenizers and change them", .args = "VERB FILE...", .rows = rows,
     .own_size = sizeof(struct dp_tokenizer_args), .args_min = 1, .args_max = -1, .run = run,
     .about = "  info FILE          what a tokenizer file holds, as a JSON object\n"
-             "  report FILE...     how well --tokenizer fits the texts, by language and domain, beside --baseline: a table, --json, --svg FILE"};
+             "  report FILE...     how well --tokenizer fits the texts, by language and domain, beside --baseline: a table, --json, --svg FILE\n"
+             "  compare A B [FILE...]   what two vocabularies have in common, and where they cut texts differently; exit status 0 when B gives A's ids (without\n"
+             "                     texts: when both are the same), 1 when not"};

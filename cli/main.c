@@ -379,5 +379,5 @@ int main(int argc, char **argv)
         rc = DP_IO;
         dp_log_write(DP_LOG_ERROR, "", "stdout: %s", strerror(errno));
     }
-    return rc < 0 ? dp_code_exit(rc) : 0;
+    return rc < 0 ? dp_code_exit(rc) : c.status;
 }

@@ -16,6 +16,7 @@ struct dp_tokenizer_args {
 /* args[0 .. n) are what stands behind the verb. */
 typedef int (*dp_tokenizer_verb_fn)(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e);
 int dp_tokenizer_info(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e);
+int dp_tokenizer_compare(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e);
 int dp_tokenizer_report(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e);
 
 struct dp_survey_options;

@@ -362,6 +362,10 @@ bool dp_tokenizer_ignore_merges(const struct dp_tokenizer *t)
 {
     return t->ignore_merges;
 }
+bool dp_tokenizer_ranks(const struct dp_tokenizer *t)
+{
+    return t->ranks;
+}
 struct dp_hash128 dp_tokenizer_digest(const struct dp_tokenizer *t)
 {
     return t->digest;

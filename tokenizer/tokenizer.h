@@ -51,6 +51,7 @@ void dp_tokenizer_merge(const struct dp_tokenizer *t, uint32_t rank, uint32_t *l
 enum dp_split dp_tokenizer_split(const struct dp_tokenizer *t);           /* DP_SPLIT_CUSTOM where it has a splitter */
 struct dp_splitter *dp_tokenizer_splitter(const struct dp_tokenizer *t);  /* NULL: the split alone */
 bool dp_tokenizer_ignore_merges(const struct dp_tokenizer *t);
+bool dp_tokenizer_ranks(const struct dp_tokenizer *t); /* what merges is said by ids, not by a list */
 /* ptr NULL when no token has this id. Special tokens are their text. */
 struct dp_span dp_tokenizer_bytes(const struct dp_tokenizer *t, uint32_t id);
 int64_t dp_tokenizer_id(const struct dp_tokenizer *t, struct dp_span bytes); /* of an ordinary token; -1: none */
