@@ -358,13 +358,39 @@ def back(file, texts, out, levels):
         if json.loads(l)['text'] != x: print(f'DIFFERENT: detokenize gives {l!r} for {x!r}'); sys.exit(1)
 
 
+# Other models' forms of tokenizer.json, on the vocabulary of cl100k: pattern, normalizer, ignore_merges.
+VARIANTS = {'llama3': (PAT['cl100k'], None, True), 'qwen2': (PAT['qwen2'], {'type': 'NFC'}, False), 'qwen2-plain': (PAT['qwen2'], None, False), 'o200k-on-cl100k': (PAT['o200k'], None, False)}
+
+
+def variant_file(folder, name, to):
+    pattern, normalizer, ignore = VARIANTS[name]
+    d = json.load(open(f'{folder}/cl100k_base.json'))
+    d['normalizer'], d['model']['ignore_merges'] = normalizer, ignore
+    split = lambda p: {'type': 'Split', 'pattern': {'Regex': p}, 'behavior': 'Isolated', 'invert': False}
+    d['pre_tokenizer'] = {'type': 'Sequence', 'pretokenizers': [split(pattern), {'type': 'ByteLevel', 'add_prefix_space': False, 'trim_offsets': False, 'use_regex': False}]}
+    if name == 'llama3': d['model']['merges'] = [' '.join(m) if isinstance(m, list) else m for m in d['model']['merges']]
+    with open(to, 'w') as f: json.dump(d, f, ensure_ascii=name != 'qwen2')
+    return to
+
+
 class Judge:
     """One encoding: a batch of texts through everything."""
-    def __init__(self, folder, enc):
-        self.t, self.h, self.enc = tik(folder, enc), Tokenizer.from_file(f'{folder}/{enc}.json'), enc
-        self.rank, self.json, self.levels, self.done, self.bytes = f'{folder}/{enc}.tiktoken', f'{folder}/{enc}.json', levels_here(), 0, 0
+    def __init__(self, folder, enc, scratch):
+        self.enc, self.levels, self.done, self.bytes = enc, levels_here(), 0, 0
+        self.t, self.rank = (None, None) if enc in VARIANTS else (tik(folder, enc), f'{folder}/{enc}.tiktoken')
+        self.json = variant_file(folder, enc, f'{scratch}/{enc}.json') if enc in VARIANTS else f'{folder}/{enc}.json'
+        self.h = Tokenizer.from_file(self.json)
 
     def batch(self, texts, hf=True):
+        if self.t: self.tiktoken(texts)
+        if hf or not self.t:
+            got, out = program_ids(self.json, texts, 'all', self.levels)
+            if not self.h.normalizer: back(self.json, texts, out, self.levels)
+            for x, a, b in zip(texts, got, self.h.encode_batch_fast(texts, add_special_tokens=False)):
+                if a != b.ids: same(f'{self.enc} ids of {x[:4000]!r} (tokenizer.json, HF)', a, b.ids)
+        self.done += len(texts); self.bytes += sum(len(x.encode()) for x in texts)
+
+    def tiktoken(self, texts):
         plain, out = program_ids(self.rank, texts, 'none', self.levels)
         for x, a, b in zip(texts, plain, self.t.encode_ordinary_batch(texts, num_threads=1)):
             if a != b: same(f'{self.enc} ids of {x[:4000]!r} (.tiktoken, tiktoken)', a, b)
@@ -373,11 +399,6 @@ class Judge:
         for x, a, b in zip(texts, special, self.t.encode_batch(texts, num_threads=1, allowed_special='all')):
             if a != b: same(f'{self.enc} ids of {x[:4000]!r} (specials)', a, b)
         back(self.rank, texts, out, self.levels)
-        if hf:
-            got, _ = program_ids(self.json, texts, 'all', self.levels)
-            for x, a, b in zip(texts, got, self.h.encode_batch_fast(texts, add_special_tokens=False)):
-                if a != b.ids: same(f'{self.enc} ids of {x[:4000]!r} (tokenizer.json, HF)', a, b.ids)
-        self.done += len(texts); self.bytes += sum(len(x.encode()) for x in texts)
 
 
 def chunks(it, n):
@@ -390,13 +411,14 @@ def chunks(it, n):
 
 def judge(folder, seconds, seed, encs):
     for enc in encs:
-        j, r = Judge(folder, enc), random.Random(seed)
+        scratch = tempfile.TemporaryDirectory()
+        j, r = Judge(folder, enc, scratch.name), random.Random(seed)
         for g, size, hf in ((pairs, 2000, True), (runs, 500, True), (one_of_each, 50000, True), (big, 10, False), (soup, 4000, True)):
             n0, b0, t0 = j.done, j.bytes, time.time()
             for texts in chunks(g(r), size):
                 j.batch(texts, hf)
                 if g is soup and time.time() - t0 > seconds: break
-            print(f'{enc}: {g.__name__}: {j.done - n0} texts, {(j.bytes - b0) / 1e6:.1f} MB, levels {" ".join(j.levels)}: equal tiktoken{" and HF" if hf else ""}', flush=True)
+            print(f'{enc}: {g.__name__}: {j.done - n0} texts, {(j.bytes - b0) / 1e6:.1f} MB, levels {" ".join(j.levels)}: equal {" and ".join(["tiktoken"] * bool(j.t) + ["HF"] * (hf or not j.t))}', flush=True)
 
 
 def whole(folder, path, encs):
