@@ -23,8 +23,9 @@ enum { GROUP = 512, HEAD_BYTES = 7, HEAD_IDS = 2, HEAD_BITS_MIN = 6, HEAD_BITS_M
 
 struct head {
     uint64_t key; /* bytes, their number in the top byte; 0: empty */
-    uint64_t ids; /* as in a cache entry */
+    uint64_t ids; /* two of 32 bits, their number in the top byte */
 };
+#define HEAD_COUNT (UINT64_C(0xff) << 56)
 
 struct dp_encoder {
     const struct dp_tokenizer *t;
@@ -172,40 +173,48 @@ static inline size_t count_of(uint64_t ids)
     return ids >> 24 & 0xff;
 }
 
-/* Where a pretoken that the head lacks stands: its place in the group, and how many ids the head gave before it. */
+/* Where a pretoken that the head lacks stands: its place in the group, and above bit 16 how many ids the head gave before it. */
 struct miss {
-    uint16_t piece, ids;
+    uint32_t piece_ids;
 };
-
-static inline struct head *head_slot(const struct dp_encoder *c, uint64_t key)
+static inline size_t piece_of(struct miss m)
 {
-    return &c->head[(key * UINT64_C(0x9e3779b97f4a7c15)) >> c->head_shift];
+    return m.piece_ids & 0xffff;
+}
+static inline size_t ids_before(struct miss m)
+{
+    return m.piece_ids >> 16;
 }
 
-/* Look up the pieces [begins[i], begins[i + 1]) of text, READ bytes before its end at least. Returns the number of misses. */
-static size_t look_up_head(const struct dp_encoder *c, struct dp_span text, const size_t *begins, size_t n, uint32_t *ids, struct miss *misses)
+static inline uint64_t head_hash(uint64_t key)
 {
-    /* more than HEAD_BYTES: a key that none has */
-    static const uint64_t lengths[9] = {0, UINT64_C(1) << 56, UINT64_C(2) << 56, UINT64_C(3) << 56, UINT64_C(4) << 56, UINT64_C(5) << 56,
-                                        UINT64_C(6) << 56, UINT64_C(7) << 56, UINT64_C(8) << 56};
+    return key * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+/* Look up the pieces [begins[i], begins[i + 1]) of text, READ bytes before its end at least. Returns the number of misses; one more says the end.
+ * No branches: which words are there can't be guessed. In a function of its own its values fit the registers. */
+__attribute__((noinline)) static size_t look_up_head(const struct dp_encoder *c, struct dp_span text, const size_t *begins, size_t n, uint32_t *ids,
+                                                     struct miss *misses)
+{
+    static const uint64_t bytes[HEAD_BYTES + 2] = {0, 0xff, 0xffff, 0xffffff, 0xffffffff, UINT64_C(0xffffffffff), UINT64_C(0xffffffffffff),
+                                                   UINT64_C(0xffffffffffffff), 0}; /* longer: a key that none has */
     const struct head *head = c->head;
     const unsigned shift = c->head_shift;
     size_t have = 0, missing = 0, at = begins[0];
     for (size_t i = 0; i < n; i++) {
-        size_t end = begins[i + 1], len = end - at < 8 ? end - at : 8;
+        size_t end = begins[i + 1], len = end - at < HEAD_BYTES + 1 ? end - at : HEAD_BYTES + 1;
         uint64_t key;
         memcpy(&key, text.ptr + at, 8);
-        key = (key & low_bytes(len & 7)) | lengths[len];
-        const struct head *h = &head[(key * UINT64_C(0x9e3779b97f4a7c15)) >> shift];
-        uint64_t v = ids_of(h->ids);
-        size_t hit = h->key == key;
-        memcpy(ids + have, &v, 8);
-        have += count_of(h->ids) & -hit;
-        misses[missing] = (struct miss){(uint16_t)i, (uint16_t)have};
-        missing += !hit;
+        key = (key & bytes[len]) | (uint64_t)len << 56;
+        const struct head *h = &head[head_hash(key) >> shift];
+        uint64_t ids_there = h->ids, two = ids_there & ~HEAD_COUNT, differ = h->key ^ key, lacks = (differ | -differ) >> 63;
+        memcpy(ids + have, &two, 8);
+        have += (size_t)((ids_there >> 56) & (lacks - 1));
+        misses[missing] = (struct miss){(uint32_t)i | (uint32_t)have << 16};
+        missing += (size_t)lacks;
         at = end;
     }
-    misses[missing] = (struct miss){(uint16_t)n, (uint16_t)have};
+    misses[missing] = (struct miss){(uint32_t)n | (uint32_t)have << 16};
     return missing;
 }
 
@@ -238,8 +247,8 @@ static int learn(struct dp_encoder *c, struct dp_span text, const size_t *begins
         const struct dp_cache_key *k = &keys[i];
         const struct dp_cache_entry *b = c->cache.young->buckets[k->bucket].e;
         if (dp_cache_entry_is(b, k->lo, k->hi) || dp_cache_entry_is(b + 1, k->lo, k->hi) || k->hi == NO_KEY) continue;
-        size_t at = begins[misses[i].piece];
-        struct dp_span word = dp_span(text.ptr + at, begins[misses[i].piece + 1] - at);
+        size_t at = begins[piece_of(misses[i])];
+        struct dp_span word = dp_span(text.ptr + at, begins[piece_of(misses[i]) + 1] - at);
         if (dp_cache_find(&c->cache, k, word, &count, some, &old)) continue;
         if (c->t->ignore_merges) dp_tokenizer_prefetch(c->t, word);
         key[many] = (uint16_t)i;
@@ -284,11 +293,11 @@ static int encode_group(struct dp_encoder *c, struct dp_span text, const size_t 
     size_t readable = n, missing;
     while (readable && begins[readable - 1] + READ > text.len) readable--;
     missing = look_up_head(c, text, begins, readable, known, misses);
-    const uint16_t have = misses[missing].ids;
-    for (; readable < n; readable++) misses[missing++] = (struct miss){(uint16_t)readable, have};
+    const size_t have = ids_before(misses[missing]);
+    for (; readable < n; readable++) misses[missing++] = (struct miss){(uint32_t)readable | (uint32_t)have << 16};
     size_t pooled = 0;
     for (size_t i = 0; i < missing; i++) {
-        size_t at = begins[misses[i].piece], len = begins[misses[i].piece + 1] - at;
+        size_t at = begins[piece_of(misses[i])], len = begins[piece_of(misses[i]) + 1] - at;
         keys[i] = key_of(c, text, at, len);
         __builtin_prefetch(&c->cache.young->buckets[keys[i].bucket], 0);
         in_pool[pooled] = (uint16_t)i;
@@ -298,7 +307,7 @@ static int encode_group(struct dp_encoder *c, struct dp_span text, const size_t 
     uint32_t *to = out->ptr + out->len;
     size_t done = 0, learnt = 0;
     for (size_t i = 0; i < missing; i++) {
-        size_t run = misses[i].ids - done, got;
+        size_t run = ids_before(misses[i]) - done, got;
         copy_ids(to, known + done, run);
         to += run;
         done += run;
@@ -311,9 +320,9 @@ static int encode_group(struct dp_encoder *c, struct dp_span text, const size_t 
             memcpy(to, v, sizeof v);
             to += got;
             bool heads = (k->hi >> 56 <= HEAD_BYTES) & (got <= HEAD_IDS);
-            struct head *h = heads ? head_slot(c, k->lo | k->hi) : &none;
+            struct head *h = heads ? &c->head[head_hash(k->lo | k->hi) >> c->head_shift] : &none;
             h->key = k->lo | k->hi;
-            h->ids = b->ids[0];
+            h->ids = ids_of(b->ids[0]) | (uint64_t)got << 56;
             continue;
         }
         if (i >= learnt) {
@@ -321,8 +330,8 @@ static int encode_group(struct dp_encoder *c, struct dp_span text, const size_t 
             DP_TRY(learn(c, text, begins, misses + i, keys + i, missing - i, &seen, e));
             learnt = i + seen;
         }
-        size_t at = begins[misses[i].piece];
-        DP_TRY(encode_slow(c, k, dp_span(text.ptr + at, begins[misses[i].piece + 1] - at), to, &got, e));
+        size_t at = begins[piece_of(misses[i])];
+        DP_TRY(encode_slow(c, k, dp_span(text.ptr + at, begins[piece_of(misses[i]) + 1] - at), to, &got, e));
         to += got;
     }
     copy_ids(to, known + done, have - done);
