@@ -138,6 +138,18 @@ static void check_languages(struct dp_check *c)
     }
 }
 
+/* What training would find only after hours. */
+static void check_split(struct dp_check *c)
+{
+    const struct dp_bpe_train_options *o = &c->options->bpe;
+    struct dp_splitter *s = NULL;
+    enum dp_split split = (enum dp_split)o->split;
+    struct dp_err err = {0};
+    int rc = dp_splitter_choose(&s, &split, o->split_pattern, (int)o->split_digits, o->split_scripts, &err);
+    if (rc < 0) problem(c, false, rc, "train-bpe.split_pattern", "%s", err.msg);
+    dp_splitter_close(s);
+}
+
 static void check_tokenizer(struct dp_check *c)
 {
     struct dp_tokenizer *t = NULL;
@@ -179,6 +191,7 @@ int dp_check_recipe(struct dp_check *c, struct dp_err *e)
     if (rc < 0) add(c, false, rc, NULL, err.msg);
     check_steps(c);
     check_languages(c);
+    check_split(c);
     check_tokenizer(c);
     DP_TRY(check_stages(c, e));
     return c->errors ? DP_OK : dp_options_open(o, e);

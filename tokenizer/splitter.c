@@ -20,11 +20,12 @@
 enum {
     ENDS = 256,
     STEPS_LEAST = 1000000, /* of PCRE2, at one place */
-    LOOK_EVERY = 1024,     /* searches between two looks at the clock */
     PLACES_LEAST = 64,
 };
 #define STACK_BYTES_MAX ((size_t)64 << 20)
 #define PLACES_WORK ((size_t)1 << 24) /* places a search looks at, times the text they may look through */
+#define LOOK_EVERY ((size_t)1 << 22)  /* such work between two looks at the clock */
+#define MATCH_WORK ((size_t)1 << 12)  /* what a search that finds something counts for */
 
 struct dp_splitter {
     _Atomic unsigned owners;
@@ -278,7 +279,7 @@ struct dp_cutter {
     struct dp_re_scratch *scratch;
     struct level level[DP_SPLIT_STEPS_MAX];
     const char *text; /* being cut */
-    size_t searches;
+    size_t work;
     double begin; /* CPU time of the thread when the clock was first looked at; < 0: not yet */
 };
 
@@ -323,7 +324,8 @@ static int look_at_clock(struct dp_cutter *c, size_t step, size_t place, struct 
 {
     double now = cpu_seconds();
     if (c->begin < 0) c->begin = now;
-    if (now - c->begin > 1.0 + 1e-6 * (double)place) return too_long(c, step, place, "long", e);
+    c->work = 0;
+    if (now - c->begin > 0.5 + 1e-6 * (double)place) return too_long(c, step, place, "long", e);
     return DP_OK;
 }
 
@@ -347,7 +349,8 @@ static int search(struct dp_cutter *c, size_t i, struct dp_span stretch, size_t 
         enum dp_re_result r = dp_re_search_cut(c->s->re[i], c->scratch, stretch, l->at, last, (uint32_t)steps, begin, end);
         size_t place = l->from + l->stretch + l->at;
         if (r == DP_RE_GAVE_UP) return too_long(c, i, place, "many steps", e);
-        if (r == DP_RE_NO || ++c->searches % LOOK_EVERY == 0) DP_TRY(look_at_clock(c, i, place, e));
+        c->work += r == DP_RE_YES ? MATCH_WORK : (last - l->at + 1) * (left + 1);
+        if (c->work >= LOOK_EVERY) DP_TRY(look_at_clock(c, i, place, e));
         if (r == DP_RE_YES) return DP_OK;
         if (last >= stretch.len) return DP_EOF;
         l->at = last;
@@ -427,6 +430,7 @@ static void cut_scripts(struct level *l, struct dp_span piece)
 {
     const unsigned latin = dp_split_script('a');
     const uint8_t *base = (const uint8_t *)piece.ptr, *p = base + l->pos, *end = base + piece.len;
+    if (dp_utf8_ascii_len_scalar(piece.ptr, piece.len) == piece.len) p = end, l->ends[l->n++] = piece.len;
     while (p < end && l->n < ENDS) {
         unsigned script = 0;
         for (int32_t cp; p < end; p += character(p, end)) {
@@ -476,7 +480,7 @@ int dp_cutter_run(struct dp_cutter *c, struct dp_span text, size_t *pos, size_t 
         for (size_t i = 0; i < steps; i++) begin_piece(&c->level[i], 0, 0);
         begin_piece(&c->level[0], 0, text.len);
         c->begin = -1;
-        c->searches = 0;
+        c->work = 0;
     }
     c->text = text.ptr;
     while (got < max && *pos < text.len) {

@@ -8,7 +8,7 @@
  * tokenizers, because tokenizer.json carries them: docs/splits.md. Matches are pieces and what is between two matches is one
  * (`Isolated`); an empty match cuts. The pattern sees each longest stretch of well-formed UTF-8 as a text; a run of bytes that are none is a
  * piece. Properties of characters are PCRE2's: Unicode 14 with PCRE2 10.42, where known splits have Unicode 16.
- * A pattern that takes more than a million steps (and four for each byte of the text) at one place, 64 MiB of stack, or more than a second
+ * A pattern that takes more than a million steps (and four for each byte of the text) at one place, 64 MiB of stack, or more than half a second
  * and 1 us for each byte, is given up with DP_LIMIT, which names the place.
  *
  * Thread-safety: a splitter is immutable and shared, counted by reference; a cutter belongs to one thread. */
