@@ -432,13 +432,15 @@ static int do_round(struct run *r, struct dp_err *e)
 
 /* --- all of it --- */
 
+/* The first thread's caches are everybody's. */
 static int open_worker(struct run *r, struct worker *w, struct dp_err *e)
 {
     const struct dp_stage_type *type = &dp_stage_language;
     dp_buf_init(&w->repaired, (size_t)4 << 30);
     for (size_t t = 0; t < r->s->tokenizers; t++) {
         size_t size = (size_t)dp_tokenizer_size(r->s->tokenizer[t].t) + 1;
-        DP_TRY(dp_encoder_open(&w->encoder[t], r->s->tokenizer[t].t, r->o->cache_bytes, r->o->specials ? DP_SPECIAL_ALL : DP_SPECIAL_NONE, e));
+        if (w != r->worker) DP_TRY(dp_encoder_open_beside(&w->encoder[t], r->worker[0].encoder[t], r->o->specials ? DP_SPECIAL_ALL : DP_SPECIAL_NONE, e));
+        else DP_TRY(dp_encoder_open(&w->encoder[t], r->s->tokenizer[t].t, r->o->cache_bytes, r->o->specials ? DP_SPECIAL_ALL : DP_SPECIAL_NONE, e));
         w->used[t] = calloc(size, sizeof *w->used[t]);
         if (!w->used[t]) DP_FAIL(e, NOMEM, "counts of %zu tokens", size);
     }

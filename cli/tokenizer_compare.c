@@ -19,7 +19,7 @@ struct vocabularies {
     const struct dp_tokenizer *a, *b;
     uint64_t tokens[2], common;
     struct examples only[2], moved;           /* ordinary tokens */
-    struct examples special[2], special_moved; /* places in the lists of special tokens */
+    struct examples special[2], special_moved;
     bool lists;                               /* both have lists of merges, of which: */
     bool merges_differ;
     uint32_t merge; /* the first rank that differs, or the length of the shorter */
@@ -81,6 +81,12 @@ static void compare_merges(struct vocabularies *v)
     v->merges_differ = v->merge < least || n != m;
 }
 
+/* The name of a split, or what a splitter does. */
+static struct dp_span split_text(const struct dp_tokenizer *t)
+{
+    return dp_splitter_text(dp_tokenizer_splitter(t), dp_tokenizer_split(t));
+}
+
 /* --- text --- */
 
 static void shown_token(const struct dp_tokenizer *t, uint32_t id, struct dp_buf *out)
@@ -126,9 +132,13 @@ static void merge_text(const struct dp_tokenizer *t, uint32_t rank, struct dp_bu
 static void text_vocabularies(const struct vocabularies *v, const struct dp_survey *s, struct dp_buf *out)
 {
     const struct dp_tokenizer *t[2] = {v->a, v->b};
-    for (int k = 0; k < 2; k++)
-        dp_buf_printf(out, "%c: %s: %llu tokens, split %s%s, %s\n", 'A' + k, s->tokenizer[k].path, (unsigned long long)v->tokens[k],
-                      dp_split_name(dp_tokenizer_split(t[k])), dp_tokenizer_ignore_merges(t[k]) ? ", whole tokens first" : "", dp_tokenizer_ranks(t[k]) ? "merges by rank" : "a list of merges");
+    for (int k = 0; k < 2; k++) {
+        dp_buf_printf(out, "%c: %s: %llu tokens, %s%s, split ", 'A' + k, s->tokenizer[k].path, (unsigned long long)v->tokens[k],
+                      dp_tokenizer_ranks(t[k]) ? "merges by rank" : "a list of merges", dp_tokenizer_ignore_merges(t[k]) ? ", whole tokens first" : "");
+        if (dp_tokenizer_splitter(t[k])) dp_token_show(split_text(t[k]), 400, out);
+        else dp_buf_add_span(out, split_text(t[k]));
+        dp_buf_add_char(out, '\n');
+    }
     dp_buf_printf(out, "%-22s %llu: %.2f%% of A, %.2f%% of B\n", "tokens of both", (unsigned long long)v->common, 100 * (double)v->common / (double)v->tokens[0],
                   100 * (double)v->common / (double)v->tokens[1]);
     list(out, "only in A", v->a, &v->only[0]);
@@ -249,7 +259,7 @@ static void json_tokenizers(struct dp_jsonw *w, const struct vocabularies *v, co
         put(w, "tokens", v->tokens[k]);
         put(w, "ids", dp_tokenizer_size(t[k]));
         dp_jsonw_key(w, "split");
-        dp_jsonw_cstr(w, dp_split_name(dp_tokenizer_split(t[k])));
+        dp_jsonw_str(w, split_text(t[k]));
         put_bool(w, "ignore_merges", dp_tokenizer_ignore_merges(t[k]));
         put_bool(w, "by_rank", dp_tokenizer_ranks(t[k]));
         dp_jsonw_key(w, "digest");

@@ -1,14 +1,4 @@
-/* tokenizer/encode_stream.c - where a text may be cut so that both parts encoded by themselves give the ids of the whole.
- *
- * A place between two characters is such a cut when every pattern begins a piece there, and when the piece before it is the same whether
- * the text ends there or goes on. The patterns remember nothing from before a piece's begin, so the rest follows. By classes of the
- * characters before and behind (tokenizer/split_int.h), for all patterns:
- *   letter, then white space or a symbol other than ': a piece that has taken a letter takes letters, marks and contractions only, and a
- *     contraction begins with ' (o200k takes it as a suffix);
- *   number, then white space or a symbol: numbers are pieces of numbers;
- *   symbol or mark, then a blank: symbols are followed in a piece by symbols, line ends and / at most (a mark may be a letter to a pattern; see above).
- * Behind white space nothing is certain: a run of it is looked at as a whole, and with one character more (\s+(?!\S)). What follows the cut
- * is seen by the piece before only as "no more of mine", which the end of the text says too.
+/* tokenizer/encode_stream.c - text is cut where tokenizer/split_restart.c says that both parts encoded by themselves give the ids of the whole.
  *
  * With special tokens: the texts between them are texts of their own. A cut is one when no special token's text stands across it, so that
  * those found on its left end there, and the search begins anew; a special token's text that may still become one holds the cut back. */
@@ -17,7 +7,6 @@
 #include "tokenizer/split_int.h"
 #include "tokenizer/tokenizer_int.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 struct dp_encode_stream {
@@ -29,14 +18,6 @@ struct dp_encode_stream {
     size_t searched;      /* no cut is at or before this place of it */
 };
 
-/* Whether what is said above was gone through for a pre-tokenizer. All known ones; of deepseek-v3 a run of characters that nothing matches ends
- * before white space too, and that kana and Han are cut out only adds ends. */
-static bool proven(enum dp_split split)
-{
-    static_assert(DP_SPLIT_COUNT == 7, "read the new pattern first");
-    return split < DP_SPLIT_COUNT;
-}
-
 int dp_encode_stream_open(struct dp_encode_stream **out, struct dp_encoder *c, size_t bytes_max, struct dp_err *e)
 {
     struct dp_encode_stream *s = *out = calloc(1, sizeof *s);
@@ -44,7 +25,7 @@ int dp_encode_stream_open(struct dp_encode_stream **out, struct dp_encoder *c, s
     s->c = c;
     s->t = dp_encoder_tokenizer(c);
     s->specials = dp_encoder_special(c) == DP_SPECIAL_ALL && s->t->special_count > 0;
-    s->whole = !proven(dp_tokenizer_split(s->t)) || (s->specials && !s->t->specials_plain);
+    s->whole = !dp_split_has_restarts(dp_tokenizer_split(s->t)) || (s->specials && !s->t->specials_plain);
     for (size_t i = 0; i < s->t->special_count; i++) s->first[(uint8_t)s->t->specials[i].text.ptr[0]] = 1;
     dp_buf_init(&s->text, bytes_max ? bytes_max : (size_t)1 << 30);
     return DP_OK;
@@ -66,28 +47,6 @@ void dp_encode_stream_reset(struct dp_encode_stream *s)
 size_t dp_encode_stream_held(const struct dp_encode_stream *s)
 {
     return s->text.len;
-}
-
-/* Class of the character that ends at p + at; of a part of one, that of a bad byte. */
-static unsigned class_before(const uint8_t *p, size_t at, const uint8_t *end)
-{
-    if (dp_split_ascii[p[at - 1]]) return dp_split_ascii[p[at - 1]];
-    size_t i = at - 1;
-    while (i > 0 && at - i < 4 && (p[i] & 0xC0) == 0x80) i--;
-    int len;
-    unsigned c = dp_split_class_at(p + i, end, &len);
-    return (size_t)len == at - i ? c : C_OTHER;
-}
-
-static bool is_cut(const uint8_t *p, size_t at, const uint8_t *end)
-{
-    int len;
-    unsigned b = dp_split_class_at(p + at, end, &len);
-    if (!(b & (C_SPACE | C_OTHER))) return false;
-    unsigned a = class_before(p, at, end);
-    if (a & C_LETTER) return p[at] != '\'';
-    if (a & C_NUMBER) return true;
-    return (a & (C_OTHER | C_MARK)) && (b & C_BLANK);
 }
 
 /* Whether a special token's text stands across the place. */
@@ -113,7 +72,7 @@ static size_t last_cut(struct dp_encode_stream *s)
     if (s->whole || s->text.len <= keep) return 0;
     size_t top = s->text.len - keep;
     for (size_t at = top; at > s->searched; at--)
-        if (is_cut(p, at, end) && !(s->specials && special_across(s, at))) return at;
+        if (dp_split_restarts_at(p, p + at, end) && !(s->specials && special_across(s, at))) return at;
     s->searched = top;
     return 0;
 }

@@ -1,13 +1,12 @@
 /* tokenizer/encode_stream.h - text in pieces in, ids out as soon as they are final.
  *
  * What all calls append together is exactly what dp_encode gives for the pieces put together, wherever they are cut, inside characters and
- * special tokens too. Text is handed to the encoder up to a place where every pre-tokenizer of tokenizer/split.h begins a new piece whatever
- * comes before and after it: behind a letter before white space or a symbol, behind a number before white space or a symbol, behind a symbol
- * before a blank. The reasons stand in the .c file.
+ * special tokens too. Text is handed to the encoder up to a place where its pre-tokenizer begins a new piece whatever comes before and after it
+ * (tokenizer/split_restart.c): behind a word or number before white space or a symbol, behind a symbol before a blank.
  *
  * Memory: the encoder's, and the text since the latest such place: of ordinary text a few hundred bytes at most. A text that has none
  * (one letter a million times; Han without any punctuation) is kept until one comes or the text ends, up to bytes_max, past which is
- * DP_LIMIT. Where nothing is proven - pre-tokenizers that encode_stream.c doesn't name, special tokens that ask for lstrip, rstrip or single_word -
+ * DP_LIMIT. Where nothing is proven - patterns of a tokenizer's own, special tokens that ask for lstrip, rstrip or single_word -
  * all of the text is kept.
  * Thread-safety: one thread a stream; the encoder is used by one stream or call at a time and outlives it. */
 #ifndef DP_TOKENIZER_ENCODE_STREAM_H

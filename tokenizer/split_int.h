@@ -107,6 +107,10 @@ enum { DP_SPLIT_WINDOW = 64 };
 typedef size_t (*dp_split_scan_fn)(enum dp_split split, const uint8_t *base, const uint8_t *end, size_t *pos, size_t *ends, size_t max);
 size_t dp_split_scan_avx2(enum dp_split split, const uint8_t *base, const uint8_t *end, size_t *pos, size_t *ends, size_t max);
 size_t dp_split_scan_avx512(enum dp_split split, const uint8_t *base, const uint8_t *end, size_t *pos, size_t *ends, size_t max);
+/* What dp_split_restart goes by: whether a text from `start` can be cut at p, start < p < end, which the two characters before p and the one at p say; and
+ * for which splits that is so. */
+bool dp_split_restarts_at(const uint8_t *start, const uint8_t *p, const uint8_t *end);
+bool dp_split_has_restarts(enum dp_split split);
 /* The piece at p: the specification. */
 const uint8_t *dp_split_next(enum dp_split split, const uint8_t *p, const uint8_t *end);
 

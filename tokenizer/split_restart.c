@@ -5,6 +5,8 @@
  * the patterns in split_patterns.c, for all of them alike (deepseek-v3's cut out kana and Han first, which only adds ends):
  *   a letter or number | white space       runs of letters and of numbers end there, and nothing behind them takes white space; what is before
  *                                          doesn't end in white space, so (2) holds
+ *   a number | a symbol                    numbers are pieces of numbers
+ *   a symbol or mark | white space but newlines   symbols are followed in a piece by symbols, newlines and '/' at most, marks by those of a word too
  *   one newline behind no white space | no white space, and no '/', which o200k takes with newlines: a newline is in front of nothing, and alone
  *                                          it is one piece whether the text ends or goes on
  *   a letter | no letter, mark, number, white space or "'"     for texts without white space; o200k's words have marks and end in contractions
@@ -27,23 +29,29 @@ static unsigned class_before(const uint8_t *start, const uint8_t *p)
     return C_OTHER;
 }
 
-static bool restarts_at(const uint8_t *start, const uint8_t *p, const uint8_t *end)
+bool dp_split_restarts_at(const uint8_t *start, const uint8_t *p, const uint8_t *end)
 {
     int len;
     unsigned before = class_before(start, p), c = dp_split_class_at(p, end, &len);
     if (before & C_LETTER) return (c & C_SPACE) || ((c & C_OTHER) && *p != '\'');
-    if (before & C_NUMBER) return c & C_SPACE;
+    if (before & C_NUMBER) return c & (C_SPACE | C_OTHER);
+    if ((before & (C_OTHER | C_MARK)) && (c & C_BLANK)) return true;
     if (p[-1] != '\n' || (c & C_SPACE) || *p == '/') return false;
     return p - start >= 2 && !(class_before(start, p - 1) & C_SPACE);
+}
+
+bool dp_split_has_restarts(enum dp_split split)
+{
+    static_assert(DP_SPLIT_COUNT == 7, "read the new pattern first");
+    return split < DP_SPLIT_COUNT;
 }
 
 size_t dp_split_restart(enum dp_split split, struct dp_span text, size_t from)
 {
     const uint8_t *start = (const uint8_t *)text.ptr, *end = start + text.len;
-    static_assert(DP_SPLIT_COUNT == 7, "read the new pattern first");
-    if (split >= DP_SPLIT_COUNT) return text.len;
+    if (!dp_split_has_restarts(split)) return text.len;
     if (from >= text.len) return text.len;
     for (const uint8_t *p = start + (from ? from : 1); p < end; p++)
-        if (restarts_at(start, p, end)) return (size_t)(p - start);
+        if (dp_split_restarts_at(start, p, end)) return (size_t)(p - start);
     return text.len;
 }

@@ -61,7 +61,7 @@ class Tokenizer:
                                                     cache_bytes, ctypes.addressof(message), _lib.MESSAGE_BYTES)
         if code < 0:
             _lib.fail(code, message.value)
-        self._take(handle, specials, cache_bytes)
+        self._take(handle, specials)
 
     @classmethod
     def from_bytes(cls, content: bytes, *, split: Optional[str] = None, specials: bool = False, cache_bytes: int = 0, name: str = "tokenizer") -> "Tokenizer":
@@ -73,25 +73,25 @@ class Tokenizer:
         if code < 0:
             _lib.fail(code, message.value)
         t = cls.__new__(cls)
-        t._take(handle, specials, cache_bytes)
+        t._take(handle, specials)
         return t
 
-    def clone(self, *, specials: Optional[bool] = None, cache_bytes: Optional[int] = None) -> "Tokenizer":
-        """Another one on the same vocabulary, which is there once: for another thread, or to take special tokens otherwise."""
+    def clone(self, *, specials: Optional[bool] = None, cache_bytes: int = 0) -> "Tokenizer":
+        """Another one on the same vocabulary, which is there once: for another thread, or to take special tokens otherwise. It shares the cache too, unless
+        it gets cache_bytes of its own."""
         handle = ctypes.c_void_p()
         message = _lib.message()
         specials = self._specials if specials is None else specials
-        cache_bytes = self._cache_bytes if cache_bytes is None else cache_bytes
         code = self._lib.dp_tokenizer_abi_clone(ctypes.byref(handle), self._handle, int(specials), cache_bytes, ctypes.addressof(message), _lib.MESSAGE_BYTES)
         if code < 0:
             _lib.fail(code, message.value)
         t = type(self).__new__(type(self))
-        t._take(handle, specials, cache_bytes)
+        t._take(handle, specials)
         return t
 
-    def _take(self, handle: ctypes.c_void_p, specials: bool, cache_bytes: int) -> None:
+    def _take(self, handle: ctypes.c_void_p, specials: bool) -> None:
         self._handle = handle
-        self._specials, self._cache_bytes = specials, cache_bytes
+        self._specials = specials
         self._message = _lib.message()
         self._m = ctypes.addressof(self._message)
         self._lock = threading.Lock()
