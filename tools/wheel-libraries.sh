@@ -14,7 +14,7 @@ echo '{ global: dp_abi_*; dp_feed_abi_*; dp_tokenizer_abi_*; local: *; };' >"$ma
 static() { f=$("$cc" -print-file-name="lib$1.a"); if [ -e "$f" ]; then echo "$f"; else echo "-l$1"; fi; }
 want=; for f in dp_abi_version dp_feed_abi_open dp_tokenizer_abi_open; do want="$want -Wl,-u,$f"; done
 # shellcheck disable=SC2046,SC2086
-"$cc" -std=c17 -O2 -Wall -Wextra -fPIC -D_GNU_SOURCE -I. -shared -Wl,-soname,libdpipe-feed.so.0 "-Wl,--version-script=$map" -Wl,--as-needed -Wl,--gc-sections \
+"$cc" -std=c17 -O2 -Wall -Wextra -fPIC -D_GNU_SOURCE -I. -shared -Wl,-soname,libdpipe-feed.so.0 "-Wl,--version-script=$map" -Wl,-z,defs -Wl,--as-needed -Wl,--gc-sections \
   -Wl,-rpath,'$ORIGIN' -o "$to/libdpipe-feed.so.0" python/portable_source.c $want "$archive" $(static ssl) $(static crypto) $(pkg-config --libs libzstd jansson libpcre2-8) \
   -lm -lpthread
 strip --strip-unneeded "$to/libdpipe-feed.so.0"

@@ -38,6 +38,12 @@ LD_LIBRARY_PATH="$d/opt/dp/lib" expect 0 "$work/app" tests/data/tokenizer/hf.jso
 same "$(sed -n 's/ \[.*//p' "$work/out" | paste -sd' ')" "$ids" "ids of the C program"
 says "$work/out" "$(printf 'the river\303\251')"; says "$work/out" "$(echo "$ids" | wc -w) ids, $(echo "$ids" | wc -w) in a stream"
 expect 0 "$work/app-archive" tests/data/tokenizer/hf.json "$(printf 'the river\303\251')"; cmp -s "$work/out" "$work/shared.out" && ok || bad "the program linked with libdpipe.a gives other ids"
+# And with the library that a wheel carries, which says at link time what it lacks.
+if [ "$(basename "${BUILD:-build/release}")" = release ]; then
+  expect 0 tools/wheel-libraries.sh "$BUILD/libdpipe.so" "$BUILD/libdpipe.a" "$work"; mkdir "$work/wl"; cp "$work"/lib*.so* "$work/wl/"; ln -s libdpipe-feed.so.0 "$work/wl/libdpipe-feed.so"
+  expect 0 "$cc" -std=c17 -I. -o "$work/app-feed" "$work/app.c" -L"$work/wl" -ldpipe-feed
+  LD_LIBRARY_PATH="$work/wl" expect 0 "$work/app-feed" tests/data/tokenizer/hf.json "$(printf 'the river\303\251')"; cmp -s "$work/out" "$work/shared.out" && ok || bad "the program with a wheel's library gives other ids"
+fi
 LD_LIBRARY_PATH="$d/opt/dp/lib" expect 1 "$work/app" "$work/none.json" x; says "$work/err" "none.json"
 if command -v c++ >/dev/null; then echo '#include "tokenizer/tokenizer_abi.h"' >"$work/one.cc"; expect 0 c++ -std=c++17 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -I "$d/opt/dp/include/dpipe" "$work/one.cc"; fi
 expect 0 make uninstall DESTDIR="$d" PREFIX=/opt/dp
