@@ -18,11 +18,12 @@ enum { BATCH_BYTES = 1 << 20, BATCH_TEXTS = 4096, BATCHES_A_THREAD = 4, NO_GROUP
 struct item {
     struct dp_span text;
     char lang[8];            /* as it was found */
+    bool goes_on;            /* a later part of the text before */
     uint16_t group[DP_SURVEY_KINDS];
 };
 struct batch {
     struct dp_arena mem;
-    struct dp_map map; /* of a whole file */
+    struct dp_map map; /* of a whole file whose end is in the batch */
     struct item *item;
     size_t n, bytes;
     int rc;
@@ -51,6 +52,9 @@ struct reader {
     char *line;
     size_t cap;
     uint64_t lines;
+    struct dp_map map; /* of a whole file, read up to map_at */
+    size_t map_at;
+    bool parts; /* large texts may be cut */
 };
 
 struct run {
@@ -248,26 +252,54 @@ static int add_line(struct run *r, struct batch *b, struct dp_span line, struct 
     return add_item(r, b, f[0].str, language ? f[language].str : none, domain ? f[domain].str : none, e);
 }
 
-static int whole_file(struct run *r, struct batch *b, struct dp_err *e)
+static int whole_stdin(struct run *r, struct batch *b, struct dp_err *e)
 {
-    const char *path = r->in.n ? r->in.files[r->in.at] : "-";
     struct dp_span none = {NULL, 0};
-    r->in.at++;
-    if (strcmp(path, "-") != 0) DP_TRY(dp_map_open(&b->map, path, e));
-    else {
-        struct dp_buf all;
-        dp_buf_init(&all, (size_t)1 << 30);
-        int rc = dp_fs_read_fd(0, "standard input", &all, e);
-        struct dp_span copy = rc < 0 ? none : dp_arena_dup(&b->mem, dp_buf_span(&all));
-        dp_buf_release(&all);
-        DP_TRY(rc);
-        if (!copy.ptr) DP_FAIL(e, NOMEM, "standard input");
-        return add_item(r, b, copy, none, none, e);
-    }
-    r->in.at--; /* the item is of this file */
-    int rc = add_item(r, b, dp_span(b->map.ptr, b->map.len), none, none, e);
+    struct dp_buf all;
+    dp_buf_init(&all, (size_t)1 << 30);
+    int rc = dp_fs_read_fd(0, "standard input", &all, e);
+    struct dp_span copy = rc < 0 ? none : dp_arena_dup(&b->mem, dp_buf_span(&all));
+    dp_buf_release(&all);
+    DP_TRY(rc);
+    if (!copy.ptr) DP_FAIL(e, NOMEM, "standard input");
+    rc = add_item(r, b, copy, none, none, e);
     r->in.at++;
     return rc;
+}
+
+/* Where a text's first part ends: the first place from `from` on where all tokenizers' pieces restart. */
+static size_t part_end(const struct dp_survey *s, struct dp_span text, size_t from)
+{
+    size_t p = from;
+    for (size_t t = 0, same = 0; same < s->tokenizers && p < text.len; t = (t + 1) % s->tokenizers) {
+        size_t q = dp_split_restart(dp_tokenizer_split(s->tokenizer[t].t), text, p);
+        same = q == p ? same + 1 : 1;
+        p = q;
+    }
+    return p;
+}
+
+/* A file, or the next part of a large one: parts have the ids and words of the whole, so that memory doesn't grow with the text and threads share it. */
+static int whole_file(struct run *r, struct batch *b, struct dp_err *e)
+{
+    struct reader *in = &r->in;
+    struct dp_span none = {NULL, 0};
+    const char *path = in->n ? in->files[in->at] : "-";
+    if (strcmp(path, "-") == 0) return whole_stdin(r, b, e);
+    if (!in->map.ptr) {
+        DP_TRY(dp_map_open(&in->map, path, e));
+        in->map_at = 0;
+    }
+    struct dp_span rest = dp_span(in->map.ptr + in->map_at, in->map.len - in->map_at);
+    if (in->parts && rest.len > BATCH_BYTES) rest.len = part_end(r->s, rest, BATCH_BYTES);
+    DP_TRY(add_item(r, b, rest, none, none, e));
+    b->item[b->n - 1].goes_on = in->map_at > 0;
+    in->map_at += rest.len;
+    if (in->map_at < in->map.len) return DP_OK;
+    b->map = in->map; /* the parts before are done with when the batch is */
+    in->map = (struct dp_map){0};
+    in->at++;
+    return DP_OK;
 }
 
 static void empty_batch(struct batch *b)
@@ -332,7 +364,7 @@ static void detect_task(void *ctx, size_t i, int worker)
 
 static void add_count(struct dp_survey_group *to, const struct item *it, size_t chars)
 {
-    to->texts++;
+    to->texts += !it->goes_on;
     to->bytes += it->text.len;
     to->chars += chars;
 }
@@ -426,6 +458,7 @@ static int do_round(struct run *r, struct dp_err *e)
         bytes += r->batch[i].bytes;
         texts += r->batch[i].n;
     }
+    if (r->in.map.ptr) dp_map_trim(&r->in.map);
     dp_progress_add(bytes, texts);
     return dp_progress_go_on(e);
 }
@@ -489,6 +522,7 @@ static void close_worker(struct run *r, struct worker *w)
 static void close_run(struct run *r)
 {
     close_file(&r->in);
+    if (r->in.map.ptr) dp_map_close(&r->in.map);
     free(r->in.line);
     for (int i = 0; r->worker && i < r->threads; i++) close_worker(r, &r->worker[i]);
     for (size_t i = 0; r->batch && i < r->batches; i++) {
@@ -511,7 +545,7 @@ size_t dp_survey_slots(const struct dp_survey_options *o)
 
 int dp_survey_run(struct dp_survey *s, const struct dp_survey_options *o, const char *const *files, size_t n, const struct dp_survey_watch *watch, struct dp_err *e)
 {
-    struct run r = {.s = s, .o = o, .watch = watch, .batches = dp_survey_slots(o), .in = {.files = files, .n = n}};
+    struct run r = {.s = s, .o = o, .watch = watch, .batches = dp_survey_slots(o), .in = {.files = files, .n = n, .parts = !watch && !o->specials && !o->detect_language}};
     int rc = open_run(&r, e), end = DP_OK;
     dp_progress_begin("texts", "B", 0);
     while (rc >= 0 && end != DP_EOF) {

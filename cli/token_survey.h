@@ -5,7 +5,8 @@
  * without the field is of the group "(none)"; past 1,000 names those that come are of "(other)".
  *
  * Results depend on the texts alone, not on threads: batches are cut by the data, groups come in the order of reading, counts are whole numbers.
- * Memory: for each thread four batches of about 1 MiB (or one text) and 8 bytes for each id of a tokenizer, and a cache for each tokenizer. */
+ * Memory: for each thread four batches of about 1 MiB (or one text; a whole file is taken in parts where nobody watches, no language is asked for and no special
+ * token is looked for) and 8 bytes for each id of a tokenizer, and a cache for each tokenizer. */
 #ifndef DP_CLI_TOKEN_SURVEY_H
 #define DP_CLI_TOKEN_SURVEY_H
 

@@ -55,6 +55,11 @@ expect 74 "$DPIPE" tokenizer report -t $t "$work/absent"; expect 65 "$DPIPE" tok
 : >"$work/empty"; expect 0 "$DPIPE" tokenizer report -t $t --svg "$work/e.svg" "$work/empty"; expect 0 "$DPIPE" tokenizer report -t $t --json "$work/empty"; says "$work/out" '"bytes_per_token": null'
 expect 0 "$DPIPE" tokenizer report -t $t --json --whole-file "$work/b.txt"; same "$(value "$work/out" texts) $(value "$work/out" bytes)" "1 $(wc -c <"$work/b.txt")" "a whole file"
 expect 0 "$DPIPE" tokenizer report -t $t --json --whole-file <"$work/b.txt"; same "$(value "$work/out" texts)" 1 "standard input as one text"
+# A large one is taken in parts: numbers are those of the whole, which a watched survey doesn't cut.
+for i in $(seq 1 8); do cat "$work/b.txt" "$work/c.txt" | tr '\n' ' '; printf '\303\251\346\227\245 x\n\n  %s' "$i"; done >"$work/large.txt"
+expect 0 "$DPIPE" tokenizer report -t $t --baseline "same=$t" --json --whole-file "$work/large.txt"; sed -n '/^  "all"/,/^  }/p' "$work/out" | sed 's/"same"/"B"/; s/"hf"/"A"/' >"$work/parts"
+[ "$(wc -c <"$work/large.txt")" -gt 2500000 ] && ok || bad "large.txt is too small"
+expect 0 "$DPIPE" tokenizer compare --json --whole-file $t $t "$work/large.txt"; sed -n '/^  "all"/,/^  }/p' "$work/out" | cmp -s - "$work/parts" && ok || bad "parts of a file have other numbers than the whole"
 # Documents of a workspace's store.
 corpus "$work/cp"; workspace "$work/w" "$work/cp"; expect 0 "$DPIPE" run -q -w "$work/w" --until clean
 expect 0 "$DPIPE" tokenizer report -t $t --jsonl --language-field lang "$work"/w/store/docs-*.jsonl.zst; says "$work/out" "language en"
