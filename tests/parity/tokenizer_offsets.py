@@ -22,8 +22,9 @@ def with_splits(texts):
     base = json.load(open(file))
     for split in tp.SPLITS:
         level = {'type': 'ByteLevel', 'add_prefix_space': False, 'trim_offsets': False, 'use_regex': False}
+        patterns = [tp.PAT[split]] if isinstance(tp.PAT[split], str) else tp.PAT[split]
         base['pre_tokenizer'] = {'type': 'Sequence', 'pretokenizers': [
-            {'type': 'Split', 'pattern': {'Regex': tp.PAT[split]}, 'behavior': 'Isolated', 'invert': False}, level]}
+            *({'type': 'Split', 'pattern': {'Regex': p}, 'behavior': 'Isolated', 'invert': False} for p in patterns), level]}
         base['post_processor'] = {'type': 'ByteLevel', 'add_prefix_space': True, 'trim_offsets': False, 'use_regex': True}
         hf = tokenizers.Tokenizer.from_str(json.dumps(base))
         for special in 'none', 'all':
@@ -32,6 +33,7 @@ def with_splits(texts):
             got = rows(file, texts, '--split', split, '--offsets', 'chars', '--special', special)
             each([r['ids'] for r in got], [w.ids for w in want], texts, f'{split}, special {special}: ids')
             each([[tuple(o) for o in r['offsets']] for r in got], [w.offsets for w in want], texts, f'{split}, special {special}: offsets of tokenizers')
+        if len(patterns) > 1: continue  # tiktoken has no sequences of patterns
         enc = tiktoken.Encoding(split, pat_str=tp.PAT[split], mergeable_ranks=tp.ranks(f'{tp.DATA}/rust.tiktoken'), special_tokens={})
         got = rows(f'{tp.DATA}/rust.tiktoken', texts, '--split', split, '--offsets', 'chars')
         want = [enc.decode_with_offsets(r['ids']) for r in got]
