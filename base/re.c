@@ -28,6 +28,13 @@ bool dp_re_jit(void)
     return jit;
 }
 
+int dp_re_unicode(void)
+{
+    char version[32] = "";
+    if (pcre2_config(PCRE2_CONFIG_UNICODE_VERSION, NULL) < (int)sizeof version) pcre2_config(PCRE2_CONFIG_UNICODE_VERSION, version);
+    return atoi(version);
+}
+
 int dp_re_open(struct dp_re **out, const char *pattern, bool ignore_case, const char *what, struct dp_err *e)
 {
     int code;

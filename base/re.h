@@ -18,6 +18,9 @@ struct dp_re_scratch;
 /* Whether patterns are compiled to machine code here: not so where memory may not be made executable. The matches are the same, slower. */
 bool dp_re_jit(void);
 
+/* The Unicode version that patterns know, 14 for PCRE2 10.42. */
+int dp_re_unicode(void);
+
 /* `what` (an option's name) begins the message for a pattern that doesn't compile, DP_CONFIG with the place in it. */
 int dp_re_open(struct dp_re **out, const char *pattern, bool ignore_case, const char *what, struct dp_err *e);
 void dp_re_close(struct dp_re *re);

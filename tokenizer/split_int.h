@@ -36,6 +36,15 @@ extern const uint32_t dp_split_script_ranges[];
 extern const size_t dp_split_script_count;
 extern const char *const dp_split_script_names[];
 
+/* What an engine with Unicode 14 doesn't know: ranges by category ("Lo") and script ("Han"), ascending. */
+struct dp_split_added {
+    uint32_t first, last;
+    const char category[3];
+    const char *script;
+};
+extern const size_t dp_split_added_count;
+extern const struct dp_split_added dp_split_added[];
+
 /* Class bits of ASCII; 0 for bytes that begin something longer. */
 extern const uint16_t dp_split_ascii[256];
 

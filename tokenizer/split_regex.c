@@ -2,7 +2,7 @@
  *
  * tokenizer.json has patterns that Hugging Face's tokenizers run with Oniguruma. Most of the two languages is the same; what isn't is
  * rewritten here, or refused, never run with another meaning:
- *   \s \S \w \W \b \B [:alpha:] ...  by Unicode property: PCRE2 10.42 counts U+180E as space, and no marks to \w
+ *   \s \S \w \W \b \B [:word:] ...   by Unicode property: PCRE2 10.42 counts U+180E as space, and no marks to \w
  *   \p{Han}                         characters of the script; in PCRE2 also what it shares with others (script extensions)
  *   \h \H \v \uHHHH \O               a hexadecimal digit, U+000B, a code point, any character
  *   [a[bc]] [a&&[^b]]                sets in sets and intersections, which PCRE2 has not: alternatives and look-ahead of one character
@@ -22,13 +22,12 @@ enum { DEPTH_MAX = 32, GROUPS_MAX = 250 };
 #define SPACE "\\p{White_Space}"
 #define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
 #define WORD_ALONE WORD "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}" /* Oniguruma's \w outside of a set has these more */
-#define W "[" WORD_ALONE "]"
 #define HEX "0-9A-Fa-f"
 
 struct translator {
     struct dp_span in;
     size_t at, begin; /* begin: where the group's first thing would stand */
-    bool portable;
+    bool portable, newer;
     struct dp_buf *out;
     struct dp_err *e;
 };
@@ -71,55 +70,89 @@ static bool is_alnum(int c)
     return (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z' && c < 128);
 }
 
-/* Whether a property's name (of PCRE2: in any case, with or without _ and blanks) is that of a script, long or of four letters. */
+/* Whether two names of properties are the same to PCRE2: in any case, with or without _ and blanks. */
+static bool same_name(struct dp_span a, const char *b)
+{
+    size_t i = 0;
+    for (;; i++, b++) {
+        while (i < a.len && !is_alnum((unsigned char)a.ptr[i])) i++;
+        while (*b && !is_alnum((unsigned char)*b)) b++;
+        if (i == a.len || !*b) return i == a.len && !*b;
+        if ((a.ptr[i] | 32) != (*b | 32)) return false;
+    }
+}
+
+/* Whether it is a script's, long or of four letters. */
 static bool is_script(struct dp_span name)
 {
-    char plain[32];
-    size_t n = 0;
-    for (size_t i = 0; i < name.len && n < sizeof plain - 1; i++)
-        if (is_alnum((unsigned char)name.ptr[i])) plain[n++] = (char)(name.ptr[i] | 32);
-    plain[n] = 0;
-    static const char *const more[] = {"common", "inherited", "unknown"}, *const no_script[] = {"dash", "math"};
-    for (size_t i = 0; i < 3; i++)
-        if (strcmp(plain, more[i]) == 0) return true;
-    for (size_t i = 0; i < 2; i++)
-        if (strcmp(plain, no_script[i]) == 0) return false;
-    for (size_t i = 1; i < dp_split_script_count; i++) {
-        const char *s = dp_split_script_names[i];
-        size_t k = 0;
-        for (; *s && k < n; s++)
-            if (*s != '_' && plain[k++] != (*s | 32)) break;
-        if (!*s && k == n) return true;
-    }
-    return n == 4;
+    if (same_name(name, "Common") || same_name(name, "Inherited") || same_name(name, "Unknown")) return true;
+    for (size_t i = 1; i < dp_split_script_count; i++)
+        if (same_name(name, dp_split_script_names[i])) return true;
+    return name.len == 4 && !same_name(name, "Dash") && !same_name(name, "Math");
 }
 
-/* A property whose name is a script's is of all characters that the script uses to PCRE2, of the script's own to Oniguruma. */
-static void property(struct translator *t, struct dp_buf *to, const char *end)
+/* With t->newer, ranges that the property has in Unicode 16 and not in 14. `name` is a category, a script, or "w" for \\w. */
+static bool add_newer(const struct translator *t, struct dp_buf *to, struct dp_span name)
+{
+    size_t before = to->len;
+    for (size_t i = 0; t->newer && i < dp_split_added_count; i++) {
+        const struct dp_split_added *a = &dp_split_added[i];
+        bool word = *a->category == 'L' || *a->category == 'M' || strcmp(a->category, "Nd") == 0;
+        bool has = dp_span_is(name, "w") ? word : name.len == 1 ? (*name.ptr & ~32) == *a->category : same_name(name, a->category) || same_name(name, a->script);
+        if (!has) continue;
+        dp_buf_printf(to, "\\x{%X}", a->first);
+        if (a->last > a->first) dp_buf_printf(to, "-\\x{%X}", a->last);
+    }
+    return to->len > before;
+}
+
+/* \p{...} as items of a set; *negated: they are what it is not. Categories and scripts have what Unicode 16 has, and a script is the script alone, as to
+ * Oniguruma; to PCRE2 it would be all characters that the script uses. */
+static bool property(struct translator *t, struct dp_buf *items, const char *end, bool *negated)
 {
     struct dp_span name = dp_span(t->in.ptr + t->at + 3, (size_t)(end - (t->in.ptr + t->at + 3)));
-    bool not = name.len && *name.ptr == '^';
-    if (not) name = dp_span(name.ptr + 1, name.len - 1);
-    dp_buf_add(to, t->in.ptr + t->at, 3);
-    if (not) dp_buf_add_char(to, '^');
-    if (is_script(name)) dp_buf_add_str(to, "sc:");
-    dp_buf_add_span(to, name);
-    dp_buf_add_char(to, '}');
+    *negated = t->in.ptr[t->at + 1] == 'P';
+    if (name.len && *name.ptr == '^') {
+        *negated = !*negated;
+        name = dp_span(name.ptr + 1, name.len - 1);
+    }
+    dp_buf_add_str(items, is_script(name) ? "\\p{sc:" : "\\p{");
+    dp_buf_add_span(items, name);
+    dp_buf_add_char(items, '}');
     t->at = (size_t)(end + 1 - t->in.ptr);
+    return add_newer(t, items, name);
 }
 
-/* \p{...} \P{...}; \x{...} \xHH \uHHHH. */
+/* A property to a set's items, or (what isn't one of several items) to `one`, a set of its own. */
+static int read_property(struct translator *t, struct dp_buf *items, struct dp_buf *one)
+{
+    const char *end = memchr(t->in.ptr + t->at, '}', t->in.len - t->at);
+    struct dp_buf set;
+    bool negated;
+    if (peek(t, 2) != '{') return refuse(t, t->at, "Oniguruma wants a property in braces: \\%c{L}", peek(t, 1));
+    if (!end) return refuse(t, t->at, "no } follows");
+    dp_buf_init(&set, DP_SPLIT_PATTERN_BYTES_MAX * 8);
+    bool several = property(t, &set, end, &negated);
+    if (negated && !several && !set.full) set.ptr[1] = 'P';
+    struct dp_buf *to = negated && several ? one : items;
+    if (to == one) dp_buf_add_str(to, "[^");
+    dp_buf_add_span(to, dp_buf_span(&set));
+    if (to == one) dp_buf_add_char(to, ']');
+    int rc = dp_buf_check(&set, "a split pattern", t->e);
+    dp_buf_release(&set);
+    return rc;
+}
+
+/* \x{...} \xHH \uHHHH. */
 static int braces(struct translator *t, struct dp_buf *to, int c)
 {
     size_t from = t->at;
     if (peek(t, 2) == '{') {
         const char *end = memchr(t->in.ptr + t->at, '}', t->in.len - t->at);
         if (!end || c == 'u') return refuse(t, from, end ? "\\u has four digits" : "no } follows");
-        if (c == 'x') copy(t, to, (size_t)(end + 1 - (t->in.ptr + t->at)));
-        else property(t, to, end);
+        copy(t, to, (size_t)(end + 1 - (t->in.ptr + t->at)));
         return DP_OK;
     }
-    if (c == 'p' || c == 'P') return refuse(t, from, "Oniguruma wants a property in braces: \\%c{L}", c);
     size_t n = c == 'u' ? 4 : 2;
     for (size_t i = 0; i < n; i++)
         if (!is_hex(peek(t, 2 + i))) return refuse(t, from, "%zu hexadecimal digits must follow", n);
@@ -131,21 +164,71 @@ static int braces(struct translator *t, struct dp_buf *to, int c)
     return DP_OK;
 }
 
-/* What an escape is as an item of a set, NULL: itself. *negated: the complement of that. */
-static const char *set_of(int c, bool *negated)
+/* \s \w \d \h and their complements (*negated) as items of a set; false: another escape. Alone, outside of a set, \w has some more. */
+static bool set_of(const struct translator *t, int c, bool alone, struct dp_buf *items, bool *negated)
 {
     *negated = c == 'S' || c == 'W' || c == 'H' || c == 'D';
     switch (c) {
     case 's':
-    case 'S': return SPACE;
+    case 'S': dp_buf_add_str(items, SPACE); return true;
     case 'w':
-    case 'W': return WORD;
+    case 'W':
+        dp_buf_add_str(items, alone ? WORD_ALONE : WORD);
+        add_newer(t, items, dp_span_str("w"));
+        return true;
     case 'd':
-    case 'D': return "\\p{Nd}";
+    case 'D':
+        dp_buf_add_str(items, "\\p{Nd}");
+        add_newer(t, items, dp_span_str("Nd"));
+        return true;
     case 'h':
-    case 'H': return HEX;
-    default: return NULL;
+    case 'H': dp_buf_add_str(items, HEX); return true;
+    default: return false;
     }
+}
+
+static void bracket(struct dp_buf *to, struct dp_span items, bool negated)
+{
+    dp_buf_add_str(to, negated ? "[^" : "[");
+    dp_buf_add_span(to, items);
+    dp_buf_add_char(to, ']');
+}
+
+/* \b, \B : the characters on both sides are of different kinds, of the same. */
+static void boundary(const struct translator *t, struct dp_buf *to, bool differ)
+{
+    static const char *const parts[2][4] = {{"(?:(?<=", ")(?=", ")|(?<!", ")(?!"}, {"(?:(?<=", ")(?!", ")|(?<!", ")(?="}};
+    struct dp_buf word;
+    bool negated;
+    dp_buf_init(&word, DP_SPLIT_PATTERN_BYTES_MAX);
+    set_of(t, 'w', true, &word, &negated);
+    for (int i = 0; i < 4; i++) {
+        dp_buf_add_str(to, parts[differ][i]);
+        bracket(to, dp_buf_span(&word), false);
+    }
+    dp_buf_add_str(to, "))");
+    dp_buf_release(&word);
+}
+
+/* A set's escape, or a property, outside of a set. */
+static int escape_to_set(struct translator *t, int c)
+{
+    struct dp_buf items;
+    bool negated = false;
+    dp_buf_init(&items, DP_SPLIT_PATTERN_BYTES_MAX);
+    int rc = DP_OK;
+    if (c == 'p' || c == 'P') {
+        size_t before = t->out->len;
+        rc = read_property(t, &items, t->out);
+        if (rc >= 0 && t->out->len == before) bracket(t->out, dp_buf_span(&items), false);
+    } else {
+        set_of(t, c, true, &items, &negated);
+        bracket(t->out, dp_buf_span(&items), negated);
+        t->at += 2;
+    }
+    if (rc >= 0) rc = dp_buf_check(&items, "a split pattern", t->e);
+    dp_buf_release(&items);
+    return rc;
 }
 
 /* An escape outside of sets. */
@@ -153,25 +236,17 @@ static int escape(struct translator *t)
 {
     size_t from = t->at;
     int c = peek(t, 1);
-    bool negated;
-    const char *set = set_of(c, &negated);
     if (c < 0) return refuse(t, from, "a backslash at the end");
     if (t->portable && (c == 'h' || c == 'H' || c == 'v'))
         return refuse(t, from, "\\%c means other things to Oniguruma and PCRE2; write a set or \\x{...}", c);
-    if (set) {
-        dp_buf_printf(t->out, "[%s%s]", negated ? "^" : "", (c | 32) == 'w' ? WORD_ALONE : set);
-        t->at += 2;
-        return DP_OK;
-    }
+    if (strchr("sSwWdDhHpP", c)) return escape_to_set(t, c);
     switch (c) {
-    case 'p':
-    case 'P':
     case 'x':
     case 'u': return braces(t, t->out, c);
     case 'v': dp_buf_add_str(t->out, "\\x0B"); break;
     case 'O': dp_buf_add_str(t->out, "(?s:.)"); break;
-    case 'b': dp_buf_add_str(t->out, "(?:(?<=" W ")(?!" W ")|(?<!" W ")(?=" W "))"); break;
-    case 'B': dp_buf_add_str(t->out, "(?:(?<=" W ")(?=" W ")|(?<!" W ")(?!" W "))"); break;
+    case 'b':
+    case 'B': boundary(t, t->out, c == 'b'); break;
     case 'k':
         if (peek(t, 2) != '<') return refuse(t, from, "write \\k<name>");
         break;
@@ -199,37 +274,43 @@ static void nest(struct set *s, struct dp_span one)
 static int set_escape(struct translator *t, struct set *s)
 {
     size_t from = t->at;
-    int c = peek(t, 1);
-    bool negated;
-    const char *set = set_of(c, &negated);
+    int c = peek(t, 1), rc = DP_OK;
+    bool negated = false;
+    struct dp_buf one;
     if (c < 0) return refuse(t, from, "a backslash at the end");
     if (t->portable && (c == 'h' || c == 'H' || c == 'v')) return refuse(t, from, "\\%c means other things to Oniguruma and PCRE2", c);
-    if (set && negated) {
-        char one[64];
-        int n = snprintf(one, sizeof one, "[^%s]", set);
-        nest(s, dp_span(one, (size_t)n));
-    } else if (set) dp_buf_add_str(&s->simple, set);
-    else if (c == 'v') dp_buf_add_str(&s->simple, "\\x0B");
-    else if (c == 'p' || c == 'P' || c == 'x' || c == 'u') return braces(t, &s->simple, c);
-    else if (is_alnum(c) && !strchr("tnrfaeb", c)) return refuse(t, from, "\\%c isn't supported in a set of a split pattern", c);
-    else {
-        copy(t, &s->simple, 2);
-        return DP_OK;
-    }
-    t->at += 2;
-    return DP_OK;
+    if (c == 'x' || c == 'u') return braces(t, &s->simple, c);
+    dp_buf_init(&one, DP_SPLIT_PATTERN_BYTES_MAX);
+    if (c == 'p' || c == 'P') {
+        rc = read_property(t, &s->simple, &one);
+        if (rc >= 0 && one.len) nest(s, dp_buf_span(&one));
+    } else if (set_of(t, c, false, &one, &negated)) {
+        if (negated) {
+            struct dp_buf set;
+            dp_buf_init(&set, DP_SPLIT_PATTERN_BYTES_MAX);
+            bracket(&set, dp_buf_span(&one), true);
+            nest(s, dp_buf_span(&set));
+            dp_buf_release(&set);
+        } else dp_buf_add_span(&s->simple, dp_buf_span(&one));
+        t->at += 2;
+    } else if (c == 'v') {
+        dp_buf_add_str(&s->simple, "\\x0B");
+        t->at += 2;
+    } else if (is_alnum(c) && !strchr("tnrfaeb", c)) rc = refuse(t, from, "\\%c isn't supported in a set of a split pattern", c);
+    else copy(t, &s->simple, 2);
+    dp_buf_release(&one);
+    return rc;
 }
 
 static int posix(struct translator *t, struct set *s)
 {
     static const struct {
-        const char *name, *set;
-    } known[] = {{"[:alpha:]", "\\p{Alphabetic}"}, {"[:digit:]", "\\p{Nd}"},        {"[:alnum:]", "\\p{Alphabetic}\\p{Nd}"}, {"[:space:]", SPACE},
-                 {"[:upper:]", "\\p{Uppercase}"},  {"[:lower:]", "\\p{Lowercase}"}, {"[:cntrl:]", "\\p{Cc}"},               {"[:word:]", WORD},
-                 {"[:xdigit:]", HEX}};
+        const char *name, *set, *newer;
+    } known[] = {{"[:digit:]", "\\p{Nd}", "Nd"}, {"[:space:]", SPACE, NULL}, {"[:cntrl:]", "\\p{Cc}", NULL}, {"[:word:]", WORD, "w"}, {"[:xdigit:]", HEX, NULL}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (is_here(t, known[i].name)) {
             dp_buf_add_str(&s->simple, known[i].set);
+            if (known[i].newer) add_newer(t, &s->simple, dp_span_str(known[i].newer));
             t->at += strlen(known[i].name);
             return DP_OK;
         }
@@ -433,9 +514,9 @@ static int step(struct translator *t, size_t *open, size_t *depth, size_t *atom)
     return DP_OK;
 }
 
-int dp_split_regex_translate(struct dp_span pattern, bool portable, struct dp_buf *out, struct dp_err *e)
+int dp_split_regex_translate(struct dp_span pattern, bool portable, bool newer, struct dp_buf *out, struct dp_err *e)
 {
-    struct translator t = {.in = pattern, .portable = portable, .out = out, .e = e};
+    struct translator t = {.in = pattern, .portable = portable, .newer = newer, .out = out, .e = e};
     if (!pattern.len) DP_FAIL(e, CONFIG, "the split pattern is empty");
     if (pattern.len > DP_SPLIT_PATTERN_BYTES_MAX)
         DP_FAIL(e, CONFIG, "the split pattern has %zu bytes; at most %d", pattern.len, DP_SPLIT_PATTERN_BYTES_MAX);

@@ -32,6 +32,7 @@ struct dp_splitter {
     size_t count;
     struct dp_split_step step[DP_SPLIT_STEPS_MAX];
     struct dp_re *re[DP_SPLIT_STEPS_MAX];
+    struct dp_re *newer[DP_SPLIT_STEPS_MAX]; /* for texts with characters that PCRE2 may not know; NULL: the same */
     struct dp_buf text;
     size_t text_from[DP_SPLIT_STEPS_MAX + 1]; /* where the line of a step begins in text */
 };
@@ -43,6 +44,7 @@ void dp_splitter_close(struct dp_splitter *s)
     if (!s || atomic_fetch_sub(&s->owners, 1) > 1) return;
     for (size_t i = 0; i < s->count; i++) {
         dp_re_close(s->re[i]);
+        dp_re_close(s->newer[i]);
         free((void *)(uintptr_t)s->step[i].text.ptr);
     }
     dp_buf_release(&s->text);
@@ -66,14 +68,14 @@ static void escape_literal(struct dp_buf *out, struct dp_span s)
     }
 }
 
-static int compile(struct dp_re **re, const struct dp_split_step *step, struct dp_err *e)
+static int compile(struct dp_re **re, const struct dp_split_step *step, bool newer, struct dp_err *e)
 {
     struct dp_buf b;
     size_t at = 0;
     struct dp_err why = {0};
     dp_buf_init(&b, (size_t)64 * DP_SPLIT_PATTERN_BYTES_MAX);
     int rc = DP_OK;
-    if (step->kind == DP_CUT_REGEX) rc = dp_split_regex_translate(step->text, step->portable, &b, e);
+    if (step->kind == DP_CUT_REGEX) rc = dp_split_regex_translate(step->text, step->portable, newer, &b, e);
     else escape_literal(&b, step->text);
     if (rc >= 0) rc = dp_buf_check(&b, "a split pattern", e);
     if (rc >= 0 && dp_re_open_cut(re, dp_buf_span(&b), &at, &why) < 0) {
@@ -171,7 +173,8 @@ int dp_splitter_open(struct dp_splitter **out, const struct dp_split_step *steps
             if (!copy) DP_GOTO(e, NOMEM, "a split pattern");
             memcpy(copy, step.text.ptr, step.text.len);
             s->step[i].text = dp_span(copy, step.text.len);
-            DP_TRY_OUT(compile(&s->re[i], &s->step[i], e));
+            DP_TRY_OUT(compile(&s->re[i], &s->step[i], false, e));
+            if (step.kind == DP_CUT_REGEX && dp_re_unicode() < 16) DP_TRY_OUT(compile(&s->newer[i], &s->step[i], true, e));
         }
         if (i) dp_buf_add_char(&s->text, '\n');
         s->text_from[i] = s->text.len;
@@ -253,6 +256,28 @@ unsigned dp_split_script(int32_t cp)
     return dp_split_script_ranges[lo] & 255;
 }
 
+bool dp_split_has_newer(struct dp_span text)
+{
+    const uint8_t *p = (const uint8_t *)text.ptr, *end = p + text.len;
+    while (p < end) {
+        int32_t cp;
+        if (*p < 0x80) {
+            p += dp_utf8_ascii_len_scalar((const char *)p, (size_t)(end - p));
+            continue;
+        }
+        p += dp_split_decode(p, end, &cp);
+        if (cp < (int32_t)dp_split_added[0].first) continue;
+        size_t lo = 0, hi = dp_split_added_count;
+        while (hi - lo > 1) {
+            size_t m = lo + (hi - lo) / 2;
+            if (dp_split_added[m].first <= (uint32_t)cp) lo = m;
+            else hi = m;
+        }
+        if ((uint32_t)cp <= dp_split_added[lo].last) return true;
+    }
+    return false;
+}
+
 void dp_split_scripts_regex(struct dp_buf *out)
 {
     static const char none[] = "\\P{L}\\p{Common}\\p{Inherited}";
@@ -271,6 +296,7 @@ struct level {
     size_t n, next; /* ends found, and given on */
     /* Of a regular expression: the well-formed stretch it is in, and from `stretch` on where to search and where the last match ended. */
     size_t stretch, stretch_end, at, last;
+    const struct dp_re *re; /* what the stretch is searched with */
     bool held; /* the end of the last match, at pos, isn't given yet: what follows says whether it is one */
 };
 
@@ -346,7 +372,7 @@ static int search(struct dp_cutter *c, size_t i, struct dp_span stretch, size_t 
         if (places < PLACES_LEAST) places = PLACES_LEAST;
         size_t last = left < places ? stretch.len : l->at + places;
         while (last < stretch.len && ((uint8_t)stretch.ptr[last] & 0xC0) == 0x80) last++;
-        enum dp_re_result r = dp_re_search_cut(c->s->re[i], c->scratch, stretch, l->at, last, (uint32_t)steps, begin, end);
+        enum dp_re_result r = dp_re_search_cut(l->re, c->scratch, stretch, l->at, last, (uint32_t)steps, begin, end);
         size_t place = l->from + l->stretch + l->at;
         if (r == DP_RE_GAVE_UP) return too_long(c, i, place, "many steps", e);
         c->work += r == DP_RE_YES ? MATCH_WORK : (last - l->at + 1) * (left + 1);
@@ -387,6 +413,8 @@ static int cut_regex(struct dp_cutter *c, size_t i, struct dp_span piece, struct
             }
             l->stretch = l->pos;
             l->stretch_end = l->pos + well;
+            bool newer = c->s->newer[i] && dp_split_has_newer(dp_span(piece.ptr + l->pos, well));
+            l->re = newer ? c->s->newer[i] : c->s->re[i];
             l->at = 0;
             l->last = SIZE_MAX;
         }

@@ -7,7 +7,8 @@
  * Regular expressions are those that mean the same to PCRE2, which runs them here, and to Oniguruma, which runs them in Hugging Face's
  * tokenizers, because tokenizer.json carries them: docs/splits.md. Matches are pieces and what is between two matches is one
  * (`Isolated`); an empty match cuts. The pattern sees each longest stretch of well-formed UTF-8 as a text; a run of bytes that are none is a
- * piece. Properties of characters are PCRE2's: Unicode 14 with PCRE2 10.42, where known splits have Unicode 16.
+ * piece. General categories, scripts, \w and \d have Unicode 16's characters as known splits do, whatever PCRE2 knows (10.42: Unicode 14); other
+ * properties, and letters' other cases, are PCRE2's.
  * A pattern that takes more than a million steps (and four for each byte of the text) at one place, 64 MiB of stack, or more than half a second
  * and 1 us for each byte, is given up with DP_LIMIT, which names the place.
  *
@@ -67,8 +68,11 @@ void dp_cutter_close(struct dp_cutter *c);
  * done. */
 int dp_cutter_run(struct dp_cutter *c, struct dp_span text, size_t *pos, size_t *ends, size_t max, struct dp_err *e);
 
-/* The pattern in PCRE2's words, appended to out. With `portable`, DP_CONFIG for what the two engines understand differently. */
-int dp_split_regex_translate(struct dp_span pattern, bool portable, struct dp_buf *out, struct dp_err *e);
+/* The pattern in PCRE2's words, appended to out. With `portable`, DP_CONFIG for what the two engines understand differently; with `newer`, categories and
+ * scripts have what Unicode 16 has and 14 hadn't (which costs, so it is for texts with such characters). */
+int dp_split_regex_translate(struct dp_span pattern, bool portable, bool newer, struct dp_buf *out, struct dp_err *e);
+/* Whether a well-formed text has a character that Unicode 14 hadn't. */
+bool dp_split_has_newer(struct dp_span text);
 /* The regular expression that cuts as DP_CUT_SCRIPTS does, for tokenizer.json. */
 void dp_split_scripts_regex(struct dp_buf *out);
 /* The script (0: none that cuts) of the letter cp. */

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Write what the pre-tokenizers know of Unicode 16: the class of every code point, or the script of every letter.
+"""Write what the pre-tokenizers know of Unicode 16: the class of every code point, the script of every letter, or what Unicode 14 hadn't.
 usage: python3 -m venv V && V/bin/pip install unicodedata2==16.0.0 fonttools==4.55.3
        V/bin/python tools/gen_unicode_tokenizer.py classes > tokenizer/split_tables.c
        V/bin/python tools/gen_unicode_tokenizer.py scripts > tokenizer/split_scripts.c
+       V/bin/python tools/gen_unicode_tokenizer.py added > tokenizer/split_added.c       (V of a Python that has Unicode 14 itself: 3.11)
 Classes in two stages: 256 code points a block, equal blocks shared, two 4-bit classes a byte (low half first). Scripts as sorted ranges.
 tests/unit/test_split.c counts the code points of each class and knows some that older tables have otherwise."""
 import sys
@@ -77,4 +78,28 @@ const char *const dp_split_script_names[{len(names)}] = {{
 '''
 
 
-sys.stdout.write({'classes': classes, 'scripts': scripts}[sys.argv[1]]())
+def added():
+    """Code points that Unicode 14 (PCRE2 10.42) hasn't, by category and script."""
+    import unicodedata
+    from fontTools import unicodedata as ft
+    assert unicodedata.unidata_version == '14.0.0', unicodedata.unidata_version
+    ranges = []
+    for cp in range(0x110000):
+        c = chr(cp)
+        if unicodedata.category(c) != 'Cn' or ud.category(c) == 'Cn': continue
+        what = (ud.category(c), ft.script_name(ft.script(c)).replace(' ', '_'))
+        if ranges and ranges[-1][1:] == (cp - 1, what): ranges[-1] = (ranges[-1][0], cp, what)
+        else: ranges.append((cp, cp, what))
+    lines = '\n'.join(f'    {{0x{a:X}, 0x{b:X}, "{c}", "{s}"}},' for a, b, (c, s) in ranges)
+    return f'''/* tokenizer/split_added.c - code points of Unicode 16.0.0 that 14.0.0 hadn't, with their categories and scripts.
+ * Made by tools/gen_unicode_tokenizer.py from unicodedata2 16.0.0, fonttools 4.55.3 and Python's unicodedata 14.0.0; don't edit. */
+#include "tokenizer/split_int.h"
+
+const size_t dp_split_added_count = {len(ranges)};
+const struct dp_split_added dp_split_added[{len(ranges)}] = {{
+{lines}
+}};
+'''
+
+
+sys.stdout.write({'classes': classes, 'scripts': scripts, 'added': added}[sys.argv[1]]())

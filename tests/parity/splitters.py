@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Pieces of user patterns, of Sequences of Split and Digits and of script splitting against Hugging Face tokenizers, which runs Oniguruma.
 usage: make parity, or splitters.py [SEED [TEXTS]]; splitters.py frozen writes tests/data/tokenizer/splitters.txt (no dpipe code involved)"""
-import ctypes as C, json, random, sys, unicodedata
+import ctypes as C, json, random, sys
 from lib import check, dpipe, finish, folder, jsonl, need
 
 # What users and published files have, and what the two engines read differently. (pattern, whether a user may give it.)
@@ -9,7 +9,7 @@ PATTERNS = [
     (r' ?\p{L}+|\d| ?[^\s\p{L}\d]+|\s+', True), (r'\w+|[^\w\s]+', True), (r'\s+', True), (r'[^\s]+', True), (r'\p{Han}|\p{Hiragana}+|[A-Za-z]+', True),
     (r'(?i:the)|(?<=a)b|(?=c)', True), (r'x*', True), (r'\b', True), (r'(?<=[.!?])\s+(?=[A-Z])', True), (r'^.*$', True), (r'$', True), (r'\S+\s*', True),
     (r'(?>\p{N}{1,3})|\p{L}++', True), (r'\p{Lu}?\p{Ll}+|\p{Lu}+(?!\p{Ll})|\W', True), (r'(?:[^\r\n\p{L}\p{N}])?\p{L}+|\R', True), (r'a|b|', True), (r'.', True),
-    (r"(?<q>['\"]).*?\k<q>", True), (r'\x{4e00}|\u00e9|\x41', True), (r'[\p{L}\p{M}]+|[^\s\p{L}\p{M}\p{N}]+', True), (r'\D+|\d{2}', True), (r'[[:alpha:]]+', True),
+    (r"(?<q>['\"]).*?\k<q>", True), (r'\x{4e00}|\u00e9|\x41', True), (r'[\p{L}\p{M}]+|[^\s\p{L}\p{M}\p{N}]+', True), (r'\D+|\d{2}', True), (r'[[:word:]]+|[[:digit:][:space:]]', True),
     (r'[\w-]+', True), (r'[^\W\d]+', True), (r'\B', True), (r'(?=b)|b', True), (r'a{2}|{', True),
     (r'(?i)straße|ſ', True), (r'\S', True), (r'[\S\n]+', True), (r'[]a]+', True),
     (r' ?[^(\s|[.,!?…。，、।۔،])]+', False), (r'[\p{L}&&[^a-m]]+|[^\p{N}&&[^1]]', False), (r'\p{N}{1,3}+', False), (r'a{,2}', False), (r'\h+', False), (r'(?m:a.)', False),
@@ -82,13 +82,8 @@ def frozen(r):
             pre = pre_tokenizers.Split(Regex(p), 'isolated')
             found = {}  # texts that the pattern cuts in different ways
             for t in (tp.random_text(r) for _ in range(400)):
-                if t and old(t): found.setdefault(len(hf_ends(pre, t)), t)
+                if t: found.setdefault(len(hf_ends(pre, t)), t)
             for t in sorted(found.values())[:8]: f.write(f"{p.encode().hex()} {int(portable)} {t.encode().hex()} {','.join(map(str, hf_ends(pre, t)))}\n")
-
-
-def old(t):
-    """Assigned in Unicode 3.2, which Python always knows: PCRE2 and Oniguruma have different versions, and disagree on what one of them doesn't know."""
-    return all(unicodedata.ucd_3_2_0.category(c) != 'Cn' for c in t)
 
 
 TRAINED = [['--split-digits', '1'], ['--split', 'cl100k', '--split-digits', '2'], ['--split', 'o200k', '--split-scripts'], ['--split-pattern', r'\s?\w+|[^\w\s]+|\s'],
@@ -116,7 +111,6 @@ if __name__ == '__main__' and need('tokenizers', 'tiktoken', 'rustbpe'):
     if sys.argv[1:] == ['frozen']: sys.exit(frozen(random.Random(9)))
     r = random.Random(int(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].isdigit() else 3)
     texts = [tp.random_text(r) for _ in range(int(sys.argv[2]) if len(sys.argv) > 2 else 1500)]
-    texts = [t for t in texts if old(t)]
     for name, steps, pre in cases():
         s = Splitter(steps)
         if not s.ok:

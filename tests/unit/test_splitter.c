@@ -109,6 +109,7 @@ TEST(patterns_refused)
         {"[a", "no end"},
         {"a++*", "quantifier"},
         {"[[:foo:]]", "isn't supported"},
+        {"[[:alpha:]]", "isn't supported"},
         {"[a[b]]", "write \\["},
         {"[a&&b]", "intersection"},
         {"\\h", "other things"},
