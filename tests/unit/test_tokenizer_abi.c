@@ -3,9 +3,11 @@
 
 #include "base/err.h"
 #include "base/fs.h"
+#include "base/hash.h"
 #include "tokenizer/tokenizer_abi.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
 static struct dp_err err;
 static char msg[512];
@@ -205,4 +207,49 @@ TEST(text_in_pieces)
     dp_tokenizer_abi_stream_close(s);
     dp_tokenizer_abi_close(h);
     free(want);
+}
+
+static size_t resident(void)
+{
+    long all = 0, here = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (!f) return 0;
+    if (fscanf(f, "%ld %ld", &all, &here) != 2) here = 0;
+    fclose(f);
+    return (size_t)here * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* More different words than any of the caches holds: what the process has grown by is the budget, whatever the text; ids are the same. */
+TEST(caches_keep_to_their_budget)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    SKIP("sanitizers have memory of their own");
+#endif
+    static const size_t budgets[] = {1 << 20, 4 << 20, 16 << 20};
+    size_t n = 4 << 20;
+    uint64_t seed = 9, end = n, count = 0;
+    char *text = malloc(n);
+    REQUIRE(text != NULL);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t r = dp_splitmix64(&seed);
+        text[i] = r % 9 == 0 ? ' ' : (char)('a' + r / 9 % 26);
+    }
+    for (size_t i = 0; i < sizeof budgets / sizeof *budgets; i++) {
+        struct dp_tokenizer_abi *h = open_abi(4096), *c;
+        uint64_t now = 0;
+        REQUIRE(h != NULL);
+        CHECK_INT(dp_tokenizer_abi_count(h, text, &end, 1, &now, msg, sizeof msg), DP_OK); /* what isn't the cache's is there now */
+        size_t before = resident();
+        CHECK_INT(dp_tokenizer_abi_clone(&c, h, 0, budgets[i], msg, sizeof msg), DP_OK);
+        REQUIRE(c != NULL);
+        CHECK_INT(dp_tokenizer_abi_count(c, text, &end, 1, &now, msg, sizeof msg), DP_OK);
+        size_t after = resident(), grown = after > before ? after - before : 0;
+        if (grown > budgets[i] + (1 << 20)) DP_TEST_FAIL("a cache of %zu bytes: %zu", budgets[i], grown);
+        if (budgets[i] == 16 << 20 && grown < budgets[i] / 4) DP_TEST_FAIL("a cache of %zu bytes isn't used: %zu", budgets[i], grown); /* more than others left */
+        if (!count) count = now;
+        CHECK_INT(now, count);
+        dp_tokenizer_abi_close(c);
+        dp_tokenizer_abi_close(h);
+    }
+    free(text);
 }
