@@ -86,7 +86,7 @@ PROBE    := $(BUILD)/tests/fault/probe
 PROG     := $(BUILD)/dpipe
 
 .SECONDARY:
-.PHONY: all lib tests benches objects help deps fault check-daemon-san check check-browser check-mpi check-clang check-fast parity lint fmt fuzz demo bench-pipeline bench-feed check-systemd deb wheel install uninstall dist compdb cov clean man completions
+.PHONY: all lib tests benches objects help deps fault check-daemon-san check check-browser check-mpi check-clang check-fast parity lint fmt fuzz demo bench-pipeline bench-feed bench-tokenizer check-systemd deb wheel install uninstall dist compdb cov clean man completions
 .DEFAULT_GOAL := all
 
 ## all: the program, build/MODE/dpipe (the default)
@@ -198,12 +198,16 @@ bench-pipeline: all
 bench-feed: all $(BUILD)/bench/bench_feed $(BUILD)/bench/bench_shards
 	@BUILD='$(BUILD)' PEERS='$(PEERS)' bench/feed.sh
 
+## bench-tokenizer: training, encoding and decoding beside tiktoken, Hugging Face, gigatoken, fastokens and rustbpe (installed in build/venv-tokenizer), and what must hold; CORPUS=FILE CODE=FILE LIMIT=BYTES RUNS=3
+bench-tokenizer: all
+	@BUILD='$(BUILD)' CORPUS='$(CORPUS)' CODE='$(CODE)' LIMIT='$(LIMIT)' RUNS='$(RUNS)' bench/tokenizer.sh
+
 ## check-fast: the unit tests of this MODE alone
 check-fast: all tests
 	@tests/run.sh $(BUILD) $(UNIT) $(FUZZ)
 
 # Programs whose code runs on several threads.
-TSAN_TESTS := $(filter test_abi test_encode_threads test_tokenizer_abi test_base test_log test_stop test_catalog test_pipeline test_dedup test_manifest test_shard test_shard_packed test_feed test_feed_server test_feed_tcp test_channel test_control test_sandbox test_serve_process test_worker test_openapi test_http_stream test_history test_dedup_growth,$(notdir $(UNIT)))
+TSAN_TESTS := $(filter test_abi test_encode_threads test_tokenizer_abi test_base test_log test_stop test_catalog test_pipeline test_ordered test_dedup test_manifest test_shard test_shard_packed test_feed test_feed_server test_feed_tcp test_channel test_control test_sandbox test_serve_process test_worker test_openapi test_http_stream test_history test_dedup_growth,$(notdir $(UNIT)))
 
 ## lint: folder layers, style
 lint:

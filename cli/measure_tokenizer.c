@@ -279,14 +279,14 @@ static void print_rates(struct dp_jsonw *w, const struct bench *b, const struct 
         wall[i] = mb / (t->wall[i] + 1e-9);
         cpu[i] = mb / (t->cpu[i] + 1e-9);
     }
-    if (first) dp_measure_member(w, "first_mb_per_cpu_s", cpu[0], 10);
-    if (first) dp_measure_member(w, "first_mb_per_s", wall[0], 10);
+    if (first) dp_measure_member(w, "first_mb_per_cpu_s", cpu[0], 1000);
+    if (first) dp_measure_member(w, "first_mb_per_s", wall[0], 1000);
     qsort(wall, t->n, sizeof *wall, dp_measure_by_value);
     qsort(cpu, t->n, sizeof *cpu, dp_measure_by_value);
-    dp_measure_member(w, "mb_per_cpu_s", cpu[t->n / 2], 10);
-    dp_measure_member(w, "mb_per_s", wall[t->n / 2], 10);
-    dp_measure_member(w, "best_mb_per_cpu_s", cpu[t->n - 1], 10);
-    dp_measure_member(w, "best_mb_per_s", wall[t->n - 1], 10);
+    dp_measure_member(w, "mb_per_cpu_s", cpu[t->n / 2], 1000);
+    dp_measure_member(w, "mb_per_s", wall[t->n / 2], 1000);
+    dp_measure_member(w, "best_mb_per_cpu_s", cpu[t->n - 1], 1000);
+    dp_measure_member(w, "best_mb_per_s", wall[t->n - 1], 1000);
 }
 
 static double best_wall(const struct timing *t)
@@ -335,7 +335,7 @@ static void print_training(struct dp_jsonw *w, const struct bench *b, const stru
     dp_measure_member(w, "merge_cpu_s", t->merge.cpu[0], 1000);
     dp_measure_member(w, "cpu_s", t->count.cpu[0] + t->merge.cpu[0], 1000);
     dp_measure_member(w, "wall_s", t->count.wall[0] + t->merge.wall[0], 1000);
-    dp_measure_member(w, "mb_per_cpu_s", 1e-6 * (double)b->all.len / (t->count.cpu[0] + t->merge.cpu[0]), 10);
+    dp_measure_member(w, "mb_per_cpu_s", 1e-6 * (double)b->all.len / (t->count.cpu[0] + t->merge.cpu[0]), 1000);
     dp_measure_member(w, "peak_rss_mib", t->peak_mib, 10); /* with the pages of the text */
     dp_jsonw_end(w, '}');
 }
