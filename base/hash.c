@@ -15,6 +15,35 @@ struct dp_hash128 dp_hash128(const void *p, size_t n)
     return (struct dp_hash128){h.low64, h.high64};
 }
 
+struct dp_hasher {
+    _Alignas(64) XXH3_state_t state;
+};
+
+int dp_hasher_open(struct dp_hasher **out, struct dp_err *e)
+{
+    *out = aligned_alloc(64, sizeof **out);
+    if (!*out) DP_FAIL(e, NOMEM, "a hash");
+    XXH3_128bits_reset(&(*out)->state);
+    return DP_OK;
+}
+
+void dp_hasher_add(struct dp_hasher *h, const void *p, size_t n)
+{
+    if (n) XXH3_128bits_update(&h->state, p, n);
+}
+
+struct dp_hash128 dp_hasher_finish(struct dp_hasher *h)
+{
+    XXH128_hash_t v = XXH3_128bits_digest(&h->state);
+    XXH3_128bits_reset(&h->state);
+    return (struct dp_hash128){v.low64, v.high64};
+}
+
+void dp_hasher_close(struct dp_hasher *h)
+{
+    free(h);
+}
+
 uint64_t dp_hash64(const void *p, size_t n, uint64_t seed)
 {
     return XXH3_64bits_withSeed(n ? p : "", n, seed);

@@ -18,6 +18,12 @@ struct dp_hash128 {
 enum { DP_HEX128 = 33, DP_HEX256 = 65 }; /* room for the hex text and its NUL */
 
 struct dp_hash128 dp_hash128(const void *p, size_t n);
+/* The same of bytes that come in parts. */
+struct dp_hasher; /* one owner */
+int dp_hasher_open(struct dp_hasher **out, struct dp_err *e);
+void dp_hasher_add(struct dp_hasher *h, const void *p, size_t n);
+struct dp_hash128 dp_hasher_finish(struct dp_hasher *h); /* and begin anew */
+void dp_hasher_close(struct dp_hasher *h);
 uint64_t dp_hash64(const void *p, size_t n, uint64_t seed);
 static inline int dp_hash128_eq(struct dp_hash128 a, struct dp_hash128 b)
 {

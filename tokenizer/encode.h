@@ -49,6 +49,10 @@ int dp_encode(struct dp_encoder *c, struct dp_span text, struct dp_ids *out, str
 /* How many ids dp_encode would give. */
 int dp_encode_count(struct dp_encoder *c, struct dp_span text, uint64_t *count, struct dp_err *e);
 
+/* The first place p >= from, p > 0, such that the ids of text[0, p) and of text[p, ...) are together those of the whole: to encode one large text in parts.
+ * text.len where there is none: see dp_split_restart; and with special tokens, which may stand anywhere. */
+size_t dp_encode_restart(const struct dp_tokenizer *t, enum dp_special_policy special, struct dp_span text, size_t from);
+
 /* Append the bytes of ids[0..n) to out. DP_CORRUPT names the first id that no token has; out is then as before. */
 int dp_decode(const struct dp_tokenizer *t, const uint32_t *ids, size_t n, struct dp_buf *out, struct dp_err *e);
 

@@ -11,6 +11,7 @@
  *                                          it is one piece whether the text ends or goes on
  *   a letter | no letter, mark, number, white space or "'"     for texts without white space; o200k's words have marks and end in contractions
  * Patterns of users get no place. */
+#include "tokenizer/encode.h"
 #include "tokenizer/split_int.h"
 
 #include <assert.h>
@@ -54,4 +55,12 @@ size_t dp_split_restart(enum dp_split split, struct dp_span text, size_t from)
     for (const uint8_t *p = start + (from ? from : 1); p < end; p++)
         if (dp_split_restarts_at(start, p, end)) return (size_t)(p - start);
     return text.len;
+}
+
+size_t dp_encode_restart(const struct dp_tokenizer *t, enum dp_special_policy special, struct dp_span text, size_t from)
+{
+    size_t specials;
+    dp_tokenizer_specials(t, &specials);
+    if (special != DP_SPECIAL_NONE && specials) return text.len;
+    return dp_split_restart(dp_tokenizer_split(t), text, from);
 }
