@@ -79,6 +79,9 @@ bool dp_shard_writer_fits(const struct dp_shard_writer *w, size_t n);
 int dp_shard_writer_add(struct dp_shard_writer *w, struct dp_hash128 doc_id,
                         struct dp_hash128 content, uint32_t source, const uint32_t *ids, size_t n,
                         struct dp_err *e);
+/* Append ids of a document that dp_shard_writer_add ends, with the last of them or none: for documents that aren't held in memory. Fails as that does, but the
+ * writer is dead then. */
+int dp_shard_writer_part(struct dp_shard_writer *w, const uint32_t *ids, size_t n, struct dp_err *e);
 uint64_t dp_shard_writer_tokens(const struct dp_shard_writer *w); /* EOTs included */
 uint64_t dp_shard_writer_documents(const struct dp_shard_writer *w);
 /* Write the side file, flush and fsync both. The digests are SHA-256 in hex; either may be NULL. */

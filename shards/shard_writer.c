@@ -25,6 +25,7 @@
 #include "shards/shard_layout.h"
 #include "shards/shard_pack.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,6 +51,7 @@ struct dp_shard_writer {
     uint8_t *frame; /* DP_SHARD_FRAME_IDS ids of the body's type */
     uint32_t fill;  /* ids in it */
     bool dead, finished;
+    bool part;    /* a document's beginning is in */
     bool packing; /* the body goes through pack */
     struct dp_packer pack;
 };
@@ -148,16 +150,24 @@ static void put_value(struct dp_shard_writer *w, int section, const void *value)
     c->fill += dpx_width[section];
 }
 
-static int flush_frame(struct dp_shard_writer *w, struct dp_err *e)
+static int write_frame(struct dp_shard_writer *w, const void *frame, size_t n, struct dp_err *e)
 {
     DP_TRY(room(w, DPX_FRAMES, e));
-    size_t bytes = (size_t)w->fill * (size_t)w->meta.dtype;
-    uint32_t crc = dp_crc32c(0, w->frame, bytes);
+    size_t bytes = n * (size_t)w->meta.dtype;
+    uint32_t crc = dp_crc32c(0, frame, bytes);
     put_value(w, DPX_FRAMES, &crc);
     w->frames++;
+    /* Begin to write to the disk now, so that finish has less to wait for. Not every system can: no matter. */
+    if (w->frames % 64 == 0) sync_file_range(dp_out_descriptor(w->bin), 0, 0, SYNC_FILE_RANGE_WRITE);
+    return w->packing ? dp_packer_add(&w->pack, frame, bytes, w->bin, e)
+                      : dp_out_add(w->bin, frame, bytes, e);
+}
+
+static int flush_frame(struct dp_shard_writer *w, struct dp_err *e)
+{
+    uint32_t n = w->fill;
     w->fill = 0;
-    return w->packing ? dp_packer_add(&w->pack, w->frame, bytes, w->bin, e)
-                      : dp_out_add(w->bin, w->frame, bytes, e);
+    return write_frame(w, w->frame, n, e);
 }
 
 static void narrow(uint8_t *to, int dtype, uint32_t at, const uint32_t *ids, size_t n)
@@ -175,6 +185,13 @@ static int put(struct dp_shard_writer *w, const uint32_t *ids, size_t n, struct 
     while (n) {
         size_t k = DP_SHARD_FRAME_IDS - w->fill;
         if (k > n) k = n;
+        if (w->meta.dtype == DP_SHARD_U32 && k == DP_SHARD_FRAME_IDS) { /* a whole frame as it is */
+            DP_TRY(write_frame(w, ids, k, e));
+            w->tokens += k;
+            ids += k;
+            n -= k;
+            continue;
+        }
         narrow(w->frame, w->meta.dtype, w->fill, ids, k);
         w->fill += (uint32_t)k;
         w->tokens += k;
@@ -185,9 +202,8 @@ static int put(struct dp_shard_writer *w, const uint32_t *ids, size_t n, struct 
     return DP_OK;
 }
 
-int dp_shard_writer_add(struct dp_shard_writer *w, struct dp_hash128 doc_id,
-                        struct dp_hash128 content, uint32_t source, const uint32_t *ids, size_t n,
-                        struct dp_err *e)
+/* All ids before any is written: a bad document then leaves no trace. */
+static int check_ids(struct dp_shard_writer *w, const uint32_t *ids, size_t n, struct dp_err *e)
 {
     if (w->dead || w->finished)
         DP_FAIL(e, IO, "%s: the shard is %s", w->bin_path,
@@ -197,15 +213,43 @@ int dp_shard_writer_add(struct dp_shard_writer *w, struct dp_hash128 doc_id,
                 "%s: a document of %zu ids doesn't fit after %" PRIu64 " ids in %" PRIu64
                 " documents; start the next shard",
                 w->bin_path, n, w->tokens, w->docs);
-    /* All ids before any is written: a bad document then leaves no trace. */
-    uint32_t high = 0;
-    for (size_t i = 0; i < n; i++) high = ids[i] > high ? ids[i] : high;
-    if (n && high >= w->meta.vocab_size)
+    /* The vocabulary ends at 2^31 at most: an id has the top bit, or what it is past the end gives one. Two at a time: the low one borrows from the other
+     * only where it is past the end itself. */
+    uint32_t last = w->meta.vocab_size - 1, high = 0;
+    uint64_t past = 0, two, lasts = (uint64_t)last << 32 | last;
+    for (size_t i = 0; i + 2 <= n; i += 2) {
+        memcpy(&two, ids + i, sizeof two);
+        past |= two | (lasts - two);
+    }
+    if (n % 2) past |= ids[n - 1] | (last - ids[n - 1]);
+    bool bad = past & UINT64_C(0x8000000080000000);
+    for (size_t i = 0; i < n && bad; i++) high = ids[i] > high ? ids[i] : high;
+    if (bad)
         DP_FAIL(e, CORRUPT,
                 "%s: document %" PRIu64 " has id %" PRIu32 ", the vocabulary ends at %" PRIu32
                 "; is it the same tokenizer?",
                 w->bin_path, w->docs, high, w->meta.vocab_size);
-    int rc = DP_OK;
+    return DP_OK;
+}
+
+int dp_shard_writer_part(struct dp_shard_writer *w, const uint32_t *ids, size_t n, struct dp_err *e)
+{
+    int rc = check_ids(w, ids, n, e);
+    if (rc >= 0) rc = put(w, ids, n, e);
+    w->part = true;
+    if (rc < 0) w->dead = true;
+    return rc;
+}
+
+int dp_shard_writer_add(struct dp_shard_writer *w, struct dp_hash128 doc_id,
+                        struct dp_hash128 content, uint32_t source, const uint32_t *ids, size_t n,
+                        struct dp_err *e)
+{
+    int rc = check_ids(w, ids, n, e);
+    if (rc < 0) {
+        w->dead = w->dead || w->part;
+        return rc;
+    }
     for (int i = 0; rc >= 0 && i < DPX_FRAMES; i++) rc = room(w, i, e);
     if (rc >= 0) rc = put(w, ids, n, e);
     uint32_t eot = (uint32_t)w->meta.eot;
@@ -214,6 +258,7 @@ int dp_shard_writer_add(struct dp_shard_writer *w, struct dp_hash128 doc_id,
         w->dead = true;
         return rc;
     }
+    w->part = false;
     put_value(w, DPX_ENDS, &w->tokens);
     put_value(w, DPX_CONTENTS, &content);
     put_value(w, DPX_DOC_IDS, &doc_id);
@@ -280,6 +325,7 @@ int dp_shard_writer_finish(struct dp_shard_writer *w, char bin_digest[DP_HEX256]
     if (w->dead || w->finished)
         DP_FAIL(e, IO, "%s: the shard is %s", w->bin_path,
                 w->dead ? "broken by an earlier failure" : "finished");
+    DP_ASSERT(!w->part);
     int rc = DP_OK;
     w->dead = true;
     if (w->fill) DP_TRY_OUT(flush_frame(w, e));
