@@ -1,32 +1,12 @@
 #include "cli/text_input.h"
 
 #include "base/fs.h"
-#include "base/json.h"
+#include "cli/text_line.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-static int base64(struct dp_span in, struct dp_arena *mem, struct dp_span *out, struct dp_err *e)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    char *to = dp_arena_alloc(mem, in.len * 3 / 4 + 3);
-    uint32_t acc = 0;
-    int bits = 0;
-    size_t n = 0;
-    if (!to) DP_FAIL(e, LIMIT, "a base64 text of %zu bytes", in.len);
-    while (in.len && in.ptr[in.len - 1] == '=') in.len--;
-    for (size_t i = 0; i < in.len; i++) {
-        const char *d = in.ptr[i] ? strchr(digits, in.ptr[i]) : NULL;
-        if (!d) DP_FAIL(e, CORRUPT, "byte %zu is no base64", i);
-        acc = acc << 6 | (uint32_t)(d - digits);
-        bits += 6;
-        if (bits >= 8) to[n++] = (char)(acc >> (bits -= 8));
-    }
-    *out = dp_span(to, n);
-    return DP_OK;
-}
 
 static int text_of_line(const struct dp_text_input *in, struct dp_span line, struct dp_arena *mem, struct dp_span *text, struct dp_err *e)
 {
@@ -34,13 +14,7 @@ static int text_of_line(const struct dp_text_input *in, struct dp_span line, str
         *text = line;
         return DP_OK;
     }
-    if (line.len && line.ptr[line.len - 1] == '\n') line.len--;
-    struct dp_json_field f = {.key = in->b64_field ? in->b64_field : in->field};
-    DP_TRY(dp_json_fields(line, &f, 1, mem, e));
-    if (!f.str.ptr) DP_FAIL(e, CORRUPT, "no string \"%s\"", f.key);
-    if (in->b64_field) return base64(f.str, mem, text, e);
-    *text = f.str;
-    return DP_OK;
+    return dp_text_of_json(line, in->field, in->b64_field, mem, text, e);
 }
 
 /* getline is the only stdio reader that takes lines of any length; the limit is checked behind it. */
