@@ -85,15 +85,17 @@ static void check_all(const struct dp_tokenizer *t, struct dp_span text, enum dp
     struct dp_err e;
     struct dp_ids before = {0};
     for (size_t k = 0; k < sizeof bytes / sizeof *bytes; k++) {
-        struct dp_encoder *c;
+        struct dp_encoder *c, *beside;
         need(dp_encoder_open(&c, t, bytes[k], special, &e) >= 0);
+        need(dp_encoder_open_beside(&beside, c, special, &e) >= 0);
         for (int level = DP_CPU_SCALAR; level <= (int)dp_cpu_detected() && level <= DP_CPU_AVX512; level++) {
             need(dp_cpu_force(dp_cpu_name((enum dp_cpu_level)level), &e) >= 0);
             size_t from = k < 2 ? text.len * (size_t)(level + 1) / 4 : text.len;
             need(dp_encode(c, dp_span(text.ptr + from, text.len - from), &before, &e) >= 0);
-            for (int i = 0; i < 2; i++) check(c, t, text, want, n);
+            for (int i = 0; i < 3; i++) check(i == 1 ? beside : c, t, text, want, n);
         }
         dp_encoder_close(c);
+        dp_encoder_close(beside);
     }
     dp_ids_release(&before);
 }

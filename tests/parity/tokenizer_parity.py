@@ -359,7 +359,7 @@ def back(file, texts, out, levels):
 
 
 # Other models' forms of tokenizer.json, on the vocabulary of cl100k: pattern, normalizer, ignore_merges.
-VARIANTS = {'llama3': (PAT['cl100k'], None, True), 'qwen2': (PAT['qwen2'], {'type': 'NFC'}, False), 'qwen2-plain': (PAT['qwen2'], None, False), 'o200k-on-cl100k': (PAT['o200k'], None, False)}
+VARIANTS = {'llama3': (PAT['cl100k'], None, True), 'qwen2': (PAT['qwen2'], {'type': 'NFC'}, False), 'qwen2-plain': (PAT['qwen2'], None, False), **{s: (PAT[s], None, False) for s in ('qwen3.5', 'tekken', 'deepseek-v3')}}
 
 
 def variant_file(folder, name, to):
@@ -367,7 +367,7 @@ def variant_file(folder, name, to):
     d = json.load(open(f'{folder}/cl100k_base.json'))
     d['normalizer'], d['model']['ignore_merges'] = normalizer, ignore
     split = lambda p: {'type': 'Split', 'pattern': {'Regex': p}, 'behavior': 'Isolated', 'invert': False}
-    d['pre_tokenizer'] = {'type': 'Sequence', 'pretokenizers': [split(pattern), {'type': 'ByteLevel', 'add_prefix_space': False, 'trim_offsets': False, 'use_regex': False}]}
+    d['pre_tokenizer'] = {'type': 'Sequence', 'pretokenizers': [*map(split, pattern if isinstance(pattern, list) else [pattern]), {'type': 'ByteLevel', 'add_prefix_space': False, 'trim_offsets': False, 'use_regex': False}]}
     if name == 'llama3': d['model']['merges'] = [' '.join(m) if isinstance(m, list) else m for m in d['model']['merges']]
     with open(to, 'w') as f: json.dump(d, f, ensure_ascii=name != 'qwen2')
     return to
@@ -467,7 +467,7 @@ def learn_one(r, texts, folder, count):
     if not any(texts): return
     flags = {'whole': ['--whole-file'], 'lines': [], 'jsonl': ['--jsonl', '--field', 'text']}[unit]
     probe = texts[:50] + [random_text(r) for _ in range(20)]
-    for tie in ('hf', 'bytes'):
+    for tie in ('hf', 'bytes') if isinstance(PAT[split], str) else ('hf',):  # rustbpe has one pattern
         sp = specials if tie == 'hf' else []
         v = max(vocab, 257 + len(sp))
         what = f'{tie} {split} {v} {unit} {sp} of {texts!r:.3000}'
