@@ -82,7 +82,7 @@ static int open_encoder(struct dp_encoder **out, const struct dp_tokenizer *t, u
     c->t = t;
     c->special = special;
     c->head_shift = 64 - head_bits;
-    c->head = dp_large_alloc(sizeof *c->head << head_bits);
+    c->head = dp_large_alloc((sizeof *c->head << head_bits) + sizeof *c->head);
     if (!c->head) {
         free(c);
         DP_FAIL(e, NOMEM, "an encoder");
@@ -148,19 +148,19 @@ static inline struct dp_cache_key short_key(const char *p, size_t n, size_t buck
     k.lo &= low_bytes(n < 8 ? n : 8);
     k.hi &= low_bytes(n < 8 ? 0 : n - 8);
     k.hi |= (uint64_t)n << 56;
-    k.bucket = (size_t)dp_word_mix(k.lo, k.hi) & bucket_mask;
+    uint64_t h = k.lo * UINT64_C(0x9e3779b97f4a7c15) + k.hi * UINT64_C(0xe7037ed1a0b428db);
+    k.bucket = (size_t)(h ^ h >> 32) & bucket_mask;
     return k;
 }
 
-static struct dp_cache_key key_of(const struct dp_encoder *c, struct dp_span text, size_t at, size_t len)
+/* Of a pretoken that is long or ends near the end of the text. */
+__attribute__((noinline)) static struct dp_cache_key rare_key(const struct dp_encoder *c, struct dp_span word)
 {
-    const size_t mask = c->cache.young->bucket_mask;
     char copy[READ] = {0};
-    if (__builtin_expect(len <= DP_CACHE_SHORT && text.len - at >= READ, 1)) return short_key(text.ptr + at, len, mask);
-    if (len > DP_CACHE_LONG) return (struct dp_cache_key){.hi = NO_KEY};
-    if (len > DP_CACHE_SHORT) return dp_cache_long_key(&c->cache, dp_span(text.ptr + at, len));
-    memcpy(copy, text.ptr + at, len);
-    return short_key(copy, len, mask);
+    if (word.len > DP_CACHE_LONG) return (struct dp_cache_key){.hi = NO_KEY};
+    if (word.len > DP_CACHE_SHORT) return dp_cache_long_key(&c->cache, word);
+    memcpy(copy, word.ptr, word.len);
+    return short_key(copy, word.len, c->cache.young->bucket_mask);
 }
 
 /* 8 bytes of ids without their number, and that. */
@@ -218,124 +218,163 @@ __attribute__((noinline)) static size_t look_up_head(const struct dp_encoder *c,
     return missing;
 }
 
-/* What isn't in the first line of the cache: new, or in the pool, or elsewhere. out has room. */
-static int encode_slow(struct dp_encoder *c, const struct dp_cache_key *k, struct dp_span word, uint32_t *to, size_t *got, struct dp_err *e)
+/* What isn't in the first line of the cache, but in the pool, elsewhere, or in the old table. `to` has room. */
+static bool take_known(struct dp_encoder *c, const struct dp_cache_key *k, struct dp_span word, uint32_t *to, size_t *got)
 {
     uint32_t few[DP_CACHE_INLINE_IDS], n = 0;
-    bool put = k->hi != NO_KEY;
-    const uint32_t *ids = put ? dp_cache_find(&c->cache, k, word, &n, few, &put) : NULL;
-    if (!ids) {
-        DP_TRY(merge_word(c, word, e));
-        ids = c->tmp.ptr;
-        n = (uint32_t)c->tmp.len;
-    }
+    bool old;
+    const uint32_t *ids = k->hi == NO_KEY ? NULL : dp_cache_find(&c->cache, k, word, &n, few, &old);
+    if (!ids) return false;
     memcpy(to, ids, n * sizeof *ids);
-    if (put) dp_cache_put(&c->cache, k, word, to, n);
+    if (old) dp_cache_put(&c->cache, k, word, to, n);
     *got = n;
+    return true;
+}
+
+/* What is too long for the cache, or found no room in it. */
+static int encode_new(struct dp_encoder *c, const struct dp_cache_key *k, struct dp_span word, uint32_t *to, size_t *got, struct dp_err *e)
+{
+    DP_TRY(merge_word(c, word, e));
+    *got = c->tmp.len;
+    memcpy(to, c->tmp.ptr, *got * sizeof *to);
+    if (k->hi != NO_KEY) dp_cache_put(&c->cache, k, word, to, (uint32_t)*got);
     return DP_OK;
 }
 
-/* The rest of a group from its first new pretoken on: merge what is new in it, many at a time, and remember it. Returns the number of misses seen. */
-static int learn(struct dp_encoder *c, struct dp_span text, const size_t *begins, const struct miss *misses, const struct dp_cache_key *keys, size_t n,
-                 size_t *seen, struct dp_err *e)
+/* A group of pretokens: text[begins[i], begins[i + 1]). */
+struct group {
+    struct dp_span text;
+    const size_t *begins;
+    uint32_t known[GROUP * HEAD_IDS + RUN]; /* ids from the head */
+    struct miss misses[GROUP + 1];
+    size_t missing;
+    struct dp_cache_key keys[GROUP]; /* of the misses */
+    uint32_t *to;                    /* where ids go */
+    size_t done;                     /* of known */
+};
+
+static struct dp_span word_of(const struct group *g, size_t miss)
+{
+    size_t at = g->begins[piece_of(g->misses[miss])];
+    return dp_span(g->text.ptr + at, g->begins[piece_of(g->misses[miss]) + 1] - at);
+}
+
+/* Keys of the misses, whose lines are fetched. */
+__attribute__((noinline)) static void make_keys(const struct dp_encoder *c, struct group *g)
+{
+    const size_t mask = c->cache.young->bucket_mask;
+    const struct dp_cache_bucket *buckets = c->cache.young->buckets;
+    const char *last = g->text.ptr + g->text.len - READ;
+    size_t rare = 0;
+    uint16_t rares[GROUP];
+    for (size_t i = 0; i < g->missing; i++) {
+        struct dp_span word = word_of(g, i);
+        bool is_rare = word.len > DP_CACHE_SHORT || g->text.len < READ || word.ptr > last;
+        if (__builtin_expect(is_rare, 0)) g->keys[i] = rare_key(c, word);
+        else g->keys[i] = short_key(word.ptr, word.len, mask);
+        rares[rare] = (uint16_t)i;
+        rare += is_rare;
+        __builtin_prefetch(&buckets[g->keys[i].bucket], 0);
+    }
+    for (size_t i = 0; i < rare; i++) dp_cache_prefetch(&c->cache, &g->keys[rares[i]]);
+}
+
+/* Merge what is new in a group from the miss `from` on, many at a time, and remember it. *upto: the misses before are seen. */
+static int learn(struct dp_encoder *c, const struct group *g, size_t from, size_t *upto, struct dp_err *e)
 {
     struct dp_span words[MANY];
-    uint16_t key[MANY];
+    uint16_t miss[MANY];
     uint32_t counts[MANY], some[DP_CACHE_INLINE_IDS], count;
-    size_t many = 0, bytes = 0, i = 0;
-    for (bool old; i < n && many < MANY; i++) {
-        const struct dp_cache_key *k = &keys[i];
+    size_t many = 0, left = 0, bytes = 0, i = from;
+    for (bool old; i < g->missing && many < MANY; i++) {
+        const struct dp_cache_key *k = &g->keys[i];
         const struct dp_cache_entry *b = c->cache.young->buckets[k->bucket].e;
         if (dp_cache_entry_is(b, k->lo, k->hi) || dp_cache_entry_is(b + 1, k->lo, k->hi) || k->hi == NO_KEY) continue;
-        size_t at = begins[piece_of(misses[i])];
-        struct dp_span word = dp_span(text.ptr + at, begins[piece_of(misses[i]) + 1] - at);
+        struct dp_span word = word_of(g, i);
         if (dp_cache_find(&c->cache, k, word, &count, some, &old)) continue;
         if (c->t->ignore_merges) dp_tokenizer_prefetch(c->t, word);
-        key[many] = (uint16_t)i;
+        miss[many] = (uint16_t)i;
         words[many++] = word;
     }
-    *seen = i;
-    size_t left = 0;
+    *upto = i;
     for (size_t w = 0; w < many; w++) {
         int64_t id = c->t->ignore_merges ? dp_tokenizer_id(c->t, words[w]) : -1;
         uint32_t one = (uint32_t)id;
         if (id >= 0) {
-            dp_cache_put(&c->cache, &keys[key[w]], words[w], &one, 1);
+            dp_cache_put(&c->cache, &g->keys[miss[w]], words[w], &one, 1);
             continue;
         }
         bytes += words[w].len;
-        key[left] = key[w];
+        miss[left] = miss[w];
         words[left++] = words[w];
     }
     c->tmp.len = 0;
     DP_TRY(dp_ids_reserve(&c->tmp, bytes, e));
     DP_TRY(dp_bpe_merge_many(c->t, &c->scratch, words, left, c->tmp.ptr, counts, e));
     const uint32_t *ids = c->tmp.ptr;
-    for (size_t w = 0; w < left; ids += words[w++].len) dp_cache_put(&c->cache, &keys[key[w]], words[w], ids, counts[w]);
+    for (size_t w = 0; w < left; ids += words[w++].len) dp_cache_put(&c->cache, &g->keys[miss[w]], words[w], ids, counts[w]);
     return DP_OK;
 }
 
-static inline void copy_ids(uint32_t *to, const uint32_t *from, size_t n)
+static inline void take_run(struct group *g, size_t miss)
 {
-    memcpy(to, from, RUN * sizeof *to);
-    for (size_t i = RUN; i < n; i += RUN) memcpy(to + i, from + i, RUN * sizeof *to);
+    size_t run = ids_before(g->misses[miss]) - g->done;
+    const uint32_t *from = g->known + g->done;
+    memcpy(g->to, from, RUN * sizeof *from);
+    for (size_t i = RUN; i < run; i += RUN) memcpy(g->to + i, from + i, RUN * sizeof *from);
+    g->to += run;
+    g->done += run;
 }
 
-/* text[begins[0], begins[n]) */
-static int encode_group(struct dp_encoder *c, struct dp_span text, const size_t *begins, size_t n, struct dp_ids *out, struct dp_err *e)
+/* Ids of the misses from `from` on, and of what is known before each, up to the first that isn't in its line of the cache: its place. */
+__attribute__((noinline)) static size_t take_hits(const struct dp_encoder *c, struct group *all, size_t from)
 {
-    struct miss misses[GROUP + 1];
-    struct dp_cache_key keys[GROUP];
-    struct head none;
-    uint16_t in_pool[GROUP];
-    uint32_t known[GROUP * HEAD_IDS + RUN];
-    DP_TRY(dp_ids_reserve(out, begins[n] - begins[0] + RUN, e)); /* an id has a byte at least; copy_ids */
-    size_t readable = n, missing;
-    while (readable && begins[readable - 1] + READ > text.len) readable--;
-    missing = look_up_head(c, text, begins, readable, known, misses);
-    const size_t have = ids_before(misses[missing]);
-    for (; readable < n; readable++) misses[missing++] = (struct miss){(uint32_t)readable | (uint32_t)have << 16};
-    size_t pooled = 0;
-    for (size_t i = 0; i < missing; i++) {
-        size_t at = begins[piece_of(misses[i])], len = begins[piece_of(misses[i]) + 1] - at;
-        keys[i] = key_of(c, text, at, len);
-        __builtin_prefetch(&c->cache.young->buckets[keys[i].bucket], 0);
-        in_pool[pooled] = (uint16_t)i;
-        pooled += len > DP_CACHE_SHORT;
+    struct group *g = all;
+    const struct dp_cache_bucket *buckets = c->cache.young->buckets;
+    struct head *head = c->head;
+    const unsigned shift = c->head_shift;
+    const size_t none = (size_t)1 << (64 - shift); /* behind the last */
+    size_t i = from, missing = g->missing;
+    for (; i < missing; i++) {
+        take_run(g, i);
+        const struct dp_cache_key *k = &g->keys[i];
+        const uint64_t lo = k->lo, hi = k->hi;
+        const struct dp_cache_entry *b = buckets[k->bucket].e;
+        b += !dp_cache_entry_is(b, lo, hi);
+        uint64_t ids = b->ids[0], more = b->ids[1], count = count_of(ids);
+        if (__builtin_expect(!dp_cache_entry_is(b, lo, hi) || count == DP_CACHE_IN_POOL, 0)) break;
+        uint64_t v[2] = {ids_of(ids), more};
+        memcpy(g->to, v, sizeof v);
+        g->to += count;
+        uint64_t key = lo | hi, heads = (uint64_t)0 - (uint64_t)((hi >> 56 <= HEAD_BYTES) & (count <= HEAD_IDS));
+        head[((head_hash(key) >> shift) & heads) | (none & ~heads)] = (struct head){key, v[0] | count << 56};
     }
-    for (size_t i = 0; i < pooled; i++) dp_cache_prefetch(&c->cache, &keys[in_pool[i]]);
-    uint32_t *to = out->ptr + out->len;
-    size_t done = 0, learnt = 0;
-    for (size_t i = 0; i < missing; i++) {
-        size_t run = ids_before(misses[i]) - done, got;
-        copy_ids(to, known + done, run);
-        to += run;
-        done += run;
-        const struct dp_cache_key *k = &keys[i];
-        const struct dp_cache_entry *b = c->cache.young->buckets[k->bucket].e;
-        b += !dp_cache_entry_is(b, k->lo, k->hi);
-        if (__builtin_expect(dp_cache_entry_is(b, k->lo, k->hi) && count_of(b->ids[0]) < DP_CACHE_IN_POOL, 1)) {
-            uint64_t v[2] = {ids_of(b->ids[0]), b->ids[1]};
-            got = count_of(b->ids[0]);
-            memcpy(to, v, sizeof v);
-            to += got;
-            bool heads = (k->hi >> 56 <= HEAD_BYTES) & (got <= HEAD_IDS);
-            struct head *h = heads ? &c->head[head_hash(k->lo | k->hi) >> c->head_shift] : &none;
-            h->key = k->lo | k->hi;
-            h->ids = ids_of(b->ids[0]) | (uint64_t)got << 56;
-            continue;
+    return i;
+}
+
+static int encode_group(struct dp_encoder *c, struct group *g, size_t n, struct dp_ids *out, struct dp_err *e)
+{
+    const size_t *begins = g->begins;
+    size_t readable = n, learnt = 0, got;
+    DP_TRY(dp_ids_reserve(out, begins[n] - begins[0] + RUN, e)); /* an id has a byte at least; take_run */
+    while (readable && begins[readable - 1] + READ > g->text.len) readable--;
+    g->missing = look_up_head(c, g->text, begins, readable, g->known, g->misses);
+    const struct miss end = {(uint32_t)n | (uint32_t)ids_before(g->misses[g->missing]) << 16};
+    for (; readable < n; readable++) g->misses[g->missing++] = (struct miss){(uint32_t)readable | (uint32_t)ids_before(end) << 16};
+    g->misses[g->missing] = end;
+    make_keys(c, g);
+    g->to = out->ptr + out->len;
+    g->done = 0;
+    for (size_t i = 0; (i = take_hits(c, g, i)) < g->missing; i++) {
+        struct dp_span word = word_of(g, i);
+        if (!take_known(c, &g->keys[i], word, g->to, &got)) {
+            if (i >= learnt) DP_TRY(learn(c, g, i, &learnt, e));
+            if (!take_known(c, &g->keys[i], word, g->to, &got)) DP_TRY(encode_new(c, &g->keys[i], word, g->to, &got, e));
         }
-        if (i >= learnt) {
-            size_t seen;
-            DP_TRY(learn(c, text, begins, misses + i, keys + i, missing - i, &seen, e));
-            learnt = i + seen;
-        }
-        size_t at = begins[piece_of(misses[i])];
-        DP_TRY(encode_slow(c, k, dp_span(text.ptr + at, begins[piece_of(misses[i]) + 1] - at), to, &got, e));
-        to += got;
+        g->to += got;
     }
-    copy_ids(to, known + done, have - done);
-    out->len = (size_t)(to - out->ptr) + have - done;
+    take_run(g, g->missing);
+    out->len = (size_t)(g->to - out->ptr);
     return DP_OK;
 }
 
@@ -343,11 +382,14 @@ static int encode_group(struct dp_encoder *c, struct dp_span text, const size_t 
 static int encode_ordinary(struct dp_encoder *c, struct dp_span text, struct dp_ids *out, uint64_t *count, struct dp_err *e)
 {
     size_t begins[GROUP + 1], pos = 0;
+    struct group g;
     int n;
+    g.text = text;
+    g.begins = begins;
     dp_cache_renew(&c->cache);
     begins[0] = 0;
     while ((n = c->cutter ? dp_cutter_run(c->cutter, text, &pos, begins + 1, GROUP, e) : (int)dp_split_run(c->t->split, text, &pos, begins + 1, GROUP)) > 0) {
-        DP_TRY(encode_group(c, text, begins, (size_t)n, out, e));
+        DP_TRY(encode_group(c, &g, (size_t)n, out, e));
         begins[0] = pos;
         if (count) {
             *count += out->len;
