@@ -9,4 +9,8 @@
 
 void *dp_large_alloc(size_t bytes);
 
+/* The same straight from the system, page by page when it is first touched: for tables that may stay empty. Released with the size it was asked for. */
+void *dp_pages_map(size_t bytes);
+void dp_pages_unmap(void *p, size_t bytes);
+
 #endif

@@ -99,7 +99,7 @@ int dp_encoder_open(struct dp_encoder **out, const struct dp_tokenizer *t, size_
                     struct dp_err *e)
 {
     unsigned head_bits = HEAD_BITS_MAX;
-    if (!cache_bytes) cache_bytes = 48u << 20;
+    if (!cache_bytes) cache_bytes = 80u << 20;
     while (head_bits > HEAD_BITS_MIN && sizeof(struct head) << head_bits > cache_bytes / 16) head_bits--;
     DP_TRY(open_encoder(out, t, head_bits, special, e));
     int rc = dp_cache_open(&(*out)->cache, cache_bytes, e);
@@ -334,15 +334,23 @@ __attribute__((noinline)) static size_t take_hits(const struct dp_encoder *c, st
     struct head *head = c->head;
     const unsigned shift = c->head_shift;
     const size_t none = (size_t)1 << (64 - shift); /* behind the last */
-    size_t i = from, missing = g->missing;
-    for (; i < missing; i++) {
+    size_t i = from;
+    for (const size_t missing = g->missing; i < missing; i++) {
         take_run(g, i);
         const struct dp_cache_key *k = &g->keys[i];
         const uint64_t lo = k->lo, hi = k->hi;
         const struct dp_cache_entry *b = buckets[k->bucket].e;
         b += !dp_cache_entry_is(b, lo, hi);
+        if (__builtin_expect(!dp_cache_entry_is(b, lo, hi), 0)) break;
         uint64_t ids = b->ids[0], more = b->ids[1], count = count_of(ids);
-        if (__builtin_expect(!dp_cache_entry_is(b, lo, hi) || count == DP_CACHE_IN_POOL, 0)) break;
+        if (__builtin_expect(count == DP_CACHE_IN_POOL, 0)) {
+            uint32_t n;
+            const uint32_t *record = dp_cache_record(c->cache.young, ids, word_of(g, i), &n);
+            if (!record) break;
+            for (uint32_t at = 0; at < n; at += RUN) memcpy(g->to + at, record + at, RUN * sizeof *record);
+            g->to += n;
+            continue;
+        }
         uint64_t v[2] = {ids_of(ids), more};
         memcpy(g->to, v, sizeof v);
         g->to += count;

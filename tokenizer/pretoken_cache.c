@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROBES = 32, BUCKETS_MIN = 64, POOL_MIN = 4 * DP_CACHE_LONG };
+enum { PROBES = 32, BUCKETS_MIN = 64, POOL_MIN = 4 * DP_CACHE_LONG, POOL_SLACK = DP_CACHE_LONG };
 #define LONG_KEY (UINT64_C(0xff) << 56)
 #define BUSY 1
 
@@ -22,26 +22,26 @@ struct dp_cache {
 static void table_close(struct dp_cache_table *t)
 {
     if (!t) return;
-    free(t->buckets);
-    free(t->pool);
+    if (t->buckets) dp_pages_unmap(t->buckets, (t->bucket_mask + 1) * sizeof *t->buckets);
+    if (t->pool) dp_pages_unmap(t->pool, (t->pool_cap + POOL_SLACK) * sizeof *t->pool);
     free(t);
 }
 
-/* Two thirds of the bytes for the buckets, or less: their number is a power of two. */
+/* Four fifths of the bytes for the buckets, or less: their number is a power of two. */
 static struct dp_cache_table *table_open(size_t bytes)
 {
     struct dp_cache_table *t = calloc(1, sizeof *t);
     size_t n = BUCKETS_MIN;
     if (!t) return NULL;
-    while (n * 2 * sizeof *t->buckets <= bytes / 3 * 2) n *= 2;
+    while (n * 2 * sizeof *t->buckets <= bytes / 5 * 4) n *= 2;
     size_t rest = bytes > n * sizeof *t->buckets ? bytes - n * sizeof *t->buckets : 0;
     t->bucket_mask = n - 1;
     t->entries_max = n + n / 4; /* of 2n */
     t->pool_cap = rest / sizeof *t->pool;
     if (t->pool_cap < POOL_MIN) t->pool_cap = POOL_MIN;
     if (t->pool_cap > UINT32_MAX) t->pool_cap = UINT32_MAX;
-    t->buckets = dp_large_alloc(n * sizeof *t->buckets);
-    t->pool = dp_large_alloc(t->pool_cap * sizeof *t->pool);
+    t->buckets = dp_pages_map(n * sizeof *t->buckets);
+    t->pool = dp_pages_map((t->pool_cap + POOL_SLACK) * sizeof *t->pool);
     if (t->buckets && t->pool) return t;
     table_close(t);
     return NULL;
@@ -178,10 +178,7 @@ static const uint32_t *ids_in(const struct dp_cache_table *t, const struct dp_ca
         *n = (uint32_t)count;
         return inline_ids;
     }
-    const uint32_t *p = t->pool + (b->ids[0] >> 32);
-    if (word.len > DP_CACHE_SHORT && (p[0] != word.len || memcmp(p + 2 + p[1], word.ptr, word.len) != 0)) return NULL; /* same hash */
-    *n = p[1];
-    return p + 2;
+    return dp_cache_record(t, b->ids[0], word, n);
 }
 
 const uint32_t *dp_cache_find(const struct dp_cache_view *v, const struct dp_cache_key *k, struct dp_span word, uint32_t *n,

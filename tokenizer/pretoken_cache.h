@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 enum { DP_CACHE_SHORT = 15, DP_CACHE_INLINE_IDS = 4, DP_CACHE_LONG = 1024 };
 #define DP_CACHE_IN_POOL UINT64_C(0xff) /* in place of the number of ids */
@@ -65,6 +66,15 @@ const uint32_t *dp_cache_find(const struct dp_cache_view *v, const struct dp_cac
 void dp_cache_prefetch(const struct dp_cache_view *v, const struct dp_cache_key *k);
 /* Remember, if there is room. `ids` are not the cache's own. */
 void dp_cache_put(struct dp_cache_view *v, const struct dp_cache_key *k, struct dp_span word, const uint32_t *ids, uint32_t n);
+
+/* Of an entry whose ids are in the pool: where, and how many; NULL when it is another word of the same hash. DP_CACHE_LONG ids can be read there. */
+static inline const uint32_t *dp_cache_record(const struct dp_cache_table *t, uint64_t ids, struct dp_span word, uint32_t *n)
+{
+    const uint32_t *p = t->pool + (ids >> 32);
+    if (word.len > DP_CACHE_SHORT && (p[0] != word.len || memcmp(p + 2 + p[1], word.ptr, word.len) != 0)) return NULL;
+    *n = p[1];
+    return p + 2;
+}
 
 static inline bool dp_cache_entry_is(const struct dp_cache_entry *b, uint64_t lo, uint64_t hi)
 {
