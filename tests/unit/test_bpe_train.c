@@ -104,11 +104,11 @@ static size_t list_words(struct dp_bpe_counter *c, struct listed *out, size_t ma
 TEST(lines_at_once_as_lines_one_by_one)
 {
     static const char *const atoms[] = {"\n", "\n", "\n\n", " ", "  ", "\t", "\r\n", "\r", "\xe2\x80\xa8", "a", "word", "Word", "HTML", "12", "1234", "!", "?!", "/", "'s", "'S", "'",
-                                        "\xe4\xb8\xad", "\xcc\x81", "\xd0\xbf", "\xff", "\xe2\x80", "don't", "\xc5\xbf", "\v", "xxxxxxxxxxxxxxxxxxxx"};
+                                        "\xe4\xb8\xad", "\xcc\x81", "\xd0\xbf", "\xff", "\xe2\x80", "don't", "\xc5\xbf", "\v", "\x01", "\xe3\x83\xbb", "xxxxxxxxxxxxxxxxxxxx"};
     uint64_t seed = 7;
-    for (int round = 0; round < 400; round++) {
+    for (int round = 0; round < 700; round++) {
         struct dp_bpe_counter *whole, *each;
-        enum dp_split split = (enum dp_split)(round % 4);
+        enum dp_split split = (enum dp_split)(round % DP_SPLIT_COUNT);
         char text[1200];
         size_t n = 0;
         uint64_t atoms_used = round % 3 ? sizeof atoms / sizeof *atoms : 8;

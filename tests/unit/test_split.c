@@ -7,6 +7,7 @@
 #include "tokenizer/split.h"
 #include "tokenizer/split_int.h"
 #include "tokenizer/splitter.h"
+#include "tokenizer/text_cut.h"
 
 #include <time.h>
 
@@ -258,6 +259,33 @@ TEST(parts_cut_at_a_restart_split_as_the_whole)
     CHECK_INT(dp_split_restart(DP_SPLIT_GPT2, dp_span_str("x.\ny"), 2), 3);
     CHECK_INT(dp_split_restart(DP_SPLIT_O200K, dp_span_str("x.\n/y"), 2), 5);
     CHECK_INT(dp_split_restart(DP_SPLIT_O200K, dp_span_str(""), 0), 0);
+}
+
+/* However a text goes on, cut where dp_text_cut says of its beginning both sides have the pieces of the whole. */
+TEST(a_part_is_cut_where_the_whole_is)
+{
+    static const char *const atoms[] = {" ", "  ", "\n", "\r\n", "\t", "a", "Word", "HTML", "12", "'s", "'", "!", "/", "?!", "\xe4\xb8\xad", "\xe3\x83\xbb", "\xcc\x81",
+                                        "\xff", "\x01", "\xe3\x80\x80", "\xd9\xa3", "lowercase"};
+    uint64_t state = 11, cuts = 0;
+    for (int round = 0; round < 14000; round++) {
+        char text[700];
+        size_t n = 0, whole[700], parts[700], few = dp_splitmix64(&state) % 3 ? 22 : 5, base = dp_splitmix64(&state) % 22;
+        for (uint64_t k = dp_splitmix64(&state) % 60; k; k--) {
+            const char *a = atoms[(base + dp_splitmix64(&state) % few) % 22];
+            memcpy(text + n, a, strlen(a));
+            n += strlen(a);
+        }
+        if (!n) continue;
+        enum dp_split s = (enum dp_split)(round % DP_SPLIT_COUNT);
+        size_t at = dp_text_cut(s, dp_span(text, 1 + dp_splitmix64(&state) % n));
+        if (!at) continue;
+        cuts++;
+        size_t count = all_ends(s, text, 0, n, whole), k = all_ends(s, text, 0, at, parts);
+        k += all_ends(s, text, at, n, parts + k);
+        if (k != count || memcmp(parts, whole, k * sizeof *parts) != 0) DP_TEST_FAIL("%s cut at %zu of %zu: %.*s", dp_split_name(s), at, n, (int)n, text);
+    }
+    CHECK(cuts > 5000);
+    CHECK_INT(dp_text_cut(DP_SPLIT_CUSTOM, dp_span_str("one two three four five six seven")), 0);
 }
 
 /* Spot checks of the table against the Unicode 16 character database. */
