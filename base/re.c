@@ -102,7 +102,7 @@ int dp_re_scratch_open(struct dp_re_scratch **out, struct dp_err *e)
 
 int dp_re_scratch_open_deep(struct dp_re_scratch **out, size_t stack_bytes_max, struct dp_err *e)
 {
-    return open_scratch(out, stack_bytes_max, stack_bytes_max >> 10, e);
+    return open_scratch(out, stack_bytes_max, stack_bytes_max >> 10 << 3, e);
 }
 
 void dp_re_scratch_close(struct dp_re_scratch *s)

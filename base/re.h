@@ -34,7 +34,7 @@ enum dp_re_result dp_re_search(const struct dp_re *re, struct dp_re_scratch *s, 
 /* For cutting a text into pieces: the pattern as Hugging Face's engine would read it as far as options go (^ and $ at lines), `at` where it is
  * wrong (DP_CONFIG, with the reason alone). Texts must be well-formed UTF-8. */
 int dp_re_open_cut(struct dp_re **out, struct dp_span pattern, size_t *at, struct dp_err *e);
-/* A scratch for such patterns, whose matches may be as long as a text: up to stack_bytes_max. */
+/* A scratch for such patterns, whose matches may be as long as a text: up to stack_bytes_max; where there is no JIT eight times as much, as its steps are larger. */
 int dp_re_scratch_open_deep(struct dp_re_scratch **out, size_t stack_bytes_max, struct dp_err *e);
 /* As dp_re_search, for matches that begin at `last` at the latest, and with a limit of steps of one's own. */
 enum dp_re_result dp_re_search_cut(const struct dp_re *re, struct dp_re_scratch *s, struct dp_span text, size_t from, size_t last, uint32_t steps_max,

@@ -374,7 +374,7 @@ static int search(struct dp_cutter *c, size_t i, struct dp_span stretch, size_t 
         while (last < stretch.len && ((uint8_t)stretch.ptr[last] & 0xC0) == 0x80) last++;
         enum dp_re_result r = dp_re_search_cut(l->re, c->scratch, stretch, l->at, last, (uint32_t)steps, begin, end);
         size_t place = l->from + l->stretch + l->at;
-        if (r == DP_RE_GAVE_UP) return too_long(c, i, place, "many steps", e);
+        if (r == DP_RE_GAVE_UP) return too_long(c, i, place, "many steps or too much memory", e);
         c->work += r == DP_RE_YES ? MATCH_WORK : (last - l->at + 1) * (left + 1);
         if (c->work >= LOOK_EVERY) DP_TRY(look_at_clock(c, i, place, e));
         if (r == DP_RE_YES) return DP_OK;
