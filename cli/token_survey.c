@@ -267,12 +267,12 @@ static int whole_stdin(struct run *r, struct batch *b, struct dp_err *e)
     return rc;
 }
 
-/* Where a text's first part ends: the first place from `from` on where all tokenizers' pieces restart. */
+/* Where a text's first part ends: the first place from `from` on where all tokenizers can begin anew. */
 static size_t part_end(const struct dp_survey *s, struct dp_span text, size_t from)
 {
     size_t p = from;
     for (size_t t = 0, same = 0; same < s->tokenizers && p < text.len; t = (t + 1) % s->tokenizers) {
-        size_t q = dp_split_restart(dp_tokenizer_split(s->tokenizer[t].t), text, p);
+        size_t q = dp_encode_restart(s->tokenizer[t].t, DP_SPECIAL_NONE, text, p);
         same = q == p ? same + 1 : 1;
         p = q;
     }
