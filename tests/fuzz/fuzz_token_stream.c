@@ -1,5 +1,5 @@
 /* Text in any pieces gives the ids of the whole, its ids are at their places in it, and decoded one by one they give it back. The first
- * byte chooses pre-tokenizer, special tokens and the sizes of the pieces. */
+ * byte chooses the pre-tokenizer, the second special tokens and the sizes of the pieces. */
 #include "tokenizer/bpe_train.h"
 #include "tokenizer/decode_stream.h"
 #include "tokenizer/encode_stream.h"
@@ -43,17 +43,17 @@ static void same_back(const struct dp_tokenizer *t, struct dp_span text, const s
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct dp_tokenizer *t[4];
-    static struct dp_encoder *c[4][2];
+    static struct dp_tokenizer *t[DP_SPLIT_COUNT];
+    static struct dp_encoder *c[DP_SPLIT_COUNT][2];
     struct dp_err e;
     struct dp_encode_stream *s;
     struct dp_ids whole = {0}, parts = {0};
-    if (size < 1 || size > 1 << 16) return 0;
-    unsigned k = data[0] & 3, special = data[0] >> 2 & 1;
-    size_t step = 1 + (data[0] >> 3);
+    if (size < 2 || size > 1 << 16) return 0;
+    unsigned k = data[0] % DP_SPLIT_COUNT, special = data[1] & 1;
+    size_t step = 1 + (data[1] >> 1);
     if (!t[k]) t[k] = of_split((enum dp_split)k);
     if (!c[k][special] && dp_encoder_open(&c[k][special], t[k], 4096, special ? DP_SPECIAL_ALL : DP_SPECIAL_NONE, &e) < 0) abort();
-    struct dp_span text = dp_span(data + 1, size - 1);
+    struct dp_span text = dp_span(data + 2, size - 2);
     if (dp_encode(c[k][special], text, &whole, &e) < 0 || dp_encode_stream_open(&s, c[k][special], 0, &e) < 0) abort();
     for (size_t i = 0; i < text.len; i += step)
         if (dp_encode_stream_push(s, dp_span(text.ptr + i, text.len - i < step ? text.len - i : step), &parts, &e) < 0) abort();
