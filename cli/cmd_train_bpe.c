@@ -106,6 +106,7 @@ static void report(struct dp_cli *c, const struct run *r, const struct dp_tokeni
     dp_jsonw_str(&w, dp_bpe_counter_split_text(n));
     say_uint(&w, "words", dp_bpe_counter_total(n));
     say_uint(&w, "words_unique", dp_bpe_counter_unique(n));
+    say_uint(&w, "words_bytes_max", c->options.bpe.words_bytes_max);
     say_uint(&w, "words_left_out", dp_bpe_counter_left_out(n));
     if (!o->from_counts) {
         say_uint(&w, "words_cut", r->counted.words_cut);
@@ -219,6 +220,18 @@ static void forget(struct dp_cli *c, const struct run *r, const char *dir)
     if (!((const struct own *)c->own)->from_counts) dp_count_forget(&k);
 }
 
+/* Merges are those of the trainers this one is compared with as long as nothing is left out. */
+static void warn_left_out(struct dp_cli *c, const struct run *r)
+{
+    uint64_t left_out = dp_bpe_counter_left_out(r->counted.counter);
+    if (left_out)
+        dp_log(WARN, "train-bpe", "learnt from the %llu most frequent words; %llu rarer ones are past --words-bytes-max (%llu bytes; 0: all): with them, merges may be others",
+               (unsigned long long)dp_bpe_counter_taken(r->counted.counter), (unsigned long long)left_out, (unsigned long long)c->options.bpe.words_bytes_max);
+    if (r->counted.words_cut)
+        dp_log(WARN, "train-bpe", "%llu pretokens were cut at --word-bytes-max (%llu bytes): whole, merges may be others", (unsigned long long)r->counted.words_cut,
+               (unsigned long long)((const struct own *)c->own)->word_bytes_max);
+}
+
 static int train_files(struct dp_cli *c, struct run *r, struct dp_err *e)
 {
     const struct own *o = c->own;
@@ -233,6 +246,7 @@ static int train_files(struct dp_cli *c, struct run *r, struct dp_err *e)
     if (t) {
         dp_log(INFO, "train-bpe", "%u tokens from %llu distinct words, in %s", dp_tokenizer_tokens(t),
                (unsigned long long)dp_bpe_counter_unique(r->counted.counter), o->output);
+        warn_left_out(c, r);
         if (dp_tokenizer_tokens(t) < (uint64_t)c->options.bpe.vocab_size)
             dp_log(WARN, "train-bpe", "the text has no pair left that occurs %lld times: %u tokens, not %lld",
                    (long long)(c->options.bpe.min_count > 1 ? c->options.bpe.min_count : 1), dp_tokenizer_tokens(t), (long long)c->options.bpe.vocab_size);
@@ -267,6 +281,16 @@ static int count_files(struct dp_cli *c, struct run *r, struct dp_err *e)
     return rc;
 }
 
+/* Who trains on files compares with other trainers, which learn from all words: so the default leaves out far fewer than a workspace's, whose
+ * budget of memory is smaller. */
+static void default_words(struct dp_cli *c)
+{
+    const uint64_t preset = UINT64_C(16) << 20;
+    for (size_t i = 0; i < c->flags; i++)
+        if (strcmp(c->flag[i].row->name, "words_bytes_max") == 0) return;
+    if (c->options.bpe.words_bytes_max == preset) c->options.bpe.words_bytes_max = 8 * preset;
+}
+
 static int run(struct dp_cli *c, struct dp_err *e)
 {
     const struct own *o = c->own;
@@ -276,6 +300,7 @@ static int run(struct dp_cli *c, struct dp_err *e)
         return dp_cli_run_until(c, DP_STEP_TRAIN_BPE, e);
     }
     DP_TRY(dp_cli_options(c, e));
+    default_words(c);
     DP_TRY(check_use(c, e));
     DP_TRY(dp_ranks_begin(&r.ranks, e));
     if (r.ranks.rank) dp_progress_init(DP_PROGRESS_QUIET);

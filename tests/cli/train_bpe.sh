@@ -30,6 +30,12 @@ cat a.txt.gz | train -o in - b.txt; same "$(model in)" "$(model l1)" "compressed
 mkdir folder; cp a.txt b.txt folder; train -o dir folder; same "$(model dir)" "$(model l1)" "a folder"
 train -o low --memory 16M --word-bytes-max 1M a.txt b.txt; same "$(model low)" "$(model l1)" "little memory"
 
+# what is left out is said; files are learnt from whole where a workspace would leave rare words out
+expect 0 train -o few --words-bytes-max 2K a.txt; says "$work/err" "rarer ones are past"
+expect 0 train -o cut --word-bytes-max 64 a.txt; says "$work/err" "were cut at"
+says l1/report.json '"words_bytes_max": 134217728'
+says few/report.json '"words_bytes_max": 2048'
+
 # counts: in parts, as text, from many
 train --count-only -o a.words a.txt
 train --count-only --threads 3 -o b.words b.txt
