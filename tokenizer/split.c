@@ -236,6 +236,7 @@ static inline ptr next(enum dp_split split, ptr p, ptr end)
     case DP_SPLIT_O200K: return next_o200k(p, end, true, 3);
     case DP_SPLIT_TEKKEN: return next_o200k(p, end, false, 1);
     case DP_SPLIT_DEEPSEEK3: return next_deepseek(p, end);
+    case DP_SPLIT_SUPERBPE: return dp_split_next_super(p, end);
     default: DP_ASSERT(!"a split that exists");
     }
 }
@@ -269,7 +270,7 @@ size_t dp_split_run(enum dp_split split, struct dp_span text, size_t *pos, size_
     if (text.len == 0) return 0;
     enum dp_cpu_level level = dp_cpu();
     dp_split_scan_fn scan = level >= DP_CPU_AVX512 ? dp_split_scan_avx512 : level >= DP_CPU_AVX2 ? dp_split_scan_avx2 : NULL;
-    if (!scan) return run_scalar(split, base, end, pos, ends, max);
+    if (!scan || split == DP_SPLIT_SUPERBPE) return run_scalar(split, base, end, pos, ends, max);
     while (text.len - *pos >= DP_SPLIT_WINDOW && max - n >= DP_SPLIT_WINDOW) n += scan(split, base, end, pos, ends + n, max - n);
     if (n && text.len - *pos >= DP_SPLIT_WINDOW) return n; /* full */
     return n + run_scalar(split, base, end, pos, ends + n, max - n);

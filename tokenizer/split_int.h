@@ -121,6 +121,7 @@ size_t dp_split_scan_avx512(enum dp_split split, const uint8_t *base, const uint
 bool dp_split_restarts_at(const uint8_t *start, const uint8_t *p, const uint8_t *end);
 bool dp_split_has_restarts(enum dp_split split);
 /* The piece at p: the specification. */
+const uint8_t *dp_split_next_super(const uint8_t *p, const uint8_t *end);
 const uint8_t *dp_split_next(enum dp_split split, const uint8_t *p, const uint8_t *end);
 
 #endif

@@ -29,6 +29,7 @@ static const struct {
     {DP_SPLIT_QWEN2, CL_WORD "|\\p{N}" CL_REST, false},
     {DP_SPLIT_QWEN35, SUFFIX "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*" TAIL, false},
     {DP_SPLIT_TEKKEN, O200K("", "\\p{N}"), false},
+    {DP_SPLIT_SUPERBPE, "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]{2,}[\\r\\n/]*| +(?!\\S)", false},
     /* other spellings */
     {DP_SPLIT_GPT2, "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", false},
     {DP_SPLIT_GPT2, "'s|'t|'re|'ve|'m|'ll|'d| ?[\\p{L}]+| ?[\\p{N}]+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", false},

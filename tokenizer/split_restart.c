@@ -10,7 +10,7 @@
  *   one newline behind no white space | no white space, and no '/', which o200k takes with newlines: a newline is in front of nothing, and alone
  *                                          it is one piece whether the text ends or goes on
  *   a letter | no letter, mark, number, white space or "'"     for texts without white space; o200k's words have marks and end in contractions
- * Patterns of users get no place. */
+ * Patterns of users get no place, nor does superbpe, whose pieces go on over words. */
 #include "tokenizer/encode.h"
 #include "tokenizer/split_int.h"
 
@@ -43,8 +43,8 @@ bool dp_split_restarts_at(const uint8_t *start, const uint8_t *p, const uint8_t 
 
 bool dp_split_has_restarts(enum dp_split split)
 {
-    static_assert(DP_SPLIT_COUNT == 7, "read the new pattern first");
-    return split < DP_SPLIT_COUNT;
+    static_assert(DP_SPLIT_COUNT == 8, "read the new pattern first");
+    return split < DP_SPLIT_COUNT && split != DP_SPLIT_SUPERBPE;
 }
 
 size_t dp_split_restart(enum dp_split split, struct dp_span text, size_t from)

@@ -128,7 +128,7 @@ int dp_tokenizer_load_tiktoken(struct dp_tokenizer **out, struct dp_span content
         found = true;
     }
     if (!found)
-        DP_GOTO(e, CONFIG, "%s: a .tiktoken file of %u tokens doesn't say its pre-tokenizer: name one (gpt2, cl100k, o200k, qwen2)", name,
+        DP_GOTO(e, CONFIG, "%s: a .tiktoken file of %u tokens doesn't say its pre-tokenizer: name one (gpt2, cl100k, o200k, qwen2, superbpe)", name,
                 tokens_count);
     rc = dp_tokenizer_build(out, &parts, name, e);
 out:

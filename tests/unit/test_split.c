@@ -76,6 +76,10 @@ TEST(frozen_deepseek3)
 {
     CHECK(run_file(DP_SPLIT_DEEPSEEK3) > 300);
 }
+TEST(frozen_superbpe)
+{
+    CHECK(run_file(DP_SPLIT_SUPERBPE) > 300);
+}
 
 /* Pieces joined by '|'. */
 static const char *cut(enum dp_split split, const char *s)
@@ -111,6 +115,11 @@ TEST(readable_cases)
          "\xCC\x81"
          "A",
          "\xCC\x81|A"},
+        {DP_SPLIT_SUPERBPE, "hi! there, camelCase\nMcDonald", "hi! there, camelCase\nMcDonald"},
+        {DP_SPLIT_SUPERBPE, "a   b  !! 12345", "a|  | b| | !!| |123|45"},
+        {DP_SPLIT_SUPERBPE, "ab!!cd !!//x ...\n\n/x", "ab|!!|cd| !!//|x| ...\n\n/|x"},
+        {DP_SPLIT_SUPERBPE, "a \t b  ", "a| |\t b|  "},
+        {DP_SPLIT_SUPERBPE, "e\xCC\x81 a\xCC\x81\xCC\x81z", "e\xCC\x81 a|\xCC\x81\xCC\x81|z"},
         {DP_SPLIT_GPT2, "\xE1\xA0\x8E x", "\xE1\xA0\x8E| x"}, /* U+180E is no space */
         {DP_SPLIT_QWEN35, "e\xCC\x81t\xCC\x81 !\xCC\x81 12", "e\xCC\x81t\xCC\x81| !|\xCC\x81| |1|2"},
         {DP_SPLIT_QWEN2, "e\xCC\x81t", "e|\xCC\x81t"},
