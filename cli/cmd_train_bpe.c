@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "cli/count_corpus.h"
 #include "cli/count_ranks.h"
+#include "tokenizer/bpe_seed.h"
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/wordfile.h"
 
@@ -13,8 +14,8 @@
 #include <unistd.h>
 
 struct own {
-    char *output, *field, *domain_field, *mixture;
-    bool whole_file, jsonl, count_only, from_counts, resume;
+    char *output, *field, *domain_field, *mixture, *seed_tokens, *extend;
+    bool whole_file, jsonl, count_only, from_counts, resume, super;
     double sample, checkpoint;
     uint64_t sample_bytes, word_bytes_max;
 };
@@ -33,6 +34,9 @@ static const struct dp_opt rows[] = {
     {.name = "word_bytes_max", .type = DP_OPT_SIZE, .offset = OWN(word_bytes_max), .preset = "1M", .min = 64, .max = 1 << 30, .arg = "SIZE", .help = "longer pretokens are cut, which bounds what text without spaces costs"},
     {.name = "checkpoint", .type = DP_OPT_TIME, .offset = OWN(checkpoint), .preset = "60s", .min = 0, .max = 1e9, .arg = "TIME", .help = "keep what is counted so often, in DIR/resume"},
     {.name = "resume", .type = DP_OPT_BOOL, .offset = OWN(resume), .preset = "true", .help = "go on from what an interrupted run kept; --no-resume: count anew"},
+    {.name = "seed_tokens", .type = DP_OPT_STRING, .offset = OWN(seed_tokens), .arg = "FILE", .help = "tokens that must be in the vocabulary, one a line: a JSON string, or base64: and bytes in base64"},
+    {.name = "extend", .type = DP_OPT_STRING, .offset = OWN(extend), .arg = "FILE", .help = "learn on top of this tokenizer: its ids, merges, split and special tokens stay; --vocab-size counts its ids too"},
+    {.name = "super", .type = DP_OPT_BOOL, .offset = OWN(super), .help = "with --extend: learn across words (SuperBPE), whatever its split"},
     DP_OPT_END,
 };
 
@@ -40,8 +44,36 @@ static const struct dp_opt rows[] = {
 struct run {
     struct dp_ranks ranks;
     struct dp_count_result counted;
+    struct dp_tokenizer *base; /* of --extend */
+    struct dp_arena mem;       /* the seed tokens */
     double count_seconds, train_seconds;
 };
+
+static int open_base(struct dp_cli *c, struct run *r, struct dp_err *e)
+{
+    const struct own *o = c->own;
+    struct dp_bpe_train_options *b = &c->options.bpe;
+    if (o->super && !o->extend) DP_FAIL(e, USAGE, "--super goes with --extend; --super-from N says where a new vocabulary begins to learn across words");
+    if (!o->extend) return DP_OK;
+    DP_TRY(dp_tokenizer_load_file(&r->base, o->extend, NULL, e));
+    b->base = r->base;
+    if (o->super || dp_tokenizer_split(r->base) == DP_SPLIT_SUPERBPE) b->super_from = (int64_t)dp_tokenizer_size(r->base);
+    return DP_OK;
+}
+
+static int read_seeds(struct dp_cli *c, struct run *r, struct dp_err *e)
+{
+    const char *path = ((const struct own *)c->own)->seed_tokens;
+    struct dp_buf b;
+    struct dp_span *seeds = NULL;
+    if (!path) return DP_OK;
+    dp_buf_init(&b, 64 << 20);
+    int rc = dp_fs_read(path, &b, e);
+    if (rc >= 0) rc = dp_bpe_seeds_read(dp_buf_span(&b), path, &r->mem, &seeds, &c->options.bpe.seed_count, e);
+    dp_buf_release(&b);
+    c->options.bpe.seeds = seeds;
+    return rc;
+}
 
 static double now(void)
 {
@@ -143,7 +175,11 @@ static int write_all(struct dp_cli *c, const struct run *r, const struct dp_toke
     dp_buf_clear(&b);
     if (rc >= 0) rc = write_file(dir, "merges.txt", dp_tokenizer_save_merges(t, &b, e), &b, e);
     dp_buf_clear(&b);
-    if (rc >= 0) rc = write_file(dir, "tokenizer.tiktoken", dp_tokenizer_save_tiktoken(t, &b, e), &b, e);
+    if (rc >= 0) rc = dp_tokenizer_save_tiktoken(t, &b, e);
+    if (rc == DP_CONFIG) { /* of an extended vocabulary */
+        dp_log(WARN, "train-bpe", "no tokenizer.tiktoken: %s", e->msg);
+        rc = DP_OK;
+    } else rc = write_file(dir, "tokenizer.tiktoken", rc, &b, e);
     dp_buf_clear(&b);
     if (rc >= 0) {
         report(c, r, t, &b);
@@ -179,7 +215,9 @@ static struct dp_count_options count_options(struct dp_cli *c, const struct run 
         .bpe = &c->options.bpe,
         .field = o->field, .domain_field = o->domain_field, .sample = o->sample, .sample_bytes = o->sample_bytes, .mixture = o->mixture,
         .seed = c->global.seed >= 0 ? (uint64_t)c->global.seed : 0, .word_bytes_max = o->word_bytes_max, .memory = c->global.memory / 4,
-        .threads = (int)c->global.threads, .dir = dir, .checkpoint_seconds = o->checkpoint, .resume = o->resume, .stop = c->stop,
+        .threads = (int)c->global.threads, .dir = dir, .checkpoint_seconds = c->options.bpe.super_from ? 1e9 : o->checkpoint,
+        .resume = o->resume && !c->options.bpe.super_from, /* a state has no sample of texts */
+        .stop = c->stop,
     };
 }
 
@@ -192,11 +230,15 @@ static int check_use(struct dp_cli *c, struct dp_err *e)
     if (o->sample < 1 && (o->sample_bytes || o->mixture)) DP_FAIL(e, USAGE, "--sample and --sample-bytes or --mixture: choose one");
     if (o->from_counts && (o->jsonl || o->whole_file || o->mixture || o->sample < 1 || o->sample_bytes))
         DP_FAIL(e, USAGE, "--from-counts takes words that are counted: --jsonl, --whole-file and samples belong to counting");
+    if ((o->from_counts || o->count_only) && c->options.bpe.super_from)
+        DP_FAIL(e, USAGE, "SuperBPE's second stage learns from texts, which counts don't hold: train from the texts in one go");
     return dp_bpe_train_check(&c->options.bpe, e);
 }
 
-static int check_ranks(const struct own *o, struct dp_err *e)
+static int check_ranks(struct dp_cli *c, struct dp_err *e)
 {
+    const struct own *o = c->own;
+    if (c->options.bpe.super_from) DP_FAIL(e, USAGE, "SuperBPE's second stage: start one process");
     if (o->from_counts) DP_FAIL(e, USAGE, "--from-counts: start one process");
     if (o->sample_bytes || o->mixture) DP_FAIL(e, USAGE, "--sample-bytes and --mixture: measure and count in one process, or take a part with --sample");
     return DP_OK;
@@ -296,18 +338,24 @@ static int run(struct dp_cli *c, struct dp_err *e)
     const struct own *o = c->own;
     struct run r = {0};
     if (!o->output) {
+        if (o->seed_tokens || o->extend) DP_FAIL(e, USAGE, "--seed-tokens and --extend go with -o DIR and files to train on");
         if (c->nargs) DP_FAIL(e, USAGE, "files are given, but no folder for the tokenizer: add -o DIR");
         return dp_cli_run_until(c, DP_STEP_TRAIN_BPE, e);
     }
     DP_TRY(dp_cli_options(c, e));
     default_words(c);
-    DP_TRY(check_use(c, e));
-    DP_TRY(dp_ranks_begin(&r.ranks, e));
+    dp_arena_init(&r.mem, SIZE_MAX / 2);
+    int rc = open_base(c, &r, e);
+    if (rc >= 0) rc = read_seeds(c, &r, e);
+    if (rc >= 0) rc = check_use(c, e);
+    if (rc >= 0) rc = dp_ranks_begin(&r.ranks, e);
     if (r.ranks.rank) dp_progress_init(DP_PROGRESS_QUIET);
-    int rc = r.ranks.size > 1 ? check_ranks(o, e) : DP_OK;
+    if (rc >= 0 && r.ranks.size > 1) rc = check_ranks(c, e);
     if (rc >= 0) rc = o->count_only ? count_files(c, &r, e) : train_files(c, &r, e);
     dp_count_result_release(&r.counted);
     dp_ranks_end(&r.ranks);
+    dp_tokenizer_free(r.base);
+    dp_arena_release(&r.mem);
     return rc;
 }
 

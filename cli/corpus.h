@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "base/span.h"
+#include "tokenizer/special_find.h"
 #include "tokenizer/split.h"
 
 #include <stdbool.h>
@@ -20,6 +21,7 @@
 struct dp_corpus_options {
     bool whole_file, jsonl;
     enum dp_split split; /* for cuts inside a text */
+    const struct dp_special_find *specials; /* not to be cut; NULL: none */
     uint32_t part, parts; /* one of `parts` processes (0: one): its share is other files or other ranges of files than the others' */
 };
 struct dp_piece {

@@ -217,10 +217,16 @@ static int leave(struct dp_corpus_file *f, struct dp_piece *p, size_t cut, struc
     return DP_OK;
 }
 
+static size_t text_cut(const struct dp_corpus_options *o, const struct dp_piece *p)
+{
+    struct dp_span text = dp_span(p->ptr, p->len);
+    return dp_special_find_cut(o->specials, text, dp_text_cut(o->split, text));
+}
+
 /* Behind the last newline; with whole_file the last cut; 0: neither is there. */
 static size_t find_cut(const struct dp_corpus_options *o, const struct dp_piece *p)
 {
-    if (o->whole_file) return dp_text_cut(o->split, dp_span(p->ptr, p->len));
+    if (o->whole_file) return text_cut(o, p);
     const char *nl = memrchr(p->ptr, '\n', p->len);
     return nl ? (size_t)(nl - p->ptr) + 1 : 0;
 }
@@ -239,7 +245,7 @@ static int cut_piece(struct dp_corpus_file *f, const struct dp_corpus_options *o
     while (!(f->at_end && !f->rest_len)) {
         size_t cut = find_cut(o, p);
         if (!cut && p->len >= WINDOW && !o->jsonl) {
-            cut = dp_text_cut(o->split, dp_span(p->ptr, p->len));
+            cut = text_cut(o, p);
             if (!cut) cut = character_cut(p);
         }
         if (cut) return leave(f, p, cut, e);

@@ -335,6 +335,7 @@ int dp_count_corpus(struct dp_count_result *r, const struct dp_count_options *o,
     for (int i = 0; i < c.threads; i++) dp_arena_init(&c.w[i].mem, LINE_ARENA);
     DP_TRY_OUT(open_counters(&c, e));
     corpus.split = dp_bpe_counter_split(c.w[0].counter);
+    corpus.specials = dp_bpe_counter_specials(c.w[0].counter);
     DP_TRY_OUT(dp_corpus_open(&c.corpus, &corpus, paths, n, e));
     r->files = dp_corpus_files(c.corpus);
     DP_TRY_OUT(dp_count_state_open(&s, o, dp_bpe_counter_split_text(c.w[0].counter), e));

@@ -34,6 +34,12 @@ static char *say_options(const struct dp_count_options *o, struct dp_span split)
                   o->corpus.whole_file, o->corpus.jsonl, o->corpus.part, o->corpus.parts, (unsigned long long)o->word_bytes_max, o->sample,
                   (unsigned long long)o->sample_bytes, (unsigned long long)o->seed);
     dp_buf_printf(&b, " field=%s domain_field=%s mixture=%s", o->corpus.jsonl ? o->field : "", o->domain_field ? o->domain_field : "", o->mixture ? o->mixture : "");
+    dp_buf_printf(&b, " learn_special_text=%d", o->bpe->learn_special_text);
+    if (o->bpe->base) { /* its special tokens are cut out */
+        char hex[33];
+        dp_hash128_hex(dp_tokenizer_digest(o->bpe->base), hex);
+        dp_buf_printf(&b, " extend=%s", hex);
+    }
     if (!b.full) return b.ptr;
     dp_buf_release(&b);
     return NULL;

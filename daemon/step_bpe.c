@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { BPE_VERSION = 1 };
+enum { BPE_VERSION = 2 }; /* 2: special tokens' texts are cut out */
 
 int dp_road_train_bpe_key(struct dp_road *r, struct dp_err *e)
 {

@@ -13,8 +13,10 @@
 #include "tokenizer/bpe_train.h"
 
 #include "base/progress.h"
+#include "tokenizer/bpe_veto.h"
 #include "tokenizer/split_int.h"
 #include "tokenizer/text_cut.h"
+#include "tokenizer/text_sample.h"
 #include "tokenizer/word_hash.h"
 #include "tokenizer/word_runs.h"
 
@@ -69,6 +71,9 @@ struct dp_bpe_counter {
     uint64_t bytes, bytes_max, total;
     const char *dir; /* for runs; NULL: the budget is a limit */
     struct dp_word_runs *runs;
+    struct dp_special_find *specials; /* their texts are cut out; NULL: none */
+    struct dp_text_sample *sample;    /* of texts; NULL: none is taken */
+    bool sample_only;                 /* words aren't needed; total counts texts */
     /* Finished: */
     bool finished;
     struct key *order; /* slots by bytes, when words are left out and none is on disk */
@@ -128,6 +133,28 @@ int dp_bpe_counter_splitter(struct dp_bpe_counter *c, struct dp_splitter *s, str
     return DP_OK;
 }
 
+int dp_bpe_counter_open_for(struct dp_bpe_counter **out, const struct dp_bpe_train_options *o, struct dp_err *e)
+{
+    struct dp_splitter *s = NULL;
+    enum dp_split split;
+    unsigned rules;
+    *out = NULL;
+    DP_TRY(dp_bpe_veto_rules(o->super_veto, &rules, e));
+    DP_TRY(dp_bpe_split_of(o, false, &s, &split, e));
+    int rc = dp_bpe_counter_open(out, split, e);
+    if (rc >= 0) rc = dp_bpe_counter_splitter(*out, s, e);
+    if (rc >= 0) rc = dp_bpe_specials_of(&(*out)->specials, o, e);
+    if (rc >= 0 && o->super_from) rc = dp_text_sample_open(&(*out)->sample, o->super_bytes_max, (uint64_t)o->super_seed, e);
+    dp_splitter_close(s);
+    if (rc < 0) {
+        dp_bpe_counter_close(*out);
+        *out = NULL;
+        return rc;
+    }
+    (*out)->sample_only = o->base && o->super_from == (int64_t)dp_tokenizer_size(o->base);
+    return DP_OK;
+}
+
 void dp_bpe_counter_budget(struct dp_bpe_counter *c, uint64_t bytes_max, const char *dir)
 {
     c->bytes_max = bytes_max;
@@ -168,6 +195,8 @@ void dp_bpe_counter_close(struct dp_bpe_counter *c)
     dp_bpe_counter_drop_words(c);
     dp_cutter_close(c->cutter);
     dp_splitter_close(c->splitter);
+    dp_special_find_close(c->specials);
+    dp_text_sample_close(c->sample);
     free(c);
 }
 
@@ -210,6 +239,14 @@ enum dp_split dp_bpe_counter_split(const struct dp_bpe_counter *c)
 struct dp_splitter *dp_bpe_counter_get_splitter(const struct dp_bpe_counter *c)
 {
     return c->splitter;
+}
+const struct dp_special_find *dp_bpe_counter_specials(const struct dp_bpe_counter *c)
+{
+    return c->specials;
+}
+struct dp_text_sample *dp_bpe_counter_sample(const struct dp_bpe_counter *c)
+{
+    return c->sample;
 }
 
 /* n more bytes are past the budget, and there is something to write out. */
@@ -456,11 +493,22 @@ static int add_pieces(struct dp_bpe_counter *c, struct dp_span text, struct dp_e
     return n;
 }
 
+/* Of a text, what stands between special tokens. */
+static int add_part(struct dp_bpe_counter *c, struct dp_span text, struct dp_err *e)
+{
+    if (c->sample) DP_TRY(dp_text_sample_add(c->sample, text, c->weight, e));
+    if (c->sample_only) return c->total += c->weight, DP_OK;
+    return add_pieces(c, text, e);
+}
+
 int dp_bpe_counter_add_times(struct dp_bpe_counter *c, struct dp_span text, uint64_t times, struct dp_err *e)
 {
+    size_t from = 0, at = 0, len = 0;
     if (!times) return DP_OK;
     DP_TRY(weigh(c, times, e));
-    return add_pieces(c, text, e);
+    for (; dp_special_find_next(c->specials, text, &at, &len); from = at += len)
+        DP_TRY(add_part(c, dp_span(text.ptr + from, at - from), e));
+    return add_part(c, dp_span(text.ptr + from, text.len - from), e);
 }
 
 int dp_bpe_counter_add(struct dp_bpe_counter *c, struct dp_span text, struct dp_err *e)
@@ -481,12 +529,10 @@ static int add_line_by_line(struct dp_bpe_counter *c, struct dp_span text, struc
 /* The text is split as one, many pieces at a time. That gives the lines' own pieces but at the ends of lines: what patterns match depends on
  * nothing before it, and on what is behind a newline only where a match comes to that newline. So the piece that comes to a line's end,
  * and those up to where a piece of the whole and one of the line begin together again, are split one by one. */
-int dp_bpe_counter_add_lines(struct dp_bpe_counter *c, struct dp_span text, struct dp_err *e)
+static int add_lines(struct dp_bpe_counter *c, struct dp_span text, struct dp_err *e)
 {
     size_t ends[ENDS], pos = 0, n;
     const char *p = text.ptr, *begin = p, *line = p, *end = p + text.len; /* p: what isn't counted yet; begin: of a piece of the whole */
-    if (c->cutter || !dp_text_can_cut(c->split)) return add_line_by_line(c, text, e);
-    DP_TRY(weigh(c, 1, e));
     while ((n = dp_split_run(c->split, text, &pos, ends, ENDS)) > 0)
         for (size_t i = 0; i < n; i++) {
             const char *to = text.ptr + ends[i];
@@ -503,6 +549,16 @@ int dp_bpe_counter_add_lines(struct dp_bpe_counter *c, struct dp_span text, stru
             begin = to;
         }
     return DP_OK;
+}
+
+int dp_bpe_counter_add_lines(struct dp_bpe_counter *c, struct dp_span text, struct dp_err *e)
+{
+    size_t from = 0, at = 0, len = 0;
+    if (c->cutter || !dp_text_can_cut(c->split) || c->sample || dp_special_find_lines(c->specials)) return add_line_by_line(c, text, e);
+    DP_TRY(weigh(c, 1, e));
+    for (; dp_special_find_next(c->specials, text, &at, &len); from = at += len)
+        DP_TRY(add_lines(c, dp_span(text.ptr + from, at - from), e));
+    return add_lines(c, dp_span(text.ptr + from, text.len - from), e);
 }
 
 int dp_bpe_counter_add_word(struct dp_bpe_counter *c, struct dp_span word, uint64_t n, struct dp_err *e)
@@ -531,6 +587,7 @@ int dp_bpe_counter_merge(struct dp_bpe_counter *into, struct dp_bpe_counter *fro
             if (s->count) DP_TRY(dp_bpe_counter_add_word(into, word_of(s), s->count, e));
         }
     into->words_cut += from->words_cut;
+    if (into->sample && from->sample) DP_TRY(dp_text_sample_merge(into->sample, from->sample, e));
     dp_bpe_counter_drop_words(from);
     from->total = 0;
     return DP_OK;

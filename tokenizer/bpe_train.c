@@ -16,12 +16,11 @@
  * whole words, which costs the square of the length for long pretokens.
  *
  * Must agree with Hugging Face BpeTrainer and rustbpe, merge for merge (tests/unit/test_bpe_train.c, tests/parity). */
-#include "tokenizer/bpe_train.h"
+#include "tokenizer/bpe_trainer.h"
 
-#include "tokenizer/tokenizer_int.h"
-
-#include "base/arena.h"
 #include "base/progress.h"
+#include "tokenizer/bpe_merge.h"
+#include "tokenizer/encode.h"
 
 #include <stdlib.h>
 
@@ -94,6 +93,57 @@ const struct dp_opt dp_bpe_train_opts[] = {
      .max = 1e9,
      .arg = "N",
      .help = "Longest token to learn, in bytes; 0 for no limit."},
+    {.name = "token_chars_max",
+     .type = DP_OPT_INT,
+     .offset = offsetof(struct dp_bpe_train_options, token_chars_max),
+     .preset = "0",
+     .min = 0,
+     .max = 1e9,
+     .arg = "N",
+     .help = "Longest token to learn, in characters; 0 for no limit."},
+    {.name = "learn_special_text",
+     .type = DP_OPT_BOOL,
+     .offset = offsetof(struct dp_bpe_train_options, learn_special_text),
+     .preset = "false",
+     .help = "Learn from the texts of special tokens as from any other, as Hugging Face's trainer does; else they are cut out."},
+    {.name = "super_from",
+     .type = DP_OPT_INT,
+     .offset = offsetof(struct dp_bpe_train_options, super_from),
+     .preset = "0",
+     .min = 0,
+     .max = DP_TOKENIZER_IDS_MAX,
+     .arg = "N",
+     .help = "SuperBPE: from N tokens on, learn across words; 0: never."},
+    {.name = "super_bytes_max",
+     .type = DP_OPT_SIZE,
+     .offset = offsetof(struct dp_bpe_train_options, super_bytes_max),
+     .preset = "32M",
+     .min = 65536,
+     .max = 3.0 * 1024 * 1024 * 1024,
+     .arg = "SIZE",
+     .help = "SuperBPE: text to sample for it, held in memory by each thread; training takes 6 times as much."},
+    {.name = "super_seed",
+     .type = DP_OPT_INT,
+     .offset = offsetof(struct dp_bpe_train_options, super_seed),
+     .preset = "0",
+     .min = 0,
+     .max = 9007199254740992.0,
+     .arg = "N",
+     .help = "SuperBPE: another number is another sample."},
+    {.name = "super_words_max",
+     .type = DP_OPT_INT,
+     .offset = offsetof(struct dp_bpe_train_options, super_words_max),
+     .preset = "4",
+     .min = 0,
+     .max = 1000,
+     .arg = "N",
+     .help = "SuperBPE: words of a token at most; 0 for no limit."},
+    {.name = "super_veto",
+     .type = DP_OPT_LIST,
+     .offset = offsetof(struct dp_bpe_train_options, super_veto),
+     .preset = "colon,newline,sentence",
+     .arg = "LIST",
+     .help = "SuperBPE: what tokens don't go across."},
     DP_OPT_END,
 };
 
@@ -104,54 +154,8 @@ enum {
     STRETCH_HEAD = 2, /* of a list in the pool: pair, length */
     LOOK_EVERY = 1 << 16, /* steps of a loop between looks whether to stop: some milliseconds */
 };
-#define WALL UINT32_MAX         /* between words */
-#define INSIDE (UINT32_MAX - 1) /* neither first nor last cell of a token */
-
-struct pair {
-    uint64_t key; /* left << 32 | right */
-    int64_t count;
-    uint32_t list_len, made; /* made: occurrences of the merge at hand, not in the pool yet */
-    size_t list;             /* into pool, behind the stretch's head; 0: none yet */
-};
-
-struct heap_entry {
-    int64_t count;
-    uint64_t key;
-    uint32_t pair;
-};
-
-struct trainer {
-    uint32_t *cells;
-    uint64_t *freq;        /* by word */
-    uint32_t *block_word;  /* by cell / BLOCK_CELLS: the word of the block's first cell */
-    uint8_t *word_off;     /* by cell: words from that one on to its own (a word takes three cells at least) */
-    size_t cell_count, word_count;
-    struct pair *pairs;
-    size_t pair_count, pair_cap;
-    uint32_t *slots; /* pair index + 1; 0 empty */
-    size_t slot_mask;
-    struct heap_entry *heap;
-    size_t heap_len, heap_cap;
-    uint32_t *pool;
-    size_t pool_len, pool_cap;
-    struct found {
-        uint32_t pair, cell;
-    } * found; /* occurrences made by the merge at hand, in order */
-    size_t found_len, found_cap;
-    uint32_t *touched; /* pairs with made > 0 */
-    size_t touched_len, touched_cap;
-    struct dp_span *bytes; /* by id */
-    uint32_t *len;         /* by id */
-    uint8_t *special;      /* by id */
-    uint32_t size, cap;
-    uint32_t first_byte; /* the 256 bytes' ids begin here */
-    uint32_t *texts; /* ids by bytes; 0 empty, else id + 1 */
-    size_t text_mask;
-    struct dp_arena mem;
-    struct dp_merge *merges;
-    size_t merge_count;
-    int64_t token_bytes_max;
-};
+#define WALL DP_CELL_WALL
+#define INSIDE DP_CELL_INSIDE
 
 /* Make room for one more element of *array. */
 static int more(void *array, size_t *cap, size_t len, size_t size, struct dp_err *e)
@@ -166,14 +170,14 @@ static int more(void *array, size_t *cap, size_t len, size_t size, struct dp_err
     return DP_OK;
 }
 
-static bool before(const struct heap_entry *a, const struct heap_entry *b)
+static bool before(const struct dp_bpe_heap_entry *a, const struct dp_bpe_heap_entry *b)
 {
     return a->count != b->count ? a->count > b->count : a->key < b->key;
 }
 
-static void sift_down(struct trainer *t, size_t i)
+static void sift_down(struct dp_bpe_trainer *t, size_t i)
 {
-    struct heap_entry x = t->heap[i];
+    struct dp_bpe_heap_entry x = t->heap[i];
     for (size_t k; (k = 2 * i + 1) < t->heap_len; i = k) {
         if (k + 1 < t->heap_len && before(&t->heap[k + 1], &t->heap[k])) k++;
         if (!before(&t->heap[k], &x)) break;
@@ -182,20 +186,20 @@ static void sift_down(struct trainer *t, size_t i)
     t->heap[i] = x;
 }
 
-static int push(struct trainer *t, uint32_t pair, struct dp_err *e)
+static int push(struct dp_bpe_trainer *t, uint32_t pair, struct dp_err *e)
 {
-    const struct pair *p = &t->pairs[pair];
+    const struct dp_bpe_pair *p = &t->pairs[pair];
     uint32_t left = (uint32_t)(p->key >> 32), right = (uint32_t)p->key;
     if (t->token_bytes_max && (int64_t)t->len[left] + t->len[right] > t->token_bytes_max) return DP_OK;
     DP_TRY(more(&t->heap, &t->heap_cap, t->heap_len, sizeof *t->heap, e));
-    struct heap_entry x = {p->count, p->key, pair};
+    struct dp_bpe_heap_entry x = {p->count, p->key, pair};
     size_t i = t->heap_len++;
     for (; i && before(&x, &t->heap[(i - 1) / 2]); i = (i - 1) / 2) t->heap[i] = t->heap[(i - 1) / 2];
     t->heap[i] = x;
     return DP_OK;
 }
 
-static int find_pair(struct trainer *t, uint32_t left, uint32_t right, uint32_t *out, struct dp_err *e)
+int dp_bpe_trainer_pair(struct dp_bpe_trainer *t, uint32_t left, uint32_t right, uint32_t *out, struct dp_err *e)
 {
     uint64_t key = (uint64_t)left << 32 | right;
     size_t at = dp_word_mix(key, 0) & t->slot_mask;
@@ -203,7 +207,7 @@ static int find_pair(struct trainer *t, uint32_t left, uint32_t right, uint32_t 
         if (t->pairs[t->slots[at] - 1].key == key) return *out = t->slots[at] - 1, DP_OK;
     if (t->pair_count >= UINT32_MAX - 2) DP_FAIL(e, LIMIT, "training BPE: 2^32 distinct pairs; train on a sample");
     DP_TRY(more(&t->pairs, &t->pair_cap, t->pair_count, sizeof *t->pairs, e));
-    t->pairs[t->pair_count] = (struct pair){.key = key};
+    t->pairs[t->pair_count] = (struct dp_bpe_pair){.key = key};
     *out = (uint32_t)t->pair_count++;
     t->slots[at] = *out + 1;
     if (t->pair_count <= t->slot_mask / 2) return DP_OK;
@@ -221,35 +225,34 @@ static int find_pair(struct trainer *t, uint32_t left, uint32_t right, uint32_t 
     return DP_OK;
 }
 
-/* The pair (left, right) now stands at `cell`, n times. */
-static int occurs(struct trainer *t, uint32_t left, uint32_t right, uint32_t cell, uint64_t n, struct dp_err *e)
+int dp_bpe_trainer_occurs(struct dp_bpe_trainer *t, uint32_t left, uint32_t right, uint32_t cell, uint64_t n, struct dp_err *e)
 {
     uint32_t p = 0;
-    DP_TRY(find_pair(t, left, right, &p, e));
+    DP_TRY(dp_bpe_trainer_pair(t, left, right, &p, e));
     DP_TRY(more(&t->found, &t->found_cap, t->found_len, sizeof *t->found, e));
     DP_TRY(more(&t->touched, &t->touched_cap, t->touched_len, sizeof *t->touched, e));
     t->pairs[p].count += (int64_t)n;
     if (t->pairs[p].made++ == 0) t->touched[t->touched_len++] = p;
-    t->found[t->found_len++] = (struct found){p, cell};
+    t->found[t->found_len++] = (struct dp_bpe_found){p, cell};
     return DP_OK;
 }
 
-static int vanishes(struct trainer *t, uint32_t left, uint32_t right, uint64_t n, struct dp_err *e)
+static int vanishes(struct dp_bpe_trainer *t, uint32_t left, uint32_t right, uint64_t n, struct dp_err *e)
 {
     uint32_t p = 0;
-    DP_TRY(find_pair(t, left, right, &p, e));
+    DP_TRY(dp_bpe_trainer_pair(t, left, right, &p, e));
     t->pairs[p].count -= (int64_t)n;
     return DP_OK;
 }
 
 /* Close up the pool. With `check` only those entries stay that still count (the others never will again: tokens only grow); that looks all
  * over the cells, so it is for when the lists of merged pairs don't give enough. */
-static void compact(struct trainer *t, bool check)
+static void compact(struct dp_bpe_trainer *t, bool check)
 {
     size_t to = 0, looked = 0;
     for (size_t from = 0; from < t->pool_len;) {
         uint32_t pair = t->pool[from], n = t->pool[from + 1], kept = 0;
-        struct pair *p = &t->pairs[pair];
+        struct dp_bpe_pair *p = &t->pairs[pair];
         const uint32_t *list = t->pool + from + STRETCH_HEAD;
         if (from - looked >= LOOK_EVERY) dp_progress_tick(), looked = from;
         bool owned = p->list == from + STRETCH_HEAD && p->list_len;
@@ -275,7 +278,7 @@ static void compact(struct trainer *t, bool check)
 }
 
 /* Room for n more in the pool: closed up first, larger only when that gained too little to be worth the next walk. */
-static int pool_room(struct trainer *t, size_t n, struct dp_err *e)
+static int pool_room(struct dp_bpe_trainer *t, size_t n, struct dp_err *e)
 {
     if (t->pool_cap - t->pool_len >= n) return DP_OK;
     size_t enough = t->pool_cap - t->pool_cap / 16;
@@ -292,13 +295,13 @@ static int pool_room(struct trainer *t, size_t n, struct dp_err *e)
 
 /* Move what was found into the pool, a stretch a pair, and push the pairs. A pair that had a list (its token's text
  * arose before by another merge) gets a new stretch with both. */
-static int settle(struct trainer *t, struct dp_err *e)
+int dp_bpe_trainer_settle(struct dp_bpe_trainer *t, struct dp_err *e)
 {
     size_t need = t->found_len + t->touched_len * STRETCH_HEAD;
     for (size_t i = 0; i < t->touched_len; i++) need += t->pairs[t->touched[i]].list_len;
     DP_TRY(pool_room(t, need, e));
     for (size_t i = 0; i < t->touched_len; i++) {
-        struct pair *p = &t->pairs[t->touched[i]];
+        struct dp_bpe_pair *p = &t->pairs[t->touched[i]];
         uint32_t *to = t->pool + t->pool_len;
         to[0] = t->touched[i];
         to[1] = p->list_len + p->made;
@@ -308,7 +311,7 @@ static int settle(struct trainer *t, struct dp_err *e)
         p->made = 0;
     }
     for (size_t i = 0; i < t->found_len; i++) {
-        struct pair *p = &t->pairs[t->found[i].pair];
+        struct dp_bpe_pair *p = &t->pairs[t->found[i].pair];
         t->pool[p->list + p->list_len++] = t->found[i].cell;
     }
     t->found_len = 0;
@@ -323,24 +326,25 @@ static int compare_cells(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static inline uint64_t freq_at(const struct trainer *t, uint32_t cell)
+static inline uint64_t freq_at(const struct dp_bpe_trainer *t, uint32_t cell)
 {
     return t->freq[t->block_word[cell / BLOCK_CELLS] + t->word_off[cell]];
 }
 
 /* Merge one occurrence at `cell`, which is known to be one. */
-static int merge_at(struct trainer *t, uint32_t cell, struct dp_merge m, struct dp_err *e)
+static int merge_at(struct dp_bpe_trainer *t, uint32_t cell, struct dp_merge m, struct dp_err *e)
 {
     uint32_t *c = t->cells, second = cell + t->len[m.left], next = second + t->len[m.right];
     uint64_t n = freq_at(t, cell);
     uint32_t a = c[cell - 1], b = c[next];
+    if (!n) t->seed_left--;
     if (a != WALL) {
         DP_TRY(vanishes(t, a, m.left, n, e));
-        DP_TRY(occurs(t, a, m.id, cell - t->len[a], n, e));
+        DP_TRY(dp_bpe_trainer_occurs(t, a, m.id, cell - t->len[a], n, e));
     }
     if (b != WALL) {
         DP_TRY(vanishes(t, m.right, b, n, e));
-        DP_TRY(occurs(t, m.id, b, cell, n, e));
+        DP_TRY(dp_bpe_trainer_occurs(t, m.id, b, cell, n, e));
     }
     c[second - 1] = INSIDE;
     c[second] = INSIDE;
@@ -349,9 +353,9 @@ static int merge_at(struct trainer *t, uint32_t cell, struct dp_merge m, struct 
     return DP_OK;
 }
 
-static int merge_pair(struct trainer *t, uint32_t pair, struct dp_merge m, struct dp_err *e)
+static int merge_pair(struct dp_bpe_trainer *t, uint32_t pair, struct dp_merge m, struct dp_err *e)
 {
-    struct pair p = t->pairs[pair];
+    struct dp_bpe_pair p = t->pairs[pair];
     uint32_t *list = t->pool + p.list;
     bool sorted = true;
     for (uint32_t i = 1; i < p.list_len && sorted; i++) sorted = list[i - 1] < list[i];
@@ -370,11 +374,10 @@ static int merge_pair(struct trainer *t, uint32_t pair, struct dp_merge m, struc
     }
     t->pairs[pair].count = 0;
     t->pairs[pair].list_len = 0;
-    return settle(t, e);
+    return dp_bpe_trainer_settle(t, e);
 }
 
-/* The id of these bytes, a new one unless they are a token. */
-static int token_of(struct trainer *t, struct dp_span bytes, uint32_t *id, struct dp_err *e)
+int dp_bpe_trainer_token(struct dp_bpe_trainer *t, struct dp_span bytes, uint32_t *id, struct dp_err *e)
 {
     size_t at = dp_word_hash(bytes.ptr, bytes.len) & t->text_mask;
     for (; t->texts[at]; at = (at + 1) & t->text_mask)
@@ -389,44 +392,85 @@ static int token_of(struct trainer *t, struct dp_span bytes, uint32_t *id, struc
     return DP_OK;
 }
 
-/* Lay the words into cells. */
-static int lay_out(struct trainer *t, struct dp_bpe_counter *c, const uint32_t byte_id[256], struct dp_err *e)
+static int open_cells(struct dp_bpe_trainer *t, struct dp_err *e)
 {
-    struct dp_span w;
-    uint64_t n;
-    int rc;
-    t->cell_count = 1 + dp_bpe_counter_text_bytes(c);
-    t->word_count = dp_bpe_counter_taken(c);
     if (t->cell_count > CELLS_MAX)
-        DP_FAIL(e, LIMIT, "training BPE: %zu bytes of unique pretokens, at most %u; lower words_bytes_max", t->cell_count, CELLS_MAX);
-    size_t blocks = t->cell_count / BLOCK_CELLS + 1;
+        DP_FAIL(e, LIMIT, "training BPE: %zu bytes of unique pretokens, at most %u; lower words_bytes_max or super_bytes_max", t->cell_count,
+                CELLS_MAX);
     t->cells = malloc(t->cell_count * sizeof *t->cells);
-    t->block_word = malloc(blocks * sizeof *t->block_word);
+    t->block_word = malloc((t->cell_count / BLOCK_CELLS + 1) * sizeof *t->block_word);
     t->word_off = malloc(t->cell_count);
     t->freq = malloc((t->word_count + 1) * sizeof *t->freq);
     if (!t->cells || !t->block_word || !t->word_off || !t->freq)
         DP_FAIL(e, NOMEM, "training BPE: %zu bytes of unique pretokens", t->cell_count);
-    uint32_t at = 0, word = 0;
-    t->cells[at++] = WALL;
+    t->cells[0] = WALL;
     t->word_off[0] = 0;
     t->block_word[0] = 0;
-    while ((rc = dp_bpe_counter_next(c, &w, &n, e)) == DP_OK) {
-        if (word % LOOK_EVERY == 0) DP_TRY(dp_progress_go_on(e));
-        t->freq[word] = n;
-        for (size_t i = 0; i <= w.len; i++, at++) { /* the wall behind it counts as its last cell */
-            if (at % BLOCK_CELLS == 0) t->block_word[at / BLOCK_CELLS] = word;
-            t->word_off[at] = (uint8_t)(word - t->block_word[at / BLOCK_CELLS]);
-            t->cells[at] = i < w.len ? byte_id[(uint8_t)w.ptr[i]] : WALL;
-        }
-        word++;
-    }
-    DP_TRY(rc);
-    DP_ASSERT(at == t->cell_count && word == t->word_count);
     return DP_OK;
 }
 
+/* Lay a word and the wall behind it, which counts as its last cell, into the cells from `at` on. */
+static void lay_word(struct dp_bpe_trainer *t, size_t at, uint32_t word, struct dp_span w, uint64_t n)
+{
+    t->freq[word] = n;
+    for (size_t i = 0; i <= w.len; i++, at++) {
+        if (at % BLOCK_CELLS == 0) t->block_word[at / BLOCK_CELLS] = word;
+        t->word_off[at] = (uint8_t)(word - t->block_word[at / BLOCK_CELLS]);
+        t->cells[at] = i < w.len ? t->byte_id[(uint8_t)w.ptr[i]] : WALL;
+    }
+}
+
+/* The word at `at` in tokens instead of bytes; returns their number. */
+static size_t lay_tokens(struct dp_bpe_trainer *t, size_t at, const uint32_t *ids, size_t n)
+{
+    for (size_t i = 0; i < n; at += t->len[ids[i++]]) {
+        uint32_t len = t->len[ids[i]];
+        for (uint32_t k = 1; k + 1 < len; k++) t->cells[at + k] = INSIDE;
+        t->cells[at] = t->cells[at + len - 1] = ids[i];
+    }
+    return n;
+}
+
+int dp_bpe_trainer_lay_out(struct dp_bpe_trainer *t, struct dp_bpe_counter *c, const struct dp_tokenizer *first, struct dp_err *e)
+{
+    struct dp_merge_scratch scratch = {0};
+    struct dp_ids ids = {0};
+    struct dp_span w;
+    uint64_t n;
+    size_t at = 1, seed = 0;
+    uint32_t word = 0;
+    int rc = DP_OK;
+    t->cell_count = 1 + dp_bpe_counter_text_bytes(c);
+    t->word_count = dp_bpe_counter_taken(c) + t->seed_count;
+    for (size_t i = 0; i < t->seed_count; i++) t->cell_count += t->seeds[i].len + 1;
+    DP_TRY(open_cells(t, e));
+    for (;; word++, at += w.len + 1) {
+        if (word % LOOK_EVERY == 0) DP_TRY_OUT(dp_progress_go_on(e));
+        if (!seed) DP_TRY_OUT(dp_bpe_counter_next(c, &w, &n, e));
+        if (seed || rc == DP_EOF) {
+            if (seed == t->seed_count) break;
+            w = t->seeds[seed++];
+            n = 0;
+        }
+        lay_word(t, at, word, w, n);
+        size_t tokens = w.len;
+        if (first) {
+            ids.len = 0;
+            DP_TRY_OUT(dp_ids_reserve(&ids, w.len, e));
+            DP_TRY_OUT(dp_bpe_merge(first, &scratch, w, ids.ptr, &tokens, e));
+            lay_tokens(t, at, ids.ptr, tokens);
+        }
+        if (!n) t->seed_left += tokens - 1;
+    }
+    DP_ASSERT(at == t->cell_count && word == t->word_count);
+out:
+    dp_merge_scratch_release(&scratch);
+    dp_ids_release(&ids);
+    return rc < 0 ? rc : DP_OK;
+}
+
 /* List the byte pairs: their number first, so that every list gets its place at once. */
-static int list_pairs(struct trainer *t, struct dp_err *e)
+static int list_pairs(struct dp_bpe_trainer *t, struct dp_err *e)
 {
     uint32_t(*index)[256] = calloc(256, sizeof *index); /* pair + 1 of two bytes; 0 none */
     int rc = DP_OK;
@@ -440,7 +484,7 @@ static int list_pairs(struct trainer *t, struct dp_err *e)
         if (a == WALL || b == WALL) continue;
         uint32_t *at = &index[a - first][b - first], p = *at - 1;
         if (!*at) {
-            DP_TRY_OUT(find_pair(t, a, b, &p, e));
+            DP_TRY_OUT(dp_bpe_trainer_pair(t, a, b, &p, e));
             *at = p + 1;
         }
         t->pairs[p].count += (int64_t)t->freq[word];
@@ -461,7 +505,7 @@ static int list_pairs(struct trainer *t, struct dp_err *e)
         uint32_t a = t->cells[i], b = t->cells[i + 1];
         if (i % LOOK_EVERY == 0) DP_TRY_OUT(dp_progress_go_on(e));
         if (a == WALL || b == WALL) continue;
-        struct pair *p = &t->pairs[index[a - first][b - first] - 1];
+        struct dp_bpe_pair *p = &t->pairs[index[a - first][b - first] - 1];
         t->pool[p->list + p->list_len++] = i;
     }
 out:
@@ -469,15 +513,23 @@ out:
     return rc;
 }
 
+static bool has_token(const struct dp_bpe_trainer *t, struct dp_span bytes)
+{
+    size_t at = dp_word_hash(bytes.ptr, bytes.len) & t->text_mask;
+    for (; t->texts[at]; at = (at + 1) & t->text_mask)
+        if (dp_span_eq(t->bytes[t->texts[at] - 1], bytes)) return true;
+    return false;
+}
+
 /* The special tokens of the list: ids from t->size on. */
-static int add_specials(struct trainer *t, const char *list, struct dp_err *e)
+static int add_specials(struct dp_bpe_trainer *t, const char *list, struct dp_err *e)
 {
     for (const char *p = list; p && *p;) {
         const char *end = strchr(p, ',');
         size_t n = end ? (size_t)(end - p) : strlen(p);
         uint32_t id = t->size, got = 0;
         if (n && t->size < t->cap) {
-            DP_TRY(token_of(t, dp_span(p, n), &got, e));
+            DP_TRY(dp_bpe_trainer_token(t, dp_span(p, n), &got, e));
             if (got != id) DP_FAIL(e, CONFIG, "the special token '%.*s' is a token already", (int)n, p);
             t->special[id] = 1;
         }
@@ -497,7 +549,7 @@ static uint32_t count_specials(const char *list)
     return n;
 }
 
-static int open_trainer(struct trainer *t, const struct dp_bpe_train_options *o, struct dp_err *e)
+static int open_trainer(struct dp_bpe_trainer *t, const struct dp_bpe_train_options *o, struct dp_err *e)
 {
     t->cap = (uint32_t)o->vocab_size;
     t->token_bytes_max = o->token_bytes_max;
@@ -509,7 +561,8 @@ static int open_trainer(struct trainer *t, const struct dp_bpe_train_options *o,
     t->bytes = calloc(t->cap, sizeof *t->bytes);
     t->len = calloc(t->cap, sizeof *t->len);
     t->special = calloc(t->cap, 1);
-    t->merges = calloc(t->cap, sizeof *t->merges);
+    t->merge_cap = (size_t)t->cap + (o->base ? dp_tokenizer_merges(o->base) : 0);
+    t->merges = calloc(t->merge_cap, sizeof *t->merges);
     t->texts = calloc(texts, sizeof *t->texts);
     t->slots = calloc(t->slot_mask + 1, sizeof *t->slots);
     if (!t->bytes || !t->len || !t->special || !t->merges || !t->texts || !t->slots)
@@ -517,37 +570,85 @@ static int open_trainer(struct trainer *t, const struct dp_bpe_train_options *o,
     return DP_OK;
 }
 
-static void close_trainer(struct trainer *t)
+void dp_bpe_trainer_forget(struct dp_bpe_trainer *t)
 {
     free(t->cells);
     free(t->word_off);
     free(t->block_word);
     free(t->freq);
     free(t->pairs);
-    free(t->slots);
     free(t->heap);
     free(t->pool);
     free(t->found);
     free(t->touched);
+    t->cells = t->block_word = t->pool = t->touched = NULL;
+    t->word_off = NULL;
+    t->freq = NULL;
+    t->pairs = NULL;
+    t->heap = NULL;
+    t->found = NULL;
+    t->cell_count = t->word_count = t->pair_count = t->pair_cap = t->heap_len = t->heap_cap = t->pool_len = t->pool_cap = 0;
+    t->found_len = t->found_cap = t->touched_len = t->touched_cap = 0;
+    t->seed_left = 0;
+    if (t->slots) memset(t->slots, 0, (t->slot_mask + 1) * sizeof *t->slots);
+}
+
+static void close_trainer(struct dp_bpe_trainer *t)
+{
+    dp_bpe_trainer_forget(t);
+    free(t->slots);
     free(t->bytes);
     free(t->len);
     free(t->special);
     free(t->texts);
     free(t->merges);
     dp_arena_release(&t->mem);
+    dp_splitter_close(t->splitter);
 }
 
-/* The loop: take the most frequent pair until the vocabulary has `target` tokens. */
-static int learn(struct trainer *t, uint32_t target, int64_t min_count, void (*progress)(void *ctx, uint64_t done, uint64_t total),
-                 void *ctx, struct dp_err *e)
+/* The text of a pair, in `text`. */
+static int pair_text(const struct dp_bpe_trainer *t, uint32_t pair, struct dp_buf *text, struct dp_err *e)
 {
-    uint32_t from = t->size;
+    dp_buf_clear(text);
+    dp_buf_add_span(text, t->bytes[t->pairs[pair].key >> 32]);
+    dp_buf_add_span(text, t->bytes[(uint32_t)t->pairs[pair].key]);
+    return dp_buf_check(text, "a token", e);
+}
+
+static int take(struct dp_bpe_trainer *t, uint32_t pair, struct dp_span text, struct dp_err *e)
+{
+    struct dp_merge m = {(uint32_t)(t->pairs[pair].key >> 32), (uint32_t)t->pairs[pair].key, 0};
+    DP_TRY(dp_bpe_trainer_token(t, text, &m.id, e));
+    t->merges[t->merge_count++] = m;
+    return merge_pair(t, pair, m, e);
+}
+
+int dp_bpe_trainer_take(struct dp_bpe_trainer *t, uint32_t pair, uint32_t target, struct dp_err *e)
+{
+    struct dp_buf text;
+    dp_buf_init(&text, UINT32_MAX);
+    int rc = pair_text(t, pair, &text, e);
+    if (rc >= 0 && (t->merge_count == t->merge_cap || (t->size >= target && !has_token(t, dp_buf_span(&text)))))
+        rc = dp_err_set(e, DP_LIMIT, 0, __FILE__, __LINE__, "there are %u tokens already", t->size);
+    if (rc >= 0) rc = take(t, pair, dp_buf_span(&text), e);
+    dp_buf_release(&text);
+    return rc;
+}
+
+static void report(const struct dp_bpe_trainer *t)
+{
+    if (t->progress) t->progress(t->progress_ctx, t->size - t->progress_from, t->progress_to - t->progress_from);
+}
+
+/* The loop. */
+int dp_bpe_trainer_learn(struct dp_bpe_trainer *t, uint32_t target, struct dp_err *e)
+{
     struct dp_buf text;
     dp_buf_init(&text, UINT32_MAX);
     int rc = DP_OK;
-    for (size_t steps = 0; t->size < target && t->heap_len; steps++) {
+    for (size_t steps = 0; t->size + t->seed_left < target && t->heap_len; steps++) {
         if (steps % LOOK_EVERY == 0) DP_TRY_OUT(dp_progress_go_on(e));
-        struct heap_entry top = t->heap[0];
+        struct dp_bpe_heap_entry top = t->heap[0];
         int64_t now = t->pairs[top.pair].count;
         if (top.count != now) { /* it fell since */
             if (now > 0) t->heap[0].count = now;
@@ -555,67 +656,58 @@ static int learn(struct trainer *t, uint32_t target, int64_t min_count, void (*p
             sift_down(t, 0);
             continue;
         }
-        if (top.count < (min_count > 1 ? min_count : 1)) break;
+        if (top.count < (t->min_count > 1 ? t->min_count : 1)) break;
         t->heap[0] = t->heap[--t->heap_len];
         if (t->heap_len) sift_down(t, 0);
-        struct dp_merge m = {(uint32_t)(top.key >> 32), (uint32_t)top.key, 0};
-        dp_buf_clear(&text);
-        dp_buf_add_span(&text, t->bytes[m.left]);
-        dp_buf_add_span(&text, t->bytes[m.right]);
-        DP_TRY_OUT(dp_buf_check(&text, "a token", e));
-        DP_TRY_OUT(token_of(t, dp_buf_span(&text), &m.id, e));
-        if (t->merge_count == t->cap) break; /* only merges that reuse ids could get here */
-        t->merges[t->merge_count++] = m;
-        DP_TRY_OUT(merge_pair(t, top.pair, m, e));
-        if (progress && (t->merge_count & 255) == 0) progress(ctx, t->size - from, target - from);
+        DP_TRY_OUT(pair_text(t, top.pair, &text, e));
+        if (dp_bpe_vetoed(&t->veto, dp_buf_span(&text))) continue;
+        if (t->merge_count == t->merge_cap) break; /* only merges that reuse ids could get here */
+        DP_TRY_OUT(take(t, top.pair, dp_buf_span(&text), e));
+        if ((t->merge_count & 255) == 0) report(t);
     }
-    if (progress) progress(ctx, t->size - from, target - from);
+    report(t);
 out:
     dp_buf_release(&text);
     return rc;
 }
 
-static int finish(struct dp_tokenizer **out, struct trainer *t, const struct dp_bpe_counter *c, struct dp_err *e)
+int dp_bpe_trainer_tokenizer(struct dp_tokenizer **out, const struct dp_bpe_trainer *t, struct dp_err *e)
 {
     struct dp_special *specials = calloc(t->size, sizeof *specials);
     if (!specials) DP_FAIL(e, NOMEM, "training BPE: special tokens");
     size_t n = 0;
     for (uint32_t i = 0; i < t->size; i++)
         if (t->special[i]) specials[n++] = (struct dp_special){t->bytes[i], i, true};
-    struct dp_tokenizer_parts parts = {.split = dp_bpe_counter_split(c),
-                                       .splitter = dp_bpe_counter_get_splitter(c),
-                                       .size = t->size,
-                                       .bytes = t->bytes,
-                                       .merges = t->merges,
-                                       .merge_count = t->merge_count,
-                                       .specials = specials,
-                                       .special_count = n};
+    struct dp_tokenizer_parts parts = {.specials = specials, .special_count = n};
+    if (t->base) parts = dp_tokenizer_parts_of(t->base);
+    parts.split = t->split;
+    parts.splitter = t->splitter;
+    parts.size = t->size;
+    parts.bytes = t->bytes;
+    parts.merges = t->merges;
+    parts.merge_count = t->merge_count;
     int rc = dp_tokenizer_build(out, &parts, "the trained tokenizer", e);
     free(specials);
     return rc;
 }
 
-int dp_bpe_counter_open_for(struct dp_bpe_counter **out, const struct dp_bpe_train_options *o, struct dp_err *e)
+int dp_bpe_split_of(const struct dp_bpe_train_options *o, bool second, struct dp_splitter **s, enum dp_split *split, struct dp_err *e)
 {
-    struct dp_splitter *s = NULL;
-    enum dp_split split = (enum dp_split)o->split;
-    *out = NULL;
-    DP_TRY(dp_splitter_choose(&s, &split, o->split_pattern, (int)o->split_digits, o->split_scripts, e));
-    int rc = dp_bpe_counter_open(out, split, e);
-    if (rc >= 0 && (rc = dp_bpe_counter_splitter(*out, s, e)) < 0) {
-        dp_bpe_counter_close(*out);
-        *out = NULL;
+    if (o->base && !second) {
+        *split = dp_tokenizer_split(o->base);
+        *s = dp_splitter_ref(dp_tokenizer_splitter(o->base));
+        return DP_OK;
     }
-    dp_splitter_close(s);
-    return rc;
+    *split = second ? DP_SPLIT_SUPERBPE : (enum dp_split)o->split;
+    return dp_splitter_choose(s, split, second ? NULL : o->split_pattern, (int)o->split_digits, o->split_scripts, e);
 }
 
 /* The counter's words were cut as the options say. */
 static int check_split(const struct dp_bpe_train_options *o, const struct dp_bpe_counter *c, struct dp_err *e)
 {
-    struct dp_splitter *s = NULL;
-    enum dp_split split = (enum dp_split)o->split;
-    DP_TRY(dp_splitter_choose(&s, &split, o->split_pattern, (int)o->split_digits, o->split_scripts, e));
+    struct dp_splitter *s;
+    enum dp_split split;
+    DP_TRY(dp_bpe_split_of(o, false, &s, &split, e));
     struct dp_span have = dp_splitter_text(dp_bpe_counter_get_splitter(c), dp_bpe_counter_split(c));
     bool same = dp_span_eq(dp_splitter_text(s, split), have);
     dp_splitter_close(s);
@@ -625,42 +717,79 @@ static int check_split(const struct dp_bpe_train_options *o, const struct dp_bpe
 
 int dp_bpe_train_check(const struct dp_bpe_train_options *o, struct dp_err *e)
 {
-    uint32_t specials = count_specials(o->special_tokens);
+    unsigned rules;
+    DP_TRY(dp_bpe_veto_rules(o->super_veto, &rules, e));
+    uint32_t specials = o->base ? 0 : count_specials(o->special_tokens);
+    if (o->base && o->vocab_size < (int64_t)dp_tokenizer_size(o->base))
+        DP_FAIL(e, CONFIG, "vocab_size %lld: the vocabulary to extend has %u ids already", (long long)o->vocab_size, dp_tokenizer_size(o->base));
     if (o->vocab_size < 256 + (int64_t)specials || o->vocab_size > DP_TOKENIZER_IDS_MAX)
         DP_FAIL(e, CONFIG, "vocab_size %lld: it must hold 256 bytes and %u special tokens, and be at most %d", (long long)o->vocab_size,
                 specials, DP_TOKENIZER_IDS_MAX);
+    if (o->super_from && (o->super_from < 256 + (int64_t)specials || o->super_from > o->vocab_size))
+        DP_FAIL(e, CONFIG, "super_from %lld: it must hold 256 bytes and %u special tokens, and be at most vocab_size, %lld",
+                (long long)o->super_from, specials, (long long)o->vocab_size);
+    if (o->base && o->super_from && o->super_from < (int64_t)dp_tokenizer_size(o->base))
+        DP_FAIL(e, CONFIG, "super_from %lld: the vocabulary to extend has %u ids already", (long long)o->super_from, dp_tokenizer_size(o->base));
+    return DP_OK;
+}
+
+static int check_options(const struct dp_bpe_train_options *o, const struct dp_bpe_counter *c, struct dp_err *e)
+{
+    DP_TRY(dp_bpe_train_check(o, e));
+    DP_TRY(check_split(o, c, e));
+    if (o->super_from && !dp_bpe_counter_sample(c))
+        DP_FAIL(e, CONFIG, "super_from needs the texts themselves; from counts of words nothing across words can be learnt");
+    return DP_OK;
+}
+
+/* Special tokens that come first, and the 256 bytes. */
+static int begin_vocabulary(struct dp_bpe_trainer *t, const struct dp_bpe_train_options *o, struct dp_err *e)
+{
+    bool hf = o->tie == DP_BPE_TIE_HF;
+    if (o->base) return dp_bpe_trainer_adopt(t, o->base, e);
+    if (hf) DP_TRY(add_specials(t, o->special_tokens, e));
+    t->first_byte = t->size;
+    for (unsigned i = 0; i < 256; i++) {
+        unsigned b = hf ? dp_byte_level_order(i) : i;
+        char ch = (char)b;
+        uint32_t id = t->size;
+        DP_TRY(dp_bpe_trainer_token(t, dp_span(&ch, 1), &t->byte_id[b], e));
+        if (t->byte_id[b] != id) DP_FAIL(e, CONFIG, "a special token is the single byte 0x%02x; make it longer", b);
+    }
     return DP_OK;
 }
 
 int dp_bpe_train(struct dp_tokenizer **out, const struct dp_bpe_train_options *o, struct dp_bpe_counter *c,
                  void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, struct dp_err *e)
 {
-    *out = NULL;
-    uint32_t specials = count_specials(o->special_tokens);
-    DP_TRY(dp_bpe_train_check(o, e));
-    DP_TRY(check_split(o, c, e));
-    struct trainer t = {0};
-    uint32_t byte_id[256];
+    struct dp_bpe_trainer t = {.progress = progress, .progress_ctx = ctx, .min_count = o->min_count, .veto.chars_max = o->token_chars_max};
+    struct dp_special_find *specials = NULL;
     int rc;
-    bool hf = o->tie == DP_BPE_TIE_HF;
+    bool specials_last = o->tie == DP_BPE_TIE_BYTES && !o->base;
+    *out = NULL;
+    DP_TRY(check_options(o, c, e));
+    uint32_t last = !specials_last ? 0 : count_specials(o->special_tokens), target = (uint32_t)o->vocab_size - last;
+    uint32_t stage = o->super_from ? (uint32_t)o->super_from - last : target;
+    DP_TRY_OUT(dp_bpe_split_of(o, o->super_from != 0, &t.splitter, &t.split, e));
     DP_TRY_OUT(open_trainer(&t, o, e));
-    if (hf) DP_TRY_OUT(add_specials(&t, o->special_tokens, e));
-    t.first_byte = t.size;
-    for (unsigned i = 0; i < 256; i++) {
-        unsigned b = hf ? dp_byte_level_order(i) : i;
-        char ch = (char)b;
-        uint32_t id = t.size;
-        DP_TRY_OUT(token_of(&t, dp_span(&ch, 1), &byte_id[b], e));
-        if (byte_id[b] != id) DP_GOTO(e, CONFIG, "a special token is the single byte 0x%02x; make it longer", b);
-    }
+    DP_TRY_OUT(dp_bpe_specials_of(&specials, o, e));
+    t.veto.specials = specials;
+    DP_TRY_OUT(begin_vocabulary(&t, o, e));
+    t.progress_from = t.size;
+    t.progress_to = target;
+    DP_TRY_OUT(dp_bpe_trainer_choose(&t, o, c, false, e));
     DP_TRY_OUT(dp_bpe_counter_finish(c, o->words_bytes_max, e));
-    DP_TRY_OUT(lay_out(&t, c, byte_id, e));
+    DP_TRY_OUT(dp_bpe_trainer_lay_out(&t, c, o->base, e));
     dp_bpe_counter_drop_words(c);
-    DP_TRY_OUT(list_pairs(&t, e));
-    DP_TRY_OUT(learn(&t, t.cap - (hf ? 0 : specials), o->min_count, progress, ctx, e));
-    if (!hf) DP_TRY_OUT(add_specials(&t, o->special_tokens, e));
-    DP_TRY_OUT(finish(out, &t, c, e));
+    DP_TRY_OUT(o->base ? dp_bpe_trainer_list(&t, e) : list_pairs(&t, e));
+    DP_TRY_OUT(dp_bpe_trainer_learn(&t, stage, e));
+    DP_TRY_OUT(dp_bpe_trainer_plant(&t, stage, e));
+    DP_TRY_OUT(dp_bpe_trainer_learn(&t, stage, e));
+    if (o->super_from) DP_TRY_OUT(dp_bpe_trainer_super(&t, o, c, target, e));
+    if (specials_last) DP_TRY_OUT(add_specials(&t, o->special_tokens, e));
+    DP_TRY_OUT(dp_bpe_trainer_tokenizer(out, &t, e));
 out:
     close_trainer(&t);
+    dp_special_find_close(specials);
     return rc;
 }

@@ -12,6 +12,26 @@
  * tie = bytes: bytes 0-255 as ids, merges, special tokens last: ranks of rustbpe.
  * A merge that spells a token that exists already takes its id, as Hugging Face's does.
  *
+ * With `base`, its vocabulary is the beginning: all its ids stay, its merges come first, and words are in its tokens before anything is learnt. Its
+ * special tokens are those of the result, its split must be the options' unless super_from is its size: then only the second stage learns.
+ * vocab_size and super_from count ids then. A new merge has no influence on a text in which its two tokens don't meet.
+ *
+ * What isn't learnt: tokens longer than token_bytes_max or token_chars_max; and, unless learn_special_text, special tokens: their texts are cut
+ * out of the text before it is split (so that they end pieces, as when encoding with special tokens), and no merge's text may hold one
+ * (bpe_veto.h). Text that holds no special token's text is counted as ever. Hugging Face's trainer counts such text as any other.
+ *
+ * Seed tokens are in the vocabulary whatever the text. They stand in it as words of no frequency, so that ordinary merges put them together
+ * as far as they go; learning ends early enough for the merges they still lack, which come last, for one seed after the other, each time the pair of
+ * neighbours that is the most frequent in the words (then the smallest). So a seed that frequency reaches costs nothing, and no merge
+ * before the first added one differs from those without seeds. Text equal to a seed is encoded as that one token. Seeds must be
+ * one piece of the split, not longer than the limits, and hold no special token.
+ *
+ * SuperBPE (Liu et al. 2025): with super_from, merges are learnt as above until that many tokens; the second stage goes on with the pieces of
+ * the split `superbpe` (tokenizer/split.h), which hold many words, of a sample of the texts, with the merges learnt so far applied to them; then
+ * it is the tokenizer's split. What else bounds its tokens: super_words_max and super_veto (bpe_veto.h). Seeds that the first split cuts are put
+ * together in the second stage. The sample (text_sample.h) has super_bytes_max bytes of text and doesn't depend on order or threads, so that the domains
+ * of a corpus are mixed in it as in the whole.
+ *
  * The unit of text is one call of dp_bpe_counter_add: a pretoken never spans two. (Hugging Face's train(files) adds lines, which
  * changes what `\s+(?!\S)` gives at their ends; compare with train_from_iterator over the same units.)
  *
@@ -36,10 +56,16 @@
 struct dp_bpe_counter; /* one owner at a time */
 struct dp_bpe_train_options;
 
-/* The same with all that the options say about the split: what whoever trains opens counters with. */
-int dp_bpe_counter_open_for(struct dp_bpe_counter **out, const struct dp_bpe_train_options *o, struct dp_err *e);
 /* Before the first text: cut by `s` instead (NULL: as it is). The counter becomes an owner more. */
 int dp_bpe_counter_splitter(struct dp_bpe_counter *c, struct dp_splitter *s, struct dp_err *e);
+struct dp_special_find;
+/* How the options (or their base) cut words; `second`: how the second stage does, which is the split superbpe with their digits and scripts. */
+int dp_bpe_split_of(const struct dp_bpe_train_options *o, bool second, struct dp_splitter **s, enum dp_split *split, struct dp_err *e);
+/* What is cut out and never learnt: the special tokens of the options, or of their base; NULL: nothing. Close it. */
+int dp_bpe_specials_of(struct dp_special_find **out, const struct dp_bpe_train_options *o, struct dp_err *e);
+/* What whoever trains opens counters with: all that the options (or their base) say about the split; cuts special tokens out, and samples texts for a
+ * second stage. */
+int dp_bpe_counter_open_for(struct dp_bpe_counter **out, const struct dp_bpe_train_options *o, struct dp_err *e);
 /* A byte budget of 16 GiB until dp_bpe_counter_budget() states another. */
 int dp_bpe_counter_open(struct dp_bpe_counter **out, enum dp_split split, struct dp_err *e);
 /* Past it, words go to temporary files in `dir`, a string that lives as long as the counter. With dir NULL, add and merge then fail with
@@ -77,6 +103,8 @@ uint64_t dp_bpe_counter_bytes(const struct dp_bpe_counter *c);  /* memory held *
 struct dp_span dp_bpe_counter_split_text(const struct dp_bpe_counter *c);
 enum dp_split dp_bpe_counter_split(const struct dp_bpe_counter *c);
 struct dp_splitter *dp_bpe_counter_get_splitter(const struct dp_bpe_counter *c); /* NULL: the split alone */
+const struct dp_special_find *dp_bpe_counter_specials(const struct dp_bpe_counter *c); /* NULL: none are cut out */
+struct dp_text_sample *dp_bpe_counter_sample(const struct dp_bpe_counter *c); /* NULL: it takes none */
 
 enum dp_bpe_tie { DP_BPE_TIE_HF, DP_BPE_TIE_BYTES };
 
@@ -91,13 +119,24 @@ struct dp_bpe_train_options {
     char *split_pattern;      /* instead of split, a regular expression (tokenizer/splitter.h) */
     int64_t split_digits;     /* digits together at most; 0: as the split has it */
     bool split_scripts;
+    int64_t token_chars_max;
+    bool learn_special_text;
+    int64_t super_from; /* tokens before the second stage; 0: there is none */
+    uint64_t super_bytes_max;
+    int64_t super_words_max, super_seed;
+    char *super_veto;
+    /* No options of a recipe: */
+    const struct dp_tokenizer *base; /* learn on top of it; NULL: of bytes. Outlives counter and trainer. */
+    const struct dp_span *seeds;
+    size_t seed_count;
 };
 extern const struct dp_opt dp_bpe_train_opts[];
 
 /* DP_CONFIG: vocab_size doesn't hold the bytes and special tokens. What dp_bpe_train asks first; counting may be long. */
 int dp_bpe_train_check(const struct dp_bpe_train_options *o, struct dp_err *e);
 /* Learn. Finishes the counter and drops its words. `progress` (may be NULL) is called now and then with merges done of those wanted. Fewer merges than wanted aren't an error: see
- * dp_tokenizer_size. DP_CONFIG: vocab_size doesn't hold the bytes and special tokens, or the counter's split isn't the options'. */
+ * dp_tokenizer_size. DP_CONFIG: vocab_size doesn't hold the bytes, special tokens and seeds, or the counter's split isn't the options',
+ * or it took no sample for a second stage. */
 int dp_bpe_train(struct dp_tokenizer **out, const struct dp_bpe_train_options *o, struct dp_bpe_counter *c,
                  void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, struct dp_err *e);
 

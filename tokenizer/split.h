@@ -23,8 +23,8 @@
     X(QWEN2, "qwen2")                                                                                                                      \
     X(QWEN35, "qwen3.5")                                                                                                                   \
     X(TEKKEN, "tekken")                                                                                                                    \
-    X(DEEPSEEK3, "deepseek-v3")                                                                                                            \
-    X(SUPERBPE, "superbpe")
+    X(SUPERBPE, "superbpe")                                                                                                                \
+    X(DEEPSEEK3, "deepseek-v3")
 
 enum dp_split {
 #define X(name, text) DP_SPLIT_##name,
@@ -33,7 +33,7 @@ enum dp_split {
         DP_SPLIT_COUNT,
     DP_SPLIT_CUSTOM = DP_SPLIT_COUNT /* a tokenizer's that has a splitter of its own (tokenizer/splitter.h); not for the functions below but the first */
 };
-#define DP_SPLIT_CHOICES "gpt2|cl100k|o200k|qwen2|qwen3.5|tekken|deepseek-v3|superbpe"
+#define DP_SPLIT_CHOICES "gpt2|cl100k|o200k|qwen2|qwen3.5|tekken|superbpe|deepseek-v3"
 
 /* "gpt2", "cl100k" ...; "custom". */
 const char *dp_split_name(enum dp_split split);

@@ -316,6 +316,20 @@ out:
     return rc;
 }
 
+struct dp_tokenizer_parts dp_tokenizer_parts_of(const struct dp_tokenizer *t)
+{
+    return (struct dp_tokenizer_parts){.split = t->split,
+                                       .splitter = t->splitter,
+                                       .ignore_merges = t->ignore_merges,
+                                       .ranks = t->ranks,
+                                       .size = t->size,
+                                       .bytes = t->bytes,
+                                       .merges = t->merges,
+                                       .merge_count = t->ranks ? 0 : t->merge_count,
+                                       .specials = t->specials,
+                                       .special_count = t->special_count};
+}
+
 int dp_tokenizer_load(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e)
 {
     *out = NULL;

@@ -121,11 +121,17 @@ struct dp_tokenizer_parts {
 /* DP_CORRUPT, with `name`, for: a byte that is no token, two ids of the same bytes, a pair listed twice, ids out of range. */
 int dp_tokenizer_build(struct dp_tokenizer **out, const struct dp_tokenizer_parts *p, const char *name, struct dp_err *e);
 
+/* What would build t again; the parts stay t's. */
+struct dp_tokenizer_parts dp_tokenizer_parts_of(const struct dp_tokenizer *t);
+
 /* The code point that ByteLevel writes for a byte, and back (-1: not one of them). */
 uint32_t dp_byte_level_char(unsigned byte);
 int dp_byte_level_byte(uint32_t cp);
 /* The byte that is the i-th in the order of the ByteLevel characters. */
 unsigned dp_byte_level_order(unsigned i);
+
+/* Decode RFC 4648 base64 with padding into `to` (room for in.len / 4 * 3); the length, or -1. */
+int64_t dp_tokenizer_base64(struct dp_span in, char *to);
 
 int dp_tokenizer_load_hf(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e);
 int dp_tokenizer_load_tiktoken(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e);

@@ -36,7 +36,7 @@ def against_hf(d, split, texts):
 def against_tiktoken(d, split, texts):
     if not isinstance(tp.PAT[split], str): return  # tiktoken has no sequences of patterns
     file = f'{d}/tokenizer.tiktoken'
-    enc = tiktoken.Encoding(split, pat_str=tp.PAT[split], mergeable_ranks=tiktoken.load.load_tiktoken_bpe(file), special_tokens={})
+    enc = tiktoken.Encoding(split, pat_str=tp.WHOLE[split], mergeable_ranks=tiktoken.load.load_tiktoken_bpe(file), special_tokens={})
     got = ids(f'{d}/tokenizer.json', texts)
     each(got, [enc.encode_ordinary(x) for x in texts], texts, f'{split}: ids by tiktoken')
     rows = dpipe('tokenize', '--tokenizer', file, '--split', split, '--jsonl', stdin=jsonl({'text': t} for t in texts)).splitlines()

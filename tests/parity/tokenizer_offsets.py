@@ -34,7 +34,7 @@ def with_splits(texts):
             each([r['ids'] for r in got], [w.ids for w in want], texts, f'{split}, special {special}: ids')
             each([[tuple(o) for o in r['offsets']] for r in got], [w.offsets for w in want], texts, f'{split}, special {special}: offsets of tokenizers')
         if len(patterns) > 1: continue  # tiktoken has no sequences of patterns
-        enc = tiktoken.Encoding(split, pat_str=tp.PAT[split], mergeable_ranks=tp.ranks(f'{tp.DATA}/rust.tiktoken'), special_tokens={})
+        enc = tiktoken.Encoding(split, pat_str=tp.WHOLE[split], mergeable_ranks=tp.ranks(f'{tp.DATA}/rust.tiktoken'), special_tokens={})
         got = rows(f'{tp.DATA}/rust.tiktoken', texts, '--split', split, '--offsets', 'chars')
         want = [enc.decode_with_offsets(r['ids']) for r in got]
         each([w[0] for w in want], texts, texts, f'{split}: texts of tiktoken')
