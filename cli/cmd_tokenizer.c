@@ -8,9 +8,9 @@ static const struct dp_opt rows[] = {
     {.name = "split", .type = DP_OPT_STRING, .offset = O(split), .arg = "NAME", .help = "pre-tokenizer, over the file's: gpt2, cl100k, o200k ... or regex:PATTERN"},
     {.name = "tokenizer", .letter = 't', .type = DP_OPT_STRING, .offset = O(tokenizer), .arg = "FILE", .help = "report: the tokenizer.json or .tiktoken it is about"},
     {.name = "baseline", .type = DP_OPT_LIST, .offset = O(baseline), .arg = "NAME[=FILE],...", .help = "report: others beside it; gpt2, cl100k, o200k... from $DPIPE_TOKENIZERS or ~/.cache/dpipe/tokenizers"},
-    {.name = "jsonl", .type = DP_OPT_BOOL, .offset = O(jsonl), .help = "report, compare: files are JSON lines"},
+    {.name = "jsonl", .type = DP_OPT_BOOL, .offset = O(jsonl), .help = "report, compare, prune: files of text are JSON lines"},
     {.name = "field", .type = DP_OPT_STRING, .offset = O(field), .preset = "text", .arg = "NAME", .help = "the JSON member with the text"},
-    {.name = "whole_file", .type = DP_OPT_BOOL, .offset = O(whole_file), .help = "report, compare: a file is one text (otherwise a line is)"},
+    {.name = "whole_file", .type = DP_OPT_BOOL, .offset = O(whole_file), .help = "report, compare, prune: a file of text is one text (otherwise a line is)"},
     {.name = "language_field", .type = DP_OPT_STRING, .offset = O(language_field), .arg = "NAME", .help = "the JSON member with the language"},
     {.name = "domain_field", .type = DP_OPT_STRING, .offset = O(domain_field), .arg = "NAME", .help = "the JSON member with the domain (otherwise with several files: the file)"},
     {.name = "detect_language", .type = DP_OPT_BOOL, .offset = O(detect_language), .help = "report, compare: identify the language of each text where no member says it"},
@@ -18,6 +18,11 @@ static const struct dp_opt rows[] = {
     {.name = "list", .type = DP_OPT_BOOL, .offset = O(list), .help = "report: every unused token"},
     {.name = "special", .type = DP_OPT_CHOICE, .offset = O(special), .preset = "none", .choices = "none|all", .help = "report, compare: whether the text of special tokens becomes their ids"},
     {.name = "encoder_cache", .type = DP_OPT_SIZE, .offset = O(encoder_cache), .preset = "0", .max = 4294967296.0, .arg = "SIZE", .help = "report, compare: cache of pretokens for each tokenizer; 0: 48M"},
+    {.name = "output", .letter = 'o', .type = DP_OPT_STRING, .offset = O(output), .arg = "PATH", .help = "where to write: a file (nest) or a folder"},
+    {.name = "vocab_size", .type = DP_OPT_INT, .offset = O(vocab_size), .min = 0, .max = 2097152, .arg = "N", .help = "tokens in all"},
+    {.name = "keep", .type = DP_OPT_STRING, .offset = O(keep), .arg = "FILE", .help = "prune: ids to keep, in any notation of numbers"},
+    {.name = "counts", .type = DP_OPT_STRING, .offset = O(counts), .arg = "FILE", .help = "prune: how often ids are used: lines of an id and a number"},
+    {.name = "min_count", .type = DP_OPT_INT, .offset = O(min_count), .min = 0, .max = 9007199254740992.0, .arg = "N", .help = "prune: drop only what is used less often"},
     DP_OPT_END,
 };
 #undef O
@@ -30,6 +35,8 @@ static const struct {
     {"info", 1, 1, dp_tokenizer_info},
     {"report", 0, -1, dp_tokenizer_report},
     {"compare", 2, -1, dp_tokenizer_compare},
+    {"nest", 1, 1, dp_tokenizer_nest_file},
+    {"prune", 1, -1, dp_tokenizer_prune_file},
 };
 
 static int run(struct dp_cli *c, struct dp_err *e)
@@ -50,4 +57,8 @@ const struct dp_command dp_cmd_tokenizer = {.name = "tokenizer", .summary = "loo
     .about = "  info FILE          what a tokenizer file holds, as a JSON object\n"
              "  report FILE...     how well --tokenizer fits the texts, by language and domain, beside --baseline: a table, --json, --svg FILE\n"
              "  compare A B [FILE...]   what two vocabularies have in common, and where they cut texts differently; exit status 0 when B gives A's ids (without\n"
-             "                     texts: when both are the same), 1 when not"};
+             "                     texts: when both are the same), 1 when not\n"
+             "  nest FILE --vocab-size N -o FILE   the first merges as a vocabulary of its own; ids stay\n"
+             "  prune FILE --keep IDS -o DIR   drop all other tokens, but for bytes, special tokens and parts of what stays\n"
+             "  prune FILE [--counts FILE | TEXT...] [--vocab-size N] [--min-count N] -o DIR   drop the tokens used least\n"
+             "prune writes tokenizer.json, and id_map.json and id_map.bin, which give the new id of an old one, -1 where it is gone."};

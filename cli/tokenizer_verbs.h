@@ -11,11 +11,15 @@ struct dp_tokenizer_args {
     bool jsonl, whole_file, detect_language, list;
     int special;
     uint64_t encoder_cache;
+    char *output, *keep, *counts;
+    int64_t vocab_size, min_count;
 };
 
 /* args[0 .. n) are what stands behind the verb. */
 typedef int (*dp_tokenizer_verb_fn)(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e);
 int dp_tokenizer_info(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e);
+int dp_tokenizer_nest_file(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e);
+int dp_tokenizer_prune_file(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e);
 int dp_tokenizer_compare(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e);
 int dp_tokenizer_report(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e);
 
