@@ -12,6 +12,7 @@
 
 #include "base/large.h"
 #include "tokenizer/bpe_merge.h"
+#include "tokenizer/encode_units.h"
 #include "tokenizer/pretoken_cache.h"
 #include "tokenizer/tokenizer_int.h"
 
@@ -35,6 +36,7 @@ struct dp_encoder {
     struct head *head;
     struct dp_cache_view cache;
     struct dp_merge_scratch scratch;
+    struct dp_unit_merger *units; /* NULL: pieces are words */
     struct dp_ids tmp;
     uint8_t first[256]; /* bytes that begin a special token */
 };
@@ -65,6 +67,7 @@ void dp_encoder_close(struct dp_encoder *c)
     dp_cache_release(&c->cache);
     free(c->head);
     dp_merge_scratch_release(&c->scratch);
+    dp_unit_merger_close(c->units);
     dp_ids_release(&c->tmp);
     free(c);
 }
@@ -90,6 +93,7 @@ static int open_encoder(struct dp_encoder **out, const struct dp_tokenizer *t, u
     if (special == DP_SPECIAL_ALL)
         for (size_t i = 0; i < t->special_count; i++) c->first[(uint8_t)t->specials[i].text.ptr[0]] = 1;
     int rc = t->splitter ? dp_cutter_open(&c->cutter, t->splitter, e) : DP_OK;
+    if (rc >= 0) rc = dp_unit_merger_open(&c->units, t, e);
     if (rc < 0) dp_encoder_close(c);
     else *out = c;
     return rc;
@@ -129,6 +133,7 @@ static int merge_word(struct dp_encoder *c, struct dp_span word, struct dp_err *
             return DP_OK;
         }
     }
+    if (c->units) return dp_unit_merge(c->units, word, &c->tmp, e);
     return dp_bpe_merge(c->t, &c->scratch, word, c->tmp.ptr, &c->tmp.len, e);
 }
 
@@ -291,6 +296,7 @@ static int learn(struct dp_encoder *c, const struct group *g, size_t from, size_
         const struct dp_cache_entry *b = c->cache.young->buckets[k->bucket].e;
         if (dp_cache_entry_is(b, k->lo, k->hi) || dp_cache_entry_is(b + 1, k->lo, k->hi) || k->hi == NO_KEY) continue;
         struct dp_span word = word_of(g, i);
+        if (c->units && word.len > DP_CACHE_SHORT) continue; /* merge_word has a better way */
         if (dp_cache_find(&c->cache, k, word, &count, some, &old)) continue;
         if (c->t->ignore_merges) dp_tokenizer_prefetch(c->t, word);
         miss[many] = (uint16_t)i;

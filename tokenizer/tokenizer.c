@@ -7,6 +7,7 @@
  * same ids for vocabularies that BPE training made, but not for edited ones; three pairs a token is a cheap price.) */
 #include "tokenizer/tokenizer.h"
 
+#include "tokenizer/encode_units.h"
 #include "tokenizer/tokenizer_int.h"
 
 #include "base/fs.h"
@@ -54,6 +55,7 @@ void dp_tokenizer_free(struct dp_tokenizer *t)
     free(t->pair_filter);
     free(t->byte_pairs);
     free(t->specials);
+    dp_units_free(t->units);
     dp_splitter_close(t->splitter);
     free(t);
 }
@@ -309,6 +311,7 @@ int dp_tokenizer_build(struct dp_tokenizer **out, const struct dp_tokenizer_part
     DP_TRY_OUT(t->ranks ? cut_tokens(t, name, e) : take_merges(t, p, name, e));
     DP_TRY_OUT(index_merges(t, name, e));
     DP_TRY_OUT(take_digest(t, name, e));
+    DP_TRY_OUT(dp_units_prepare(t, name, e));
     *out = t;
     return DP_OK;
 out:

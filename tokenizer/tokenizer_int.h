@@ -26,6 +26,7 @@ struct dp_short_bytes {
     char text[DP_SHORT_BYTES];
     uint8_t len;
 };
+struct dp_units;
 
 struct dp_tokenizer {
     enum dp_split split;
@@ -50,6 +51,7 @@ struct dp_tokenizer {
     size_t special_count;
     size_t special_bytes_max;
     bool specials_plain;
+    struct dp_units *units; /* of SuperBPE (encode_units.h); NULL: none */
     struct dp_hash128 digest;
 };
 

@@ -1,0 +1,240 @@
+#include "tokenizer/encode_units.h"
+
+#include "tokenizer/bpe_merge.h"
+#include "tokenizer/splitter.h"
+
+#include <stdlib.h>
+
+struct dp_units {
+    struct dp_tokenizer *first; /* the first stage alone; ids are the whole's */
+    uint64_t within[1024];      /* a bit for two bytes that a token of the first stage has side by side */
+};
+
+enum { SLOT_BITS = 16, KEY_MAX = 15, INLINE_IDS = 4 };
+
+struct slot {
+    uint64_t lo, hi; /* bytes, their number in the top byte; 0: empty */
+    uint32_t ids[INLINE_IDS]; /* ids[0] has their number above bit 24 */
+};
+
+struct dp_unit_merger {
+    const struct dp_tokenizer *t;
+    struct dp_merge_scratch scratch;
+    struct slot *slots;
+    void *mem; /* of join() */
+    size_t mem_bytes;
+};
+
+/* --- preparing --- */
+
+/* The first merge that joins two words: a visible ASCII character with a space behind it. */
+static uint32_t first_joining(const struct dp_tokenizer *t)
+{
+    for (uint32_t i = 0; i < t->merge_count; i++) {
+        struct dp_span left = t->bytes[t->merges[i].left], right = t->bytes[t->merges[i].right];
+        unsigned a = (uint8_t)left.ptr[left.len - 1];
+        if (right.ptr[0] == ' ' && a > ' ' && a < 127) return i;
+    }
+    return t->merge_count;
+}
+
+static bool in_stages(const struct dp_tokenizer *t, uint32_t second, uint8_t *part)
+{
+    for (uint32_t i = 0; i < second; i++) part[t->merges[i].left] = part[t->merges[i].right] = 1;
+    for (uint32_t i = second; i < t->merge_count; i++)
+        if (part[t->merges[i].id]) return false;
+    return true;
+}
+
+static bool joins_words(const struct dp_tokenizer *t)
+{
+    size_t n = 0;
+    const struct dp_split_step *steps = t->splitter ? dp_splitter_steps(t->splitter, &n) : NULL;
+    for (size_t i = 0; i < n; i++)
+        if (steps[i].kind == DP_CUT_KNOWN && steps[i].split == DP_SPLIT_SUPERBPE) return true;
+    return t->split == DP_SPLIT_SUPERBPE;
+}
+
+int dp_units_prepare(struct dp_tokenizer *t, const char *name, struct dp_err *e)
+{
+    if (t->ranks || !joins_words(t)) return DP_OK;
+    uint32_t second = first_joining(t);
+    uint8_t *part = calloc((size_t)t->size + 1, 1);
+    bool staged = part && in_stages(t, second, part);
+    free(part);
+    if (!part) DP_FAIL(e, NOMEM, "%s: %u tokens", name, t->size);
+    if (!staged) return DP_OK;
+    struct dp_units *u = calloc(1, sizeof *u);
+    if (!u) DP_FAIL(e, NOMEM, "%s: the first stage's merges", name);
+    struct dp_tokenizer_parts parts = dp_tokenizer_parts_of(t);
+    parts.merge_count = second;
+    parts.split = DP_SPLIT_GPT2; /* any other: it isn't asked */
+    parts.splitter = NULL;
+    parts.ignore_merges = false;
+    int rc = dp_tokenizer_build(&u->first, &parts, name, e);
+    if (rc < 0) {
+        free(u);
+        return rc;
+    }
+    for (uint32_t i = 0; i < second; i++) {
+        struct dp_span b = t->bytes[t->merges[i].id];
+        for (size_t k = 1; k < b.len; k++) {
+            unsigned two = (unsigned)(uint8_t)b.ptr[k - 1] << 8 | (uint8_t)b.ptr[k];
+            u->within[two >> 6] |= UINT64_C(1) << (two & 63);
+        }
+    }
+    t->units = u;
+    return DP_OK;
+}
+
+void dp_units_free(struct dp_units *u)
+{
+    if (!u) return;
+    dp_tokenizer_free(u->first);
+    free(u);
+}
+
+/* --- the first stage --- */
+
+int dp_unit_merger_open(struct dp_unit_merger **out, const struct dp_tokenizer *t, struct dp_err *e)
+{
+    *out = NULL;
+    if (!t->units) return DP_OK;
+    struct dp_unit_merger *m = calloc(1, sizeof *m);
+    if (m) m->slots = calloc((size_t)1 << SLOT_BITS, sizeof *m->slots);
+    if (!m || !m->slots) {
+        free(m);
+        DP_FAIL(e, NOMEM, "an encoder's words");
+    }
+    m->t = t;
+    *out = m;
+    return DP_OK;
+}
+
+void dp_unit_merger_close(struct dp_unit_merger *m)
+{
+    if (!m) return;
+    dp_merge_scratch_release(&m->scratch);
+    free(m->slots);
+    free(m->mem);
+    free(m);
+}
+
+/* The ids of a unit to `to`, which has room for its bytes and three more. */
+static int unit(struct dp_unit_merger *m, struct dp_span w, size_t room, uint32_t *to, size_t *n, struct dp_err *e)
+{
+    const struct dp_tokenizer *first = m->t->units->first;
+    if (w.len == 1) return *n = 1, to[0] = first->byte_id[(uint8_t)w.ptr[0]], DP_OK;
+    if (w.len > KEY_MAX) return dp_bpe_merge(first, &m->scratch, w, to, n, e);
+    uint64_t key[2] = {0, 0};
+    if (room >= 16) {
+        memcpy(key, w.ptr, 16);
+        if (w.len < 8) key[0] &= (UINT64_C(1) << 8 * w.len) - 1, key[1] = 0;
+        else key[1] &= (UINT64_C(1) << 8 * (w.len - 8)) - 1;
+    } else memcpy(key, w.ptr, w.len);
+    key[1] |= (uint64_t)w.len << 56;
+    struct slot *s = &m->slots[dp_word_mix(key[0], key[1]) >> (64 - SLOT_BITS)];
+    if (s->lo == key[0] && s->hi == key[1]) {
+        memcpy(to, s->ids, sizeof s->ids);
+        *n = to[0] >> 24;
+        to[0] &= 0xffffff;
+        return DP_OK;
+    }
+    DP_TRY(dp_bpe_merge(first, &m->scratch, w, to, n, e));
+    if (*n > INLINE_IDS) return DP_OK;
+    s->lo = key[0];
+    s->hi = key[1];
+    memcpy(s->ids, to, *n * sizeof *to);
+    s->ids[0] |= (uint32_t)*n << 24;
+    return DP_OK;
+}
+
+/* --- the second stage --- */
+
+static void heap_down(uint64_t *h, size_t len, size_t i)
+{
+    uint64_t x = h[i];
+    for (size_t k; (k = 2 * i + 1) < len; i = k) {
+        if (k + 1 < len && h[k + 1] < h[k]) k++;
+        if (h[k] >= x) break;
+        h[i] = h[k];
+    }
+    h[i] = x;
+}
+
+static void heap_push(uint64_t *h, size_t *len, uint64_t x)
+{
+    size_t i = (*len)++;
+    for (; i && x < h[(i - 1) / 2]; i = (i - 1) / 2) h[i] = h[(i - 1) / 2];
+    h[i] = x;
+}
+
+/* As merge_long in bpe_merge.c, over tokens. */
+static int join(struct dp_unit_merger *m, uint32_t *ids, size_t *n, struct dp_err *e)
+{
+    const struct dp_tokenizer *t = m->t;
+    size_t len = *n, pushed = 0, need = len * (3 * sizeof(uint64_t) + 3 * sizeof(uint32_t));
+    if (len > INT32_MAX) DP_FAIL(e, LIMIT, "a piece of %zu tokens; at most 2^31", len);
+    if (need > m->mem_bytes) {
+        void *p = realloc(m->mem, need);
+        if (!p) DP_FAIL(e, NOMEM, "merging a piece of %zu tokens", len);
+        m->mem = p;
+        m->mem_bytes = need;
+    }
+    uint64_t *heap = m->mem;
+    uint32_t *next = (uint32_t *)(heap + 3 * len), *prev = next + len, *rank = prev + len;
+    for (size_t i = 0; i + 1 < len; i++) {
+        rank[i] = dp_pair_rank(t, ids[i], ids[i + 1]);
+        if (rank[i] != DP_NO_ID) heap[pushed++] = (uint64_t)rank[i] << 32 | i;
+    }
+    if (!pushed) return DP_OK;
+    rank[len - 1] = DP_NO_ID;
+    for (size_t i = 0; i < len; i++) {
+        prev[i] = (uint32_t)i - 1;
+        next[i] = i + 1 < len ? (uint32_t)i + 1 : DP_NO_ID;
+    }
+    for (size_t i = pushed / 2; i-- > 0;) heap_down(heap, pushed, i);
+    while (pushed) {
+        uint64_t top = heap[0];
+        heap[0] = heap[--pushed];
+        if (pushed) heap_down(heap, pushed, 0);
+        uint32_t at = (uint32_t)top;
+        if (rank[at] != top >> 32) continue;
+        uint32_t gone = next[at], after = next[gone], before = prev[at];
+        ids[at] = dp_rank_id(t, rank[at]);
+        rank[gone] = rank[at] = DP_NO_ID;
+        next[at] = after;
+        if (after != DP_NO_ID) {
+            prev[after] = at;
+            rank[at] = dp_pair_rank(t, ids[at], ids[after]);
+            if (rank[at] != DP_NO_ID) heap_push(heap, &pushed, (uint64_t)rank[at] << 32 | at);
+        }
+        if (before != DP_NO_ID) {
+            rank[before] = dp_pair_rank(t, ids[before], ids[at]);
+            if (rank[before] != DP_NO_ID) heap_push(heap, &pushed, (uint64_t)rank[before] << 32 | before);
+        }
+    }
+    size_t k = 0;
+    for (uint32_t i = 0; i != DP_NO_ID; i = next[i]) ids[k++] = ids[i];
+    *n = k;
+    return DP_OK;
+}
+
+int dp_unit_merge(struct dp_unit_merger *m, struct dp_span piece, struct dp_ids *out, struct dp_err *e)
+{
+    const uint64_t *within = m->t->units->within;
+    DP_TRY(dp_ids_reserve(out, piece.len + INLINE_IDS, e));
+    uint32_t *ids = out->ptr + out->len;
+    size_t n = 0, got = 0;
+    for (size_t from = 0, i = 1; from < piece.len; from = i++) {
+        for (; i < piece.len; i++) {
+            unsigned two = (unsigned)(uint8_t)piece.ptr[i - 1] << 8 | (uint8_t)piece.ptr[i];
+            if (!(within[two >> 6] >> (two & 63) & 1)) break;
+        }
+        DP_TRY(unit(m, dp_span(piece.ptr + from, i - from), piece.len - from, ids + n, &got, e));
+        n += got;
+    }
+    DP_TRY(join(m, ids, &n, e));
+    out->len += n;
+    return DP_OK;
+}
