@@ -77,6 +77,14 @@ static void roff(struct dp_buf *out, const char *s)
     }
 }
 
+/* A line may end behind any of them. */
+static void man_choices(struct dp_buf *out, const char *s)
+{
+    dp_buf_add_str(out, " (");
+    for (; *s; s++) dp_buf_add_str(out, *s == '|' ? "|\\:" : *s == '-' ? "\\-" : (char[]){*s, 0});
+    dp_buf_add_char(out, ')');
+}
+
 static void man_table(void *ctx, const char *heading, const struct dp_opt *rows)
 {
     struct dp_buf *out = ctx;
@@ -93,7 +101,7 @@ static void man_table(void *ctx, const char *heading, const struct dp_opt *rows)
         if (rows->type != DP_OPT_BOOL) dp_buf_printf(out, "\\fR \\fI%s", rows->arg ? rows->arg : "VALUE");
         dp_buf_add_str(out, "\\fR\n");
         roff(out, rows->help ? rows->help : "");
-        if (rows->choices) dp_buf_printf(out, " (%s)", rows->choices);
+        if (rows->choices) man_choices(out, rows->choices);
         if (rows->preset && *rows->preset) {
             dp_buf_add_str(out, " Default: ");
             roff(out, rows->preset);
