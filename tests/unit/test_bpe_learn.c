@@ -498,3 +498,55 @@ TEST(ranks_are_extended)
     dp_buf_release(&file);
     dp_buf_release(&text);
 }
+
+/* Many lines at once are as one after the other, whatever special tokens stand in them. */
+TEST(lines_with_special_tokens)
+{
+    struct dp_buf text = corpus(), with;
+    char usual[] = "<|end|>,word", over[] = "<|end|>,a\nb,word\n";
+    dp_buf_init(&with, 1 << 24);
+    for (size_t i = 0; i < text.len; i++) {
+        dp_buf_add_char(&with, text.ptr[i]);
+        if (i % 97 == 0) dp_buf_add_str(&with, i % 2 ? "<|end|>" : "word");
+        if (i % 301 == 0) dp_buf_add_str(&with, "a\nb  <|end|>\n<|end|> word\n\n");
+    }
+    for (int k = 0; k < 3; k++) {
+        struct dp_bpe_train_options o = {.vocab_size = 600, .special_tokens = k ? over : usual, .super_from = k == 2 ? 400 : 0, .super_bytes_max = 1 << 20};
+        struct dp_bpe_counter *a, *b;
+        struct dp_tokenizer *x, *y;
+        REQUIRE_OK(dp_bpe_counter_open_for(&a, &o, &err));
+        REQUIRE_OK(dp_bpe_counter_open_for(&b, &o, &err));
+        CHECK_OK(dp_bpe_counter_add_lines(a, dp_buf_span(&with), &err));
+        for (size_t from = 0, to; from < with.len; from = to) {
+            const char *nl = memchr(with.ptr + from, '\n', with.len - from);
+            to = nl ? (size_t)(nl - with.ptr) + 1 : with.len;
+            CHECK_OK(dp_bpe_counter_add(b, dp_span(with.ptr + from, to - from), &err));
+        }
+        CHECK_INT(dp_bpe_counter_total(a), dp_bpe_counter_total(b));
+        CHECK_OK(dp_bpe_train(&x, &o, a, NULL, NULL, &err));
+        CHECK_OK(dp_bpe_train(&y, &o, b, NULL, NULL, &err));
+        CHECK(x && y && dp_hash128_eq(dp_tokenizer_digest(x), dp_tokenizer_digest(y)));
+        dp_tokenizer_free(x);
+        dp_tokenizer_free(y);
+        dp_bpe_counter_close(a);
+        dp_bpe_counter_close(b);
+    }
+    dp_buf_release(&text);
+    dp_buf_release(&with);
+}
+
+TEST(special_tokens_are_not_cut)
+{
+    struct dp_special_find *f;
+    static const struct {
+        const char *text;
+        size_t cut, want;
+    } cases[] = {{"ab<|end|>cd", 5, 2}, {"ab<|end|>cd", 2, 2}, {"ab<|end|>cd", 9, 9}, {"ab<|end|>cd", 8, 2}, {"<|end|>cd", 3, 0}, {"abcd<|e", 6, 4}, {"abcd<|x", 6, 6},
+                 {"ab<|<|end|>", 8, 2}, {"abend<|end|>", 7, 5}, {"abcde", 3, 3}, {"abcde", 0, 0}};
+    REQUIRE_OK(dp_special_find_open(&f, "<|end|>,<|<|", &err));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) CHECK_INT(dp_special_find_cut(f, dp_span_str(cases[i].text), cases[i].cut), cases[i].want);
+    CHECK_INT(dp_special_find_cut(NULL, dp_span_str("<|end|>"), 3), 3);
+    dp_special_find_close(f);
+    CHECK_OK(dp_special_find_open(&f, ",a,", &err));
+    CHECK(!f);
+}
