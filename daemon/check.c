@@ -147,6 +147,8 @@ static void check_split(struct dp_check *c)
     struct dp_err err = {0};
     int rc = dp_splitter_choose(&s, &split, o->split_pattern, (int)o->split_digits, o->split_scripts, &err);
     if (rc < 0) problem(c, false, rc, "train-bpe.split_pattern", "%s", err.msg);
+    rc = dp_bpe_train_check(o, &err);
+    if (rc < 0) problem(c, false, rc, strstr(err.msg, "super_veto") ? "train-bpe.super_veto" : strstr(err.msg, "super_from") ? "train-bpe.super_from" : "train-bpe.vocab_size", "%s", err.msg);
     dp_splitter_close(s);
 }
 

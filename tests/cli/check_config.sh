@@ -27,6 +27,7 @@ expect 78 "$DPIPE" check-config -w "$w"; cp "$work/out" "$work/o"; says "$work/e
 for t in "yaml:1: error: $work/gone" 'yaml:3: error: clean.patterns.text_drop: ' 'yaml:4: error: clean.language.languages: "English"' 'yaml:4: error: unknown key clean.language.min_skore; did you mean min_score' \
   "yaml:6: error: tokenizer.file: $work/t.json" 'yaml:7: error: train.steps: -5' 'yaml:9: error: serve.rescan' 'yaml:10: error: serve.until: there is no stage "trian"' \
   'yaml:11: error: serve.http: 0.0.0.0:0 is reached' 'yaml:12: error: serve.group' 'yaml:13: warning: serve.min_free' 'yaml:14: error: serve.tls_cert'; do says "$work/o" "$t"; done
+printf 'train-bpe: {super_from: 300, super_veto: [colon, comma]}\n' >"$work/r.yaml"; expect 78 "$DPIPE" check-config --recipe "$work/r.yaml"; says "$work/out" "yaml:1: error: train-bpe.super_veto: super_veto: there is no 'comma'"
 expect 78 "$DPIPE" check-config -w "$w" --json; says "$work/out" '{"ok":false'; says "$work/out" '"line":9,"text":"serve.rescan'
 expect 78 "$DPIPE" check-config -w "$w" --recipe-only; grep -q 'gone' "$work/out" && bad "--recipe-only looked at the machine" || ok
 printf 'train: {steps: 5\n' >"$w/recipe.yaml"; expect 78 "$DPIPE" check-config -w "$w"; says "$work/out" "not YAML"
