@@ -37,12 +37,21 @@ struct dp_bpe_trainer {
     size_t slot_mask;
     struct dp_bpe_heap_entry *heap;
     size_t heap_len, heap_cap;
+    int64_t heap_floor; /* pairs of lower counts aren't in the heap yet; 0: all are to come */
     uint32_t *pool;
     size_t pool_len, pool_cap;
     struct dp_bpe_found {
         uint32_t pair, cell;
     } * found; /* occurrences made by the merge at hand, in order */
     size_t found_len, found_cap;
+    struct dp_bpe_near {
+        struct dp_bpe_neighbour {
+            uint64_t n; /* how often it stood there */
+            uint32_t id, made, pair;
+        } * v;
+        size_t len, cap;
+        uint32_t *of; /* by id: its place in v, if v says so */
+    } near[2];        /* tokens left and right of the merge at hand */
     uint32_t *touched; /* pairs with made > 0 */
     size_t touched_len, touched_cap;
     struct dp_span *bytes; /* by id */
