@@ -327,7 +327,8 @@ def big(r):
 
 
 def run_program(args, data, level):
-    p = subprocess.run([DPIPE, args[0], '--cpu', level, *args[1:]], input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    threads = [] if args[0] == 'train-bpe' else ['--threads', str(random.choice([1, 1, 2, 5]))]
+    p = subprocess.run([DPIPE, args[0], '--cpu', level, *threads, *args[1:]], input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     if p.returncode: print('DIFFERENT: the program failed:', p.returncode, p.stderr.decode(errors='replace')[:2000]); sys.exit(1)
     return p.stdout
 
@@ -336,11 +337,11 @@ def b64_lines(texts):
     return b''.join(b'{"b64":"' + base64.b64encode(x if isinstance(x, bytes) else x.encode()) + b'"}\n' for x in texts)
 
 
-def program_ids(file, texts, special, levels, split=None):
+def program_ids(file, texts, special, levels, split=None, more=()):
     """Lists of ids; all levels must print the same."""
     data, out = b64_lines(texts), None
     for v in levels:
-        got = run_program(['tokenize', '--tokenizer', file, '--jsonl', '--b64-field', 'b64', '--special', special, *(['--split', split] if split else [])], data, v)
+        got = run_program(['tokenize', '--tokenizer', file, '--jsonl', '--b64-field', 'b64', '--special', special, *(['--split', split] if split else []), *more], data, v)
         if out is not None and out != got:
             k = next(i for i, (a, b) in enumerate(zip(out.split(b'\n'), got.split(b'\n'))) if a != b)
             print(f'DIFFERENT: {levels[0]} and {v} on {texts[k]!r}'); sys.exit(1)
@@ -404,6 +405,29 @@ class Judge:
         back(self.rank, texts, out, self.levels)
 
 
+def broken(r):
+    """Bytes that are no UTF-8: cut characters, overlong forms, surrogates, anything."""
+    bad = [b'\xff', b'\xc3', b'\xe4\xb8', b'\xf0\x9f\x98', b'\xed\xa0\x80', b'\xc0\xaf', b'\xf4\x90\x80\x80', b'\x80', b'\xe0\x80\x80', b'\xf5', b'\xed\xbf\xbf\xed', b'\xc2', b'\xe2\x80']
+    for x in soup(r):
+        b = bytearray(x.encode())
+        for _ in range(r.choice([1, 2, 5, 20])):
+            i = r.randrange(len(b) + 1)
+            if r.random() < .5: b[i:i] = r.choice(bad)
+            else: b[i:i + 1] = bytes([r.randrange(256)])
+        yield bytes(b)
+
+
+def bytes_back(j, texts):
+    """Bytes come back as they were; and replaced, ids are tiktoken's of what Python decodes."""
+    _, out = program_ids(j.rank, texts, 'none', j.levels)
+    got = run_program(['detokenize', '--tokenizer', j.rank, '--jsonl', '--b64'], out, j.levels[-1])
+    for x, l in zip(texts, got.split(b'\n')):
+        if base64.b64decode(json.loads(l)['b64']) != x: print(f'DIFFERENT: detokenize --b64 gives {l!r} for {x!r}'); sys.exit(1)
+    lossy, _ = program_ids(j.rank, texts, 'none', j.levels, more=['--utf8', 'replace'])
+    for x, a, b in zip(texts, lossy, j.t.encode_ordinary_batch([x.decode(errors='replace') for x in texts], num_threads=1)): same(f'{j.enc} ids of {x!r} (--utf8 replace)', a, b)
+    j.done += len(texts); j.bytes += sum(map(len, texts))
+
+
 def chunks(it, n):
     out = []
     for x in it:
@@ -416,11 +440,13 @@ def judge(folder, seconds, seed, encs):
     for enc in encs:
         scratch = tempfile.TemporaryDirectory()
         j, r = Judge(folder, enc, scratch.name), random.Random(seed)
-        for g, size, hf in ((pairs, 2000, True), (runs, 500, True), (one_of_each, 50000, True), (big, 10, False), (soup, 4000, True)):
+        for g, size, hf in ((pairs, 2000, True), (runs, 500, True), (one_of_each, 50000, True), (big, 10, False), (soup, 4000, True), (broken, 4000, False)):
+            if g is broken and not j.t: continue
             n0, b0, t0 = j.done, j.bytes, time.time()
             for texts in chunks(g(r), size):
-                j.batch(texts, hf)
-                if g is soup and time.time() - t0 > seconds: break
+                if g is broken: bytes_back(j, texts)
+                else: j.batch(texts, hf)
+                if g in (soup, broken) and time.time() - t0 > seconds: break
             print(f'{enc}: {g.__name__}: {j.done - n0} texts, {(j.bytes - b0) / 1e6:.1f} MB, levels {" ".join(j.levels)}: equal {" and ".join(["tiktoken"] * bool(j.t) + ["HF"] * (hf or not j.t))}', flush=True)
 
 
