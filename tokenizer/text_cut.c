@@ -13,8 +13,8 @@ enum { AHEAD = 16, KEPT = 64 };
 
 bool dp_text_can_cut(enum dp_split split)
 {
-    static_assert(DP_SPLIT_COUNT == 7, "read the new pattern first");
-    return split < DP_SPLIT_COUNT;
+    static_assert(DP_SPLIT_COUNT == 8, "read the new pattern first");
+    return split < DP_SPLIT_COUNT && split != DP_SPLIT_SUPERBPE; /* whose pieces go on over words */
 }
 
 /* Whether white space stands before p, and none at p. */
