@@ -38,7 +38,7 @@ static const struct dp_opt shards_opts[] = {
     {.name = "zstd_frame_ids", .type = DP_OPT_INT, .offset = offsetof(struct dp_shards_options, zstd_frame_ids), .preset = "65536", .min = 4096,
      .max = 1048576, .arg = "N", .help = "ids of a zstd frame, a multiple of 65536 or 4096, 8192, 16384, 32768; larger: smaller files, dearer random rows"},
     {.name = "encoder_cache", .type = DP_OPT_SIZE, .offset = offsetof(struct dp_shards_options, encoder_cache), .preset = "0", .max = (double)((uint64_t)4 << 30), .arg = "SIZE",
-     .flags = DP_OPT_NOKEY, .help = "pretokens that the encoding threads remember together; never changes ids; 0: 80M"},
+     .flags = DP_OPT_NOKEY, .help = "pretokens that the encoding threads remember together; never changes ids; 0: 96M"},
     {.name = "growth", .type = DP_OPT_CHOICE, .offset = offsetof(struct dp_shards_options, growth), .preset = "auto", .choices = "auto|append|rebuild",
      .flags = DP_OPT_NOKEY, .help = "new documents: append shards behind those there are, or make all anew; auto: `dpipe serve` appends, other commands rebuild"},
     DP_OPT_END,

@@ -103,10 +103,10 @@ int dp_encoder_open(struct dp_encoder **out, const struct dp_tokenizer *t, size_
                     struct dp_err *e)
 {
     unsigned head_bits = HEAD_BITS_MAX;
-    if (!cache_bytes) cache_bytes = 80u << 20;
+    if (!cache_bytes) cache_bytes = 96u << 20;
     while (head_bits > HEAD_BITS_MIN && sizeof(struct head) << head_bits > cache_bytes / 16) head_bits--;
     DP_TRY(open_encoder(out, t, head_bits, special, e));
-    int rc = dp_cache_open(&(*out)->cache, cache_bytes, e);
+    int rc = dp_cache_open(&(*out)->cache, cache_bytes, t->size <= 1 << 16, e);
     if (rc >= 0) return rc;
     dp_encoder_close(*out);
     *out = NULL;
@@ -166,16 +166,6 @@ __attribute__((noinline)) static struct dp_cache_key rare_key(const struct dp_en
     if (word.len > DP_CACHE_SHORT) return dp_cache_long_key(&c->cache, word);
     memcpy(copy, word.ptr, word.len);
     return short_key(copy, word.len, c->cache.young->bucket_mask);
-}
-
-/* 8 bytes of ids without their number, and that. */
-static inline uint64_t ids_of(uint64_t ids)
-{
-    return ids & ~UINT64_C(0xff000000);
-}
-static inline size_t count_of(uint64_t ids)
-{
-    return ids >> 24 & 0xff;
 }
 
 /* Where a pretoken that the head lacks stands: its place in the group, and above bit 16 how many ids the head gave before it. */
@@ -339,6 +329,7 @@ __attribute__((noinline)) static size_t take_hits(const struct dp_encoder *c, st
     const struct dp_cache_bucket *buckets = c->cache.young->buckets;
     struct head *head = c->head;
     const unsigned shift = c->head_shift;
+    const bool narrow = c->cache.young->narrow;
     const size_t none = (size_t)1 << (64 - shift); /* behind the last */
     size_t i = from;
     for (const size_t missing = g->missing; i < missing; i++) {
@@ -348,20 +339,20 @@ __attribute__((noinline)) static size_t take_hits(const struct dp_encoder *c, st
         const struct dp_cache_entry *b = buckets[k->bucket].e;
         b += !dp_cache_entry_is(b, lo, hi);
         if (__builtin_expect(!dp_cache_entry_is(b, lo, hi), 0)) break;
-        uint64_t ids = b->ids[0], more = b->ids[1], count = count_of(ids);
+        uint64_t count = dp_cache_inline_ids(b, narrow, g->to);
         if (__builtin_expect(count == DP_CACHE_IN_POOL, 0)) {
             uint32_t n;
-            const uint32_t *record = dp_cache_record(c->cache.young, ids, word_of(g, i), &n);
+            const uint32_t *record = dp_cache_record(c->cache.young, b->ids[0], word_of(g, i), &n);
             if (!record) break;
             for (uint32_t at = 0; at < n; at += RUN) memcpy(g->to + at, record + at, RUN * sizeof *record);
             g->to += n;
             continue;
         }
-        uint64_t v[2] = {ids_of(ids), more};
-        memcpy(g->to, v, sizeof v);
+        uint64_t two, key = lo | hi;
+        memcpy(&two, g->to, sizeof two);
         g->to += count;
-        uint64_t key = lo | hi, heads = (uint64_t)0 - (uint64_t)((hi >> 56 <= HEAD_BYTES) & (count <= HEAD_IDS));
-        head[((head_hash(key) >> shift) & heads) | (none & ~heads)] = (struct head){key, v[0] | count << 56};
+        uint64_t heads = (uint64_t)0 - (uint64_t)((hi >> 56 <= HEAD_BYTES) & (count <= HEAD_IDS));
+        head[((head_hash(key) >> shift) & heads) | (none & ~heads)] = (struct head){key, two | count << 56};
     }
     return i;
 }

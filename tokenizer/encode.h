@@ -32,7 +32,7 @@ enum dp_special_policy {
 };
 
 struct dp_encoder;
-/* cache_bytes 0: 80 MiB. DP_CONFIG for DP_SPECIAL_ALL where a special token asks for lstrip, rstrip or single_word. */
+/* cache_bytes 0: 96 MiB. DP_CONFIG for DP_SPECIAL_ALL where a special token asks for lstrip, rstrip or single_word. */
 int dp_encoder_open(struct dp_encoder **out, const struct dp_tokenizer *t, size_t cache_bytes, enum dp_special_policy special,
                     struct dp_err *e);
 /* Another encoder of the same tokenizer, for another thread, that shares the cache of `other`: what one has merged, both know.

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROBES = 32, BUCKETS_MIN = 64, POOL_MIN = 4 * DP_CACHE_LONG, POOL_SLACK = DP_CACHE_LONG };
+enum { PROBES = 32, BUCKETS_MIN = 64, POOL_MIN = 4 * DP_CACHE_LONG, POOL_SLACK = DP_CACHE_LONG, WIDE_IDS = 4, NARROW_IDS = 7 };
 #define LONG_KEY (UINT64_C(0xff) << 56)
 #define BUSY 1
 
@@ -28,7 +28,7 @@ static void table_close(struct dp_cache_table *t)
 }
 
 /* Four fifths of the bytes for the buckets, or less: their number is a power of two. */
-static struct dp_cache_table *table_open(size_t bytes)
+static struct dp_cache_table *table_open(size_t bytes, bool narrow)
 {
     struct dp_cache_table *t = calloc(1, sizeof *t);
     size_t n = BUCKETS_MIN;
@@ -36,6 +36,7 @@ static struct dp_cache_table *table_open(size_t bytes)
     while (n * 2 * sizeof *t->buckets <= bytes / 5 * 4) n *= 2;
     size_t rest = bytes > n * sizeof *t->buckets ? bytes - n * sizeof *t->buckets : 0;
     t->bucket_mask = n - 1;
+    t->narrow = narrow;
     t->entries_max = n + n / 4; /* of 2n */
     t->pool_cap = rest / sizeof *t->pool;
     if (t->pool_cap < POOL_MIN) t->pool_cap = POOL_MIN;
@@ -47,13 +48,13 @@ static struct dp_cache_table *table_open(size_t bytes)
     return NULL;
 }
 
-int dp_cache_open(struct dp_cache_view *v, size_t bytes, struct dp_err *e)
+int dp_cache_open(struct dp_cache_view *v, size_t bytes, bool narrow, struct dp_err *e)
 {
     struct dp_cache *c = calloc(1, sizeof *c);
     *v = (struct dp_cache_view){.cache = c};
     if (!c) DP_FAIL(e, NOMEM, "an encoder's cache");
     c->table_bytes = bytes / 2;
-    c->young = table_open(c->table_bytes);
+    c->young = table_open(c->table_bytes, narrow);
     if (!c->young) {
         free(c);
         v->cache = NULL;
@@ -130,7 +131,7 @@ static bool grow_old(struct dp_cache_view *v)
     bool done = true;
     if (c->young == v->young) {
         struct dp_cache_table *t = c->old;
-        if (!t) t = table_open(c->table_bytes);
+        if (!t) t = table_open(c->table_bytes, c->young->narrow);
         else if (t->refs > (unsigned)(t == v->old)) t = NULL;
         else {
             memset(t->buckets, 0, (t->bucket_mask + 1) * sizeof *t->buckets);
@@ -171,13 +172,8 @@ static const uint32_t *ids_in(const struct dp_cache_table *t, const struct dp_ca
 {
     const struct dp_cache_entry *b = t ? find_in(t, k) : NULL;
     if (!b) return NULL;
-    uint64_t count = b->ids[0] >> 24 & 0xff;
-    if (count < DP_CACHE_IN_POOL) {
-        memcpy(inline_ids, b->ids, sizeof b->ids);
-        inline_ids[0] &= (1u << 24) - 1;
-        *n = (uint32_t)count;
-        return inline_ids;
-    }
+    *n = (uint32_t)dp_cache_inline_ids(b, t->narrow, inline_ids);
+    if (*n < DP_CACHE_IN_POOL) return inline_ids;
     return dp_cache_record(t, b->ids[0], word, n);
 }
 
@@ -219,13 +215,19 @@ static bool put_in(struct dp_cache_table *t, const struct dp_cache_key *k, struc
 {
     uint64_t v[2] = {0, 0};
     if (__atomic_load_n(&t->entries, __ATOMIC_RELAXED) >= t->entries_max) return false;
-    if (word.len <= DP_CACHE_SHORT && n <= DP_CACHE_INLINE_IDS) {
-        memcpy(v, ids, n * sizeof *ids);
-        v[0] |= (uint64_t)n << 24;
-    } else {
+    if (word.len > DP_CACHE_SHORT || n > (t->narrow ? NARROW_IDS : WIDE_IDS)) {
         uint64_t at = put_record(t, word, ids, n);
         if (at == UINT64_MAX) return false;
-        v[0] = DP_CACHE_IN_POOL << 24 | at << 32;
+        v[0] = at << 32 | (t->narrow ? 0 : DP_CACHE_IN_POOL << 24);
+        v[1] = t->narrow ? DP_CACHE_IN_POOL << 48 : 0;
+    } else if (t->narrow) {
+        uint16_t h[NARROW_IDS + 1] = {0};
+        for (uint32_t i = 0; i < n; i++) h[i] = (uint16_t)ids[i];
+        h[NARROW_IDS] = (uint16_t)n;
+        memcpy(v, h, sizeof v);
+    } else {
+        memcpy(v, ids, n * sizeof *ids);
+        v[0] |= (uint64_t)n << 24;
     }
     for (size_t p = 0; p < PROBES; p++) {
         struct dp_cache_entry *b = t->buckets[(k->bucket + p) & t->bucket_mask].e;

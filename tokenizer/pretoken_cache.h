@@ -5,8 +5,8 @@
  * old one is taken over. So what no text has asked for in a while is forgotten, and frequent pretokens stay. A table is freed when
  * no encoder holds it: encoders change over between texts (dp_cache_renew).
  *
- * An entry is half a line of the processor's cache. A short pretoken (at most 15 bytes) is its own key, and where it has at most 4 ids they
- * are in the entry. Else the entry names a record in the table's pool: length of the text, number of ids, ids, and the text of a long
+ * An entry is half a line of the processor's cache. A short pretoken (at most 15 bytes) is its own key, and where it has at most 4 ids (7 if ids
+ * have 16 bits) they are in the entry. Else the entry names a record in the table's pool: length of the text, number of ids, ids, and the text of a long
  * pretoken, whose key is only a hash. */
 #ifndef DP_TOKENIZER_PRETOKEN_CACHE_H
 #define DP_TOKENIZER_PRETOKEN_CACHE_H
@@ -18,7 +18,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { DP_CACHE_SHORT = 15, DP_CACHE_INLINE_IDS = 4, DP_CACHE_LONG = 1024 };
+enum { DP_CACHE_SHORT = 15, DP_CACHE_INLINE_IDS = 8, DP_CACHE_LONG = 1024 }; /* INLINE_IDS: what reading an entry writes */
 #define DP_CACHE_IN_POOL UINT64_C(0xff) /* in place of the number of ids */
 
 /* lo, hi: the bytes, then the length in the top byte of hi; or a hash (dp_cache_long_key). hi is never below 2^56. */
@@ -27,7 +27,8 @@ struct dp_cache_key {
     size_t bucket;
 };
 struct dp_cache_entry {
-    uint64_t hi, lo, ids[2]; /* hi 0: empty, 1: being written. ids: of 32 bits; the first has their number above bit 24 */
+    uint64_t hi, lo, ids[2]; /* hi 0: empty, 1: being written. ids: four of 32 bits, the first with their number above bit 24; or eight of 16 bits,
+                                the last their number. In the pool: the place is the upper half of the first */
 };
 struct dp_cache_bucket {
     _Alignas(64) struct dp_cache_entry e[2];
@@ -37,6 +38,7 @@ struct dp_cache_table {
     size_t bucket_mask, entries_max, entries; /* entries: grows atomically */
     uint32_t *pool;
     size_t pool_cap, pool_len;
+    bool narrow; /* ids of 16 bits */
     unsigned refs; /* under the cache's lock */
 };
 
@@ -48,8 +50,8 @@ struct dp_cache_view {
     uint64_t version;
 };
 
-/* A cache of at most `bytes` (40 KiB at least), held by one view. */
-int dp_cache_open(struct dp_cache_view *v, size_t bytes, struct dp_err *e);
+/* A cache of at most `bytes` (40 KiB at least), held by one view. narrow: all ids are below 2^16. */
+int dp_cache_open(struct dp_cache_view *v, size_t bytes, bool narrow, struct dp_err *e);
 /* Another view of the same cache. Thread-safe. */
 void dp_cache_hold(struct dp_cache_view *v, const struct dp_cache_view *other);
 void dp_cache_release(struct dp_cache_view *v);
@@ -66,6 +68,23 @@ const uint32_t *dp_cache_find(const struct dp_cache_view *v, const struct dp_cac
 void dp_cache_prefetch(const struct dp_cache_view *v, const struct dp_cache_key *k);
 /* Remember, if there is room. `ids` are not the cache's own. */
 void dp_cache_put(struct dp_cache_view *v, const struct dp_cache_key *k, struct dp_span word, const uint32_t *ids, uint32_t n);
+
+/* The ids of an entry to `to`, with room for DP_CACHE_INLINE_IDS, and their number; DP_CACHE_IN_POOL: see dp_cache_record. */
+static inline uint64_t dp_cache_inline_ids(const struct dp_cache_entry *b, bool narrow, uint32_t *to)
+{
+    if (!narrow) {
+        uint64_t v[2] = {b->ids[0] & ~UINT64_C(0xff000000), b->ids[1]};
+        memcpy(to, v, sizeof v);
+        return b->ids[0] >> 24 & 0xff;
+    }
+    typedef uint16_t half __attribute__((vector_size(16)));
+    typedef uint32_t whole __attribute__((vector_size(32)));
+    half h;
+    memcpy(&h, b->ids, sizeof h);
+    whole w = __builtin_convertvector(h, whole);
+    memcpy(to, &w, sizeof w);
+    return b->ids[1] >> 48;
+}
 
 /* Of an entry whose ids are in the pool: where, and how many; NULL when it is another word of the same hash. DP_CACHE_LONG ids can be read there. */
 static inline const uint32_t *dp_cache_record(const struct dp_cache_table *t, uint64_t ids, struct dp_span word, uint32_t *n)

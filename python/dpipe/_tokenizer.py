@@ -49,7 +49,7 @@ class Tokenizer:
     """A byte-level BPE vocabulary: a tokenizer.json, or a .tiktoken file.
 
     split: the pre-tokenizer (gpt2, cl100k, o200k, qwen2, ...), None for the file's own. specials: True turns the texts of special tokens into
-    their ids; False, right for foreign text, leaves them ordinary text. cache_bytes: the budget for pretokens that were seen before, 0 for 80 MiB;
+    their ids; False, right for foreign text, leaves them ordinary text. cache_bytes: the budget for pretokens that were seen before, 0 for 96 MiB;
     ids never depend on it. Ids are those of Hugging Face's encode(add_special_tokens=False) and of tiktoken's encode_ordinary. Any number of
     threads may share one; they take turns, and work at the same time with a clone() each. Closed with the object.
     """
