@@ -4,6 +4,7 @@
  * "photo" ...). After learning it takes one or two. */
 #include "tokenizer/bpe_seed.h"
 
+#include "base/base64.h"
 #include "base/json.h"
 #include "tokenizer/bpe_trainer.h"
 
@@ -25,11 +26,11 @@ static int read_line(struct dp_span line, const char *name, struct dp_arena *mem
         return DP_OK;
     }
     if (line.len < n || memcmp(line.ptr, code, n) != 0) DP_FAIL(e, CORRUPT, "a line is a JSON string or base64: and base64");
+    size_t len;
     char *to = dp_arena_alloc(mem, line.len);
     if (!to) DP_FAIL(e, NOMEM, "%s: seed tokens", name);
-    int64_t len = dp_tokenizer_base64(dp_span(line.ptr + n, line.len - n), to);
-    if (len < 0) DP_FAIL(e, CORRUPT, "it isn't base64");
-    *out = dp_span(to, (size_t)len);
+    DP_TRY(dp_base64_decode(dp_span(line.ptr + n, line.len - n), to, &len, e));
+    *out = dp_span(to, len);
     return DP_OK;
 }
 

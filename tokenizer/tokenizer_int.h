@@ -132,9 +132,6 @@ int dp_byte_level_byte(uint32_t cp);
 /* The byte that is the i-th in the order of the ByteLevel characters. */
 unsigned dp_byte_level_order(unsigned i);
 
-/* Decode RFC 4648 base64 with padding into `to` (room for in.len / 4 * 3); the length, or -1. */
-int64_t dp_tokenizer_base64(struct dp_span in, char *to);
-
 int dp_tokenizer_load_hf(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e);
 int dp_tokenizer_load_tiktoken(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e);
 

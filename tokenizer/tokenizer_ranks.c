@@ -35,7 +35,8 @@ static int base64_value(char c)
     return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
-int64_t dp_tokenizer_base64(struct dp_span in, char *to)
+/* Decode into `to` (room for in.len / 4 * 3); the length, or -1. */
+static int64_t base64_decode(struct dp_span in, char *to)
 {
     if (!in.len || in.len % 4) return -1;
     size_t pad = (in.ptr[in.len - 1] == '=') + (size_t)(in.ptr[in.len - 1] == '=' && in.ptr[in.len - 2] == '=');
@@ -84,7 +85,7 @@ static int read_line(struct dp_span line, size_t number, struct dp_span *tokens,
         DP_FAIL(e, CORRUPT, "%s: line %zu: rank %llu; ranks are below 2097152", name, number, (unsigned long long)rank);
     char *to = dp_arena_alloc(mem, code.len / 4 * 3 + 3);
     if (!to) DP_FAIL(e, NOMEM, "%s: line %zu", name, number);
-    int64_t n = dp_tokenizer_base64(code, to);
+    int64_t n = base64_decode(code, to);
     if (n <= 0) DP_FAIL(e, CORRUPT, "%s: line %zu: the token isn't base64", name, number);
     if (tokens[rank].ptr) DP_FAIL(e, CORRUPT, "%s: line %zu: rank %llu again", name, number, (unsigned long long)rank);
     tokens[rank] = dp_span(to, (size_t)n);
@@ -127,7 +128,7 @@ int dp_tokenizer_load_tiktoken(struct dp_tokenizer **out, struct dp_span content
         found = true;
     }
     if (!found)
-        DP_GOTO(e, CONFIG, "%s: a .tiktoken file of %u tokens doesn't say its pre-tokenizer: name one (gpt2, cl100k, o200k, qwen2, superbpe)", name,
+        DP_GOTO(e, CONFIG, "%s: a .tiktoken file of %u tokens doesn't say its pre-tokenizer: name one (gpt2, cl100k, o200k, qwen2)", name,
                 tokens_count);
     rc = dp_tokenizer_build(out, &parts, name, e);
 out:

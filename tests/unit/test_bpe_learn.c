@@ -329,7 +329,7 @@ TEST(seed_files)
 {
     static const struct {
         const char *text, *said;
-    } bad[] = {{"plain\n", "line 1: a line is a JSON string"}, {"\n\"a\n", "line 2: "}, {"base64:a\n", "line 1: it isn't base64"}, {"\"a\"\r\n\"\"\n", "line 2: an empty token"},
+    } bad[] = {{"plain\n", "line 1: a line is a JSON string"}, {"\n\"a\n", "line 2: "}, {"base64:a\n", "line 1: base64 of 1 digits"}, {"\"a\"\r\n\"\"\n", "line 2: an empty token"},
                {"\"a\" \"b\"", "line 1: "}, {"base64:\n", "line 1: "}};
     struct dp_arena mem;
     struct dp_span *seeds;
