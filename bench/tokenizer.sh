@@ -22,7 +22,12 @@ if [ ! -s "$web" ]; then
   bench/gpt2_ids.sh >/dev/null
   for f in build/bench/gpt2/w/store/docs-*.jsonl.zst; do zstd -dcq "$f"; done |
     "$py" -c 'import json, sys
-for l in sys.stdin: sys.stdout.write(json.loads(l)["text"] + "\n\n")' | head -c 120000000 >"$web.new"; mv "$web.new" "$web"
+n = 0
+for l in sys.stdin.buffer: # to its end, or a pipe breaks
+    if n > 120e6: continue
+    t = json.loads(l)["text"].encode() + b"\n\n"
+    n += len(t)
+    sys.stdout.buffer.write(t)' >"$web.new"; mv "$web.new" "$web"
 fi
 if [ ! -s "$code" ]; then
   { git ls-files '*.c' '*.h'; find /usr/include /usr/lib/gcc -type f \( -name '*.h' -o -name '*.hpp' -o -name '*.c' \); } | LC_ALL=C sort | tr '\n' '\0' | xargs -0 cat | head -c 120000000 | iconv -c -f utf-8 -t utf-8 >"$code.new" || true
