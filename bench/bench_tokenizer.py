@@ -167,7 +167,8 @@ def own_files(a, encoding, threads, path):
     shutil.rmtree(f'{a.out}/files', ignore_errors=True)
     if not r: return None, why
     mb = os.path.getsize(path) / 1e6
-    return dict(bytes=os.path.getsize(path), cold_cpu=mb / max(1e-6, r[0] - base[0]), cold_wall=mb / max(1e-6, r[1] - base[1]), rss_mib=r[2]), None
+    if r[0] - base[0] < base[0] or r[1] - base[1] < base[1]: return None, f'{mb:.0f} MB are too few to tell from starting'
+    return dict(bytes=os.path.getsize(path), cold_cpu=mb / (r[0] - base[0]), cold_wall=mb / (r[1] - base[1]), rss_mib=r[2]), None
 
 
 def train(a, tool, path):
