@@ -1,6 +1,5 @@
 #include "cli/line_filter.h"
 
-#include "base/fs.h"
 #include "base/json.h"
 #include "base/ordered.h"
 #include "base/progress.h"
@@ -9,6 +8,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { BLOCK = 256 << 10, PIPE_BYTES = 1 << 20, KEEP = 1 << 20 };
@@ -33,6 +33,7 @@ struct run {
     struct dp_ordered *jobs;
     pthread_mutex_t mu;
     struct block *spare;
+    int out; /* standard output; where it is a pipe, opened again so that a reader who doesn't read can't keep us from stopping */
 };
 
 static struct block *get_block(struct run *r, struct dp_err *e)
@@ -127,12 +128,29 @@ static void do_block(void *ctx, void *job, int worker)
     }
 }
 
+static int write_out(int fd, const char *p, size_t n, struct dp_err *e)
+{
+    while (n) {
+        ssize_t w = write(fd, p, n);
+        if (w >= 0) {
+            p += w;
+            n -= (size_t)w;
+            continue;
+        }
+        if (errno != EAGAIN && errno != EINTR) DP_FAIL_SYS(e, "standard output: write");
+        struct pollfd wait = {.fd = fd, .events = POLLOUT};
+        if (errno == EAGAIN) poll(&wait, 1, 200);
+        DP_TRY(dp_progress_go_on(e));
+    }
+    return DP_OK;
+}
+
 static int write_block(void *ctx, void *job, struct dp_err *e)
 {
     struct run *r = ctx;
     struct block *b = job;
     r->f->skipped += b->skipped;
-    DP_TRY(dp_fs_write_all(STDOUT_FILENO, b->out.ptr, b->out.len, "standard output", e));
+    DP_TRY(write_out(r->out, b->out.ptr, b->out.len, e));
     if (b->rc < 0) *e = b->err;
     return b->rc;
 }
@@ -243,6 +261,15 @@ static int read_file(struct run *r, const char *path, struct dp_err *e)
     return rc;
 }
 
+/* A description of its own: not blocking is no business of others who have the pipe too. */
+static int open_out(void)
+{
+    struct stat st;
+    int fd = fstat(STDOUT_FILENO, &st) == 0 && S_ISFIFO(st.st_mode) ? open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_CLOEXEC) : -1;
+    fcntl(STDOUT_FILENO, F_SETPIPE_SZ, PIPE_BYTES);
+    return fd >= 0 ? fd : STDOUT_FILENO;
+}
+
 int dp_line_filter_run(struct dp_line_filter *f, const char *const *files, size_t n, struct dp_err *e)
 {
     static const struct dp_ordered_type type = {do_block, write_block, put_block};
@@ -250,7 +277,7 @@ int dp_line_filter_run(struct dp_line_filter *f, const char *const *files, size_
     struct run r = {.f = f, .mu = PTHREAD_MUTEX_INITIALIZER};
     f->skipped = 0;
     DP_TRY(dp_ordered_open(&r.jobs, f->threads, (size_t)f->threads * (8 * BLOCK), &type, &r, e));
-    fcntl(STDOUT_FILENO, F_SETPIPE_SZ, PIPE_BYTES);
+    r.out = open_out();
     int rc = DP_OK;
     for (size_t i = 0; rc >= 0 && i < (n ? n : 1); i++) rc = read_file(&r, n ? files[i] : std, e);
     if (rc >= 0) rc = dp_ordered_finish(r.jobs, e);
@@ -261,6 +288,7 @@ int dp_line_filter_run(struct dp_line_filter *f, const char *const *files, size_
         r.spare = b->next;
         free_block(b);
     }
+    if (r.out != STDOUT_FILENO) close(r.out);
     pthread_mutex_destroy(&r.mu);
     return rc;
 }

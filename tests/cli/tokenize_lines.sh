@@ -54,6 +54,11 @@ for j in 1 2; do
   cat "$work/a20k" >&"$in"; IFS= read -r -t 20 line <&"${TK[0]}" && got=$((got + 1)); same $got 4 "answers to a partner that waits"
   kill -TERM "$pid"; wait "$pid" 2>/dev/null; same $? 75 "status after SIGTERM"
 done
+for j in 1 2; do # a reader who doesn't read
+  mkfifo "$work/fifo$j"; sleep 20 <"$work/fifo$j" & reader=$!
+  "$DPIPE" tokenize -t "$tok" --jsonl --threads $j "$work/many" "$work/many" "$work/many" "$work/many" "$work/many" "$work/many" >"$work/fifo$j" 2>"$work/err" & pid=$!
+  sleep 0.4; kill -TERM $pid; wait $pid; same $? 75 "status after SIGTERM, of $j threads whose reader doesn't read"; kill $reader; wait $reader 2>/dev/null
+done
 T --jsonl "$work/many" 2>"$work/err" | head -1 >/dev/null; same "$(cat "$work/err")" "" "talk about a reader that has seen enough"
 expect 0 T --help; for w in --on-error --b64-field "docs/tokenize.md"; do says "$work/out" "$w"; done
 finish
