@@ -2,7 +2,9 @@
  * through (dp_json_fields) and what is written (dp_jsonw) is here, because documents pass them by the gigabyte. */
 #include "base/json.h"
 
+#include "base/cpu.h"
 #include "base/fs.h"
+#include "base/json_plain.h"
 
 #include <jansson.h>
 
@@ -299,21 +301,26 @@ static void skip_space(struct scan *s)
     while (s->p < s->end && (*s->p == ' ' || *s->p == '\t' || *s->p == '\n' || *s->p == '\r')) s->p++;
 }
 
+size_t dp_json_plain_scalar(const char *p, size_t n)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), high = ones * 0x80;
+    size_t i = 0;
+    for (uint64_t v; i + 8 <= n; i += 8) {
+        memcpy(&v, p + i, 8);
+        uint64_t q = v ^ ones * '"', b = v ^ ones * '\\', hit = (((q - ones) & ~q) | ((b - ones) & ~b) | ((v - ones * 0x20) & ~v)) & high;
+        if (hit) return i + (size_t)__builtin_ctzll(hit) / 8; /* the lowest is exact: only those above it may be borrowed */
+    }
+    return i;
+}
+
 /* At an opening quote: *inside gets what stands between the quotes, *escapes whether it has backslashes. */
 static int skip_string(struct scan *s, struct dp_span *inside, bool *escapes)
 {
     const char *from = ++s->p;
     *escapes = false;
     for (;;) {
-        /* Eight bytes at a time: none of them a quote, a backslash or a control character. */
-        while (s->end - s->p >= 8) {
-            uint64_t v;
-            memcpy(&v, s->p, 8);
-            const uint64_t ones = UINT64_C(0x0101010101010101), high = ones * 0x80;
-            uint64_t q = v ^ ones * '"', b = v ^ ones * '\\';
-            if ((((q - ones) & ~q) | ((b - ones) & ~b) | ((v - ones * 0x20) & ~v)) & high) break;
-            s->p += 8;
-        }
+        size_t left = (size_t)(s->end - s->p);
+        s->p += left >= 32 && dp_cpu() >= DP_CPU_AVX2 ? dp_json_plain_avx2(s->p, left) : dp_json_plain_scalar(s->p, left);
         if (s->p == s->end) return bad(s, "the string has no end");
         unsigned char c = (unsigned char)*s->p;
         if (c == '"') break;
