@@ -52,6 +52,11 @@ static int claim(struct dp_shard_folder *f, struct dp_err *e)
     DP_TRY(dp_fs_mkdirs(f->partial, e));
     int fd = open(f->partial, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) DP_FAIL_SYS(e, "%s: cannot open folder", f->partial);
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno != EWOULDBLOCK) {
+        int sys = errno;
+        close(fd);
+        return dp_err_set(e, dp_code_of_errno(sys), sys, __FILE__, __LINE__, "%s: cannot lock", f->partial);
+    }
     bool mine = flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &a) == 0 && stat(f->partial, &b) == 0 && a.st_ino == b.st_ino && a.st_dev == b.st_dev;
     if (!mine) {
         close(fd);
