@@ -57,11 +57,23 @@ void dp_re_close(struct dp_re *re)
     pcre2_code_free((pcre2_code *)(void *)re);
 }
 
+/* The JIT of PCRE2 10.42 skips places where a lazy repeat in an atomic group would match: (?>.+?)re finds nothing in "x're". Not so without its
+ * optimisations for the start. */
+static bool lazy_in_group(struct dp_span p)
+{
+    bool group = false, lazy = false;
+    for (size_t i = 0; i + 1 < p.len; i++) {
+        group = group || (p.ptr[i] == '(' && p.ptr[i + 1] == '?');
+        lazy = lazy || (strchr("*+?}", p.ptr[i]) && p.ptr[i + 1] == '?');
+    }
+    return group && lazy;
+}
+
 int dp_re_open_cut(struct dp_re **out, struct dp_span pattern, size_t *at, struct dp_err *e)
 {
     int code;
     PCRE2_SIZE where;
-    uint32_t flags = PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | PCRE2_MULTILINE | PCRE2_USE_OFFSET_LIMIT;
+    uint32_t flags = PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | PCRE2_MULTILINE | PCRE2_USE_OFFSET_LIMIT | (lazy_in_group(pattern) ? PCRE2_NO_START_OPTIMIZE : 0);
     *out = NULL;
     pcre2_code *c = pcre2_compile((PCRE2_SPTR)pattern.ptr, pattern.len, flags, &code, &where, NULL);
     if (!c) {

@@ -27,7 +27,7 @@ enum { DEPTH_MAX = 32, GROUPS_MAX = 250 };
 struct translator {
     struct dp_span in;
     size_t at, begin; /* begin: where the group's first thing would stand */
-    bool portable, newer;
+    bool portable, newer, fold; /* fold: inside of (?i) */
     struct dp_buf *out;
     struct dp_err *e;
 };
@@ -131,6 +131,10 @@ static int read_property(struct translator *t, struct dp_buf *items, struct dp_b
     bool negated;
     if (peek(t, 2) != '{') return refuse(t, t->at, "Oniguruma wants a property in braces: \\%c{L}", peek(t, 1));
     if (!end) return refuse(t, t->at, "no } follows");
+    struct dp_span name = dp_span(t->in.ptr + t->at + 3, (size_t)(end - (t->in.ptr + t->at + 3)));
+    if (name.len && *name.ptr == '^') name = dp_span(name.ptr + 1, name.len - 1);
+    if (t->fold && (same_name(name, "Lu") || same_name(name, "Ll") || same_name(name, "Lt") || same_name(name, "Uppercase") || same_name(name, "Lowercase")))
+        return refuse(t, t->at, "a case inside of (?i), where Oniguruma and PCRE2 disagree");
     dp_buf_init(&set, DP_SPLIT_PATTERN_BYTES_MAX * 8);
     bool several = property(t, &set, end, &negated);
     if (negated && !several && !set.full) set.ptr[1] = 'P';
@@ -245,15 +249,16 @@ static int escape(struct translator *t)
     case 'u': return braces(t, t->out, c);
     case 'v': dp_buf_add_str(t->out, "\\x0B"); break;
     case 'O': dp_buf_add_str(t->out, "(?s:.)"); break;
+    case 'R': dp_buf_add_str(t->out, "(?>\\r\\n|[\\n\\x0B\\f\\r\\x{85}\\x{2028}\\x{2029}])"); break; /* PCRE2 takes it to have nothing in common with \N */
     case 'b':
     case 'B': boundary(t, t->out, c == 'b'); break;
     case 'k':
         if (peek(t, 2) != '<') return refuse(t, from, "write \\k<name>");
         break;
     default:
-        if (is_alnum(c) && !strchr("tnrfaeRNAzZ123456789", c)) return refuse(t, from, "\\%c isn't supported in a split pattern", c);
+        if (is_alnum(c) && !strchr("tnrfaeNAzZ123456789", c)) return refuse(t, from, "\\%c isn't supported in a split pattern", c);
     }
-    if (strchr("vObB", c)) t->at += 2;
+    if (strchr("vORbB", c)) t->at += 2;
     else copy(t, t->out, 2);
     return DP_OK;
 }
@@ -263,6 +268,8 @@ static int escape(struct translator *t)
 struct set {
     struct dp_buf simple, nested; /* what stands in brackets; alternatives of one character each */
     struct dp_buf all;            /* (?=operand) for each && */
+    bool single, range;           /* the item before is a character, from which a - makes a range; a - did */
+    bool inner, complement;       /* it has a set in it, or is in one; it has a complement (\W \P{L} [:^digit:]) in it */
 };
 
 static void nest(struct set *s, struct dp_span one)
@@ -306,15 +313,27 @@ static int posix(struct translator *t, struct set *s)
 {
     static const struct {
         const char *name, *set, *newer;
-    } known[] = {{"[:digit:]", "\\p{Nd}", "Nd"}, {"[:space:]", SPACE, NULL}, {"[:cntrl:]", "\\p{Cc}", NULL}, {"[:word:]", WORD, "w"}, {"[:xdigit:]", HEX, NULL}};
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (is_here(t, known[i].name)) {
-            dp_buf_add_str(&s->simple, known[i].set);
-            if (known[i].newer) add_newer(t, &s->simple, dp_span_str(known[i].newer));
-            t->at += strlen(known[i].name);
-            return DP_OK;
-        }
-    return refuse(t, t->at, "this class isn't supported in a split pattern; write \\p{...}");
+    } known[] = {{"digit:]", "\\p{Nd}", "Nd"}, {"space:]", SPACE, NULL}, {"cntrl:]", "\\p{Cc}", NULL}, {"word:]", WORD, "w"}, {"xdigit:]", HEX, NULL}};
+    size_t from = t->at;
+    bool not = peek(t, 2) == '^';
+    t->at += 2u + not;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (!is_here(t, known[i].name)) continue;
+        struct dp_buf items, one;
+        dp_buf_init(&items, DP_SPLIT_PATTERN_BYTES_MAX);
+        dp_buf_init(&one, DP_SPLIT_PATTERN_BYTES_MAX);
+        dp_buf_add_str(&items, known[i].set);
+        if (known[i].newer) add_newer(t, &items, dp_span_str(known[i].newer));
+        if (not) {
+            bracket(&one, dp_buf_span(&items), true);
+            nest(s, dp_buf_span(&one));
+        } else dp_buf_add_span(&s->simple, dp_buf_span(&items));
+        dp_buf_release(&items);
+        dp_buf_release(&one);
+        t->at += strlen(known[i].name);
+        return DP_OK;
+    }
+    return refuse(t, from, "this class isn't supported in a split pattern; write \\p{...}");
 }
 
 /* The union read so far as a regular expression of one character, to `to`. */
@@ -333,36 +352,79 @@ static void operand(struct set *s, struct dp_buf *to)
 
 static int read_set(struct translator *t, struct dp_buf *to, int depth);
 
+static int nested_set(struct translator *t, struct set *s, int depth)
+{
+    struct dp_buf one;
+    if (t->fold) return refuse(t, t->at, "a set in a set inside of (?i) isn't supported");
+    s->inner = true;
+    if (t->portable) return refuse(t, t->at, "a [ in a set begins another one to Oniguruma: write \\[");
+    dp_buf_init(&one, DP_SPLIT_PATTERN_BYTES_MAX * 8);
+    t->at++;
+    int rc = read_set(t, &one, depth + 1);
+    if (rc >= 0) nest(s, dp_buf_span(&one));
+    dp_buf_release(&one);
+    return rc;
+}
+
+static int intersect(struct translator *t, struct set *s)
+{
+    if (t->fold) return refuse(t, t->at, "&& inside of (?i) isn't supported");
+    if (t->portable) return refuse(t, t->at, "&& in a set is an intersection to Oniguruma, two & to PCRE2");
+    dp_buf_add_str(&s->all, "(?=");
+    operand(s, &s->all);
+    dp_buf_add_char(&s->all, ')');
+    dp_buf_clear(&s->simple);
+    dp_buf_clear(&s->nested);
+    s->single = s->range = false;
+    t->at += 2;
+    return DP_OK;
+}
+
+/* A character that stands for itself, or a - . What could mean something else where it comes to stand is escaped. */
+static void set_character(struct translator *t, struct set *s)
+{
+    int c = peek(t, 0);
+    bool range = c == '-' && s->single && !s->range && peek(t, 1) != ']' && peek(t, 1) != '[' && !(peek(t, 1) == '&' && peek(t, 2) == '&');
+    if (!range && c < 0x80 && !is_alnum(c) && c > ' ') dp_buf_add_char(&s->simple, '\\');
+    copy(t, &s->simple, 1);
+    while (c >= 0x80 && peek(t, 0) >= 0 && (peek(t, 0) & 0xC0) == 0x80) copy(t, &s->simple, 1);
+    s->single = !range && !s->range;
+    s->range = range;
+}
+
+static bool is_complement(const struct translator *t, size_t at)
+{
+    return strchr("SWDHP", t->in.ptr[at + 1]) || (t->in.ptr[at + 1] == 'p' && t->in.len - at > 3 && t->in.ptr[at + 3] == '^');
+}
+
 static int set_items(struct translator *t, struct set *s, int depth)
 {
-    size_t from = t->at, first = t->at;
+    size_t from = t->at;
     for (;;) {
         int c = peek(t, 0);
+        size_t at = t->at;
         if (c < 0) return refuse(t, from, "the set has no end");
-        if (c == ']' && t->at > first) break;
-        if (c == '\\') DP_TRY(set_escape(t, s));
-        else if (is_here(t, "[:")) DP_TRY(posix(t, s));
-        else if (c == '[') {
-            struct dp_buf one;
-            if (t->portable) return refuse(t, t->at, "a [ in a set begins another one to Oniguruma: write \\[");
-            dp_buf_init(&one, DP_SPLIT_PATTERN_BYTES_MAX * 8);
-            t->at++;
-            int rc = read_set(t, &one, depth + 1);
-            if (rc >= 0) nest(s, dp_buf_span(&one));
-            dp_buf_release(&one);
-            DP_TRY(rc);
-        } else if (is_here(t, "&&")) {
-            if (t->portable) return refuse(t, t->at, "&& in a set is an intersection to Oniguruma, two & to PCRE2");
-            dp_buf_add_str(&s->all, "(?=");
-            operand(s, &s->all);
-            dp_buf_add_char(&s->all, ')');
-            dp_buf_clear(&s->simple);
-            dp_buf_clear(&s->nested);
-            t->at += 2;
-        } else if (c == ']') { /* the first of a set: itself */
-            dp_buf_add_str(&s->simple, "\\]");
-            t->at++;
-        } else copy(t, &s->simple, 1);
+        if (c == ']' && at > from) break;
+        if (is_here(t, "&&")) {
+            DP_TRY(intersect(t, s));
+            continue;
+        }
+        if (c == '-' && s->single && peek(t, 1) == '[') return refuse(t, at, "a range in a set ends in a set");
+        bool set = c == '[' || (c == '\\' && peek(t, 1) >= 0 && strchr("sSwWdDhHpP", peek(t, 1)));
+        if (set && s->range) return refuse(t, at, "a range in a set ends in a set");
+        if (is_here(t, "[:")) DP_TRY(posix(t, s));
+        else if (c == '[') DP_TRY(nested_set(t, s, depth));
+        else if (c == '\\') {
+            DP_TRY(set_escape(t, s));
+            s->single = !set && !s->range;
+            s->range = false;
+        } else {
+            set_character(t, s);
+            continue;
+        }
+        if (set) s->single = false;
+        s->complement = s->complement || (c == '\\' && is_complement(t, at)) || (c == '[' && t->in.ptr[at + 1] == ':' && t->in.ptr[at + 2] == '^');
+        if (s->complement && s->inner) return refuse(t, from, "a complement and a set in one set, which Oniguruma gets wrong");
     }
     t->at++;
     return DP_OK;
@@ -376,6 +438,7 @@ static int read_set(struct translator *t, struct dp_buf *to, int depth)
     dp_buf_init(&s.simple, DP_SPLIT_PATTERN_BYTES_MAX * 8);
     dp_buf_init(&s.nested, DP_SPLIT_PATTERN_BYTES_MAX * 8);
     dp_buf_init(&s.all, DP_SPLIT_PATTERN_BYTES_MAX * 8);
+    s.inner = depth > 0;
     bool negated = peek(t, 0) == '^';
     t->at += negated;
     int rc = set_items(t, &s, depth);
@@ -403,10 +466,12 @@ static int read_set(struct translator *t, struct dp_buf *to, int depth)
 /* (?i) (?i-i:...) and so on; t->at is behind "(?". */
 static int group_flags(struct translator *t, size_t from)
 {
-    bool begin = from == t->begin;
+    bool begin = from == t->begin, off = false;
     dp_buf_add_str(t->out, "(?");
     for (;; t->at++) {
         int c = peek(t, 0);
+        if (c == 'i') t->fold = !off;
+        if (c == '-') off = true;
         if (c == 'm' && !t->portable) dp_buf_add_char(t->out, 's');
         else if (c == 'i' || c == '-') dp_buf_add_char(t->out, (char)c);
         else if (c == ':' || (c == ')' && begin)) break;
@@ -481,8 +546,14 @@ static void wrap(struct dp_buf *out, size_t at)
     out->ptr[at + 3 + n] = ')';
 }
 
+/* Where a group that stands open begins in out, and whether what is around it is inside of (?i). */
+struct group {
+    size_t at;
+    bool fold;
+};
+
 /* One character, group mark or repeat. `open` are where the groups that stand open begin in out, *atom where the latest atom does. */
-static int step(struct translator *t, size_t *open, size_t *depth, size_t *atom)
+static int step(struct translator *t, struct group *open, size_t *depth, size_t *atom)
 {
     int c = peek(t, 0);
     size_t here = t->out->len, from = t->at;
@@ -492,16 +563,18 @@ static int step(struct translator *t, size_t *open, size_t *depth, size_t *atom)
         DP_TRY(repeat(t, &again));
         if (again) wrap(t->out, *atom);
     } else if (c == '(') {
+        bool fold = t->fold;
         DP_TRY(group(t));
         if (t->in.ptr[t->at - 1] == ')') return DP_OK; /* (?i), a comment */
         if (*depth == GROUPS_MAX) return refuse(t, from, "groups more than %d deep", GROUPS_MAX);
-        open[(*depth)++] = here;
+        open[(*depth)++] = (struct group){here, fold};
     } else {
         *atom = here;
         if (c == '\\') return escape(t);
         if (c == ')') {
             if (!*depth) return refuse(t, from, "no group to close");
-            *atom = open[--*depth];
+            *atom = open[--*depth].at;
+            t->fold = open[*depth].fold;
         }
         if (c == '[') {
             t->at++;
@@ -521,7 +594,8 @@ int dp_split_regex_translate(struct dp_span pattern, bool portable, bool newer, 
     if (pattern.len > DP_SPLIT_PATTERN_BYTES_MAX)
         DP_FAIL(e, CONFIG, "the split pattern has %zu bytes; at most %d", pattern.len, DP_SPLIT_PATTERN_BYTES_MAX);
     if (memchr(pattern.ptr, 0, pattern.len)) DP_FAIL(e, CONFIG, "the split pattern has a zero byte: write \\x{0}");
-    size_t open[GROUPS_MAX], depth = 0, atom = out->len;
+    struct group open[GROUPS_MAX];
+    size_t depth = 0, atom = out->len;
     while (t.at < pattern.len && !out->full) DP_TRY(step(&t, open, &depth, &atom));
     if (depth) return refuse(&t, pattern.len, "a group isn't closed");
     return dp_buf_check(out, "a split pattern", e);

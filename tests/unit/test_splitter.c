@@ -98,6 +98,20 @@ TEST(bytes_that_are_no_text)
     CHECK_STR(cut("\xff", "b"), "the split pattern: UTF-8 error: illegal byte (0xfe or 0xff), at byte 0 of \xff");
 }
 
+/* Found with random patterns against Hugging Face's engine. */
+TEST(where_engines_differ)
+{
+    CHECK_STR(cut("(?>.+?)re", "x're"), "x|'re"); /* lazy at the end of an atomic group */
+    CHECK_STR(cut("\\N+\\R\\d", "ab\xE2\x80\xA8" "1"), "ab\xE2\x80\xA8" "1");
+    CHECK_STR(cut("[a\\w-]+", "b-a c"), "b-a| |c");
+    CHECK_STR(cut("[:.a]+", "::b"), "::|b"); /* no POSIX class */
+    CHECK_STR(cut("[a^]+", "^b"), "^|b");
+    CHECK_STR(cut("\\p{Han}", "\xE3\x88\xA9"), "\xE3\x88\xA9"); /* U+3229 is Common, and used with Han: no match, so the gap is the text */
+    CHECK_STR(cut("\\p{Han}+", "\xE6\xBC\xA2\xE3\x88\xA9"), "\xE6\xBC\xA2|\xE3\x88\xA9");
+    CHECK(strstr(cut("(?i:[\\p{Lu}a])", "A"), "disagree"));
+    CHECK(strstr(cut("[a-\\w]", "A"), "ends in a set"));
+}
+
 TEST(patterns_refused)
 {
     static const struct {
