@@ -17,7 +17,7 @@ static const struct dp_opt rows[] = {
     {.name = "svg", .type = DP_OPT_STRING, .offset = O(svg), .arg = "FILE", .help = "report: charts into this file too"},
     {.name = "list", .type = DP_OPT_BOOL, .offset = O(list), .help = "report: every unused token"},
     {.name = "special", .type = DP_OPT_CHOICE, .offset = O(special), .preset = "none", .choices = "none|all", .help = "report, compare: whether the text of special tokens becomes their ids"},
-    {.name = "encoder_cache", .type = DP_OPT_SIZE, .offset = O(encoder_cache), .preset = "0", .max = 4294967296.0, .arg = "SIZE", .help = "report, compare: cache of pretokens for each tokenizer; 0: 48M"},
+    {.name = "encoder_cache", .type = DP_OPT_SIZE, .offset = O(encoder_cache), .preset = "0", .max = 4294967296.0, .arg = "SIZE", .help = "report, compare: cache of pretokens for each tokenizer; 0: 80M"},
     {.name = "output", .letter = 'o', .type = DP_OPT_STRING, .offset = O(output), .arg = "PATH", .help = "where to write: a file (nest) or a folder"},
     {.name = "vocab_size", .type = DP_OPT_INT, .offset = O(vocab_size), .min = 0, .max = 2097152, .arg = "N", .help = "tokens in all"},
     {.name = "keep", .type = DP_OPT_STRING, .offset = O(keep), .arg = "FILE", .help = "prune: ids to keep, in any notation of numbers"},
