@@ -284,6 +284,32 @@ void dp_jsonw_raw(struct dp_jsonw *w, struct dp_span json)
     dp_buf_add_span(w->buf, json);
 }
 
+void dp_jsonw_copy(struct dp_jsonw *w, const struct dp_json *v)
+{
+    const char *key;
+    struct dp_json *member;
+    switch (v ? dp_json_kind(v) : DP_JSON_NULL) {
+    case DP_JSON_NULL: dp_jsonw_null(w); break;
+    case DP_JSON_BOOL: dp_jsonw_bool(w, dp_json_bool(v, false)); break;
+    case DP_JSON_INT: dp_jsonw_int(w, dp_json_int(v, 0)); break;
+    case DP_JSON_REAL: dp_jsonw_real(w, dp_json_real(v, 0)); break;
+    case DP_JSON_STRING: dp_jsonw_str(w, dp_json_str(v)); break;
+    case DP_JSON_ARRAY:
+        dp_jsonw_begin(w, '[');
+        for (size_t i = 0; i < dp_json_count(v); i++) dp_jsonw_copy(w, dp_json_at(v, i));
+        dp_jsonw_end(w, ']');
+        break;
+    case DP_JSON_OBJECT:
+        dp_jsonw_begin(w, '{');
+        for (void *it = NULL; (it = dp_json_next(v, it, &key, &member));) {
+            dp_jsonw_key(w, key);
+            dp_jsonw_copy(w, member);
+        }
+        dp_jsonw_end(w, '}');
+        break;
+    }
+}
+
 /* --- fields of a line --- */
 
 struct scan {

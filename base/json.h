@@ -58,6 +58,7 @@ void dp_jsonw_real(struct dp_jsonw *w, double v);
 void dp_jsonw_bool(struct dp_jsonw *w, bool v);
 void dp_jsonw_null(struct dp_jsonw *w);
 void dp_jsonw_raw(struct dp_jsonw *w, struct dp_span json); /* a finished value */
+void dp_jsonw_copy(struct dp_jsonw *w, const struct dp_json *v); /* a value that was read; NULL: null */
 /* Append s as the inside of a JSON string, escaped, without the quotes. */
 void dp_json_escape(struct dp_buf *buf, struct dp_span s);
 

@@ -25,13 +25,13 @@ struct own {
 };
 #define O(f) offsetof(struct own, f)
 static const struct dp_opt rows[] = {
-    {.name = "tokenizer", .letter = 't', .type = DP_OPT_STRING, .offset = O(tokenizer), .arg = "FILE", .help = "tokenizer.json or .tiktoken"},
+    {.name = "tokenizer", .letter = 't', .type = DP_OPT_STRING, .offset = O(tokenizer), .arg = "FILE", .help = "tokenizer file, or a folder with one"},
     {.name = "split", .type = DP_OPT_STRING, .offset = O(split), .arg = "NAME", .help = "pre-tokenizer, over the file's: gpt2, cl100k, o200k ... or regex:PATTERN"},
     {.name = "jsonl", .type = DP_OPT_BOOL, .offset = O(jsonl), .help = "lines are JSON objects (otherwise a line is a text)"},
     {.name = "field", .type = DP_OPT_STRING, .offset = O(field), .preset = "text", .arg = "NAME", .help = "the JSON member with the text"},
     {.name = "b64_field", .type = DP_OPT_STRING, .offset = O(b64_field), .arg = "NAME", .help = "the JSON member with the text's bytes in base64"},
     {.name = "whole_file", .type = DP_OPT_BOOL, .offset = O(whole_file), .help = "a file is one text (otherwise a line is)"},
-    {.name = "special", .type = DP_OPT_CHOICE, .offset = O(special), .preset = "none", .choices = "none|all", .help = "whether the text of special tokens becomes their ids"},
+    {.name = "special", .type = DP_OPT_CHOICE, .offset = O(special), .preset = "none", .choices = "none|all|added", .help = "whether the texts of added tokens become their ids: all, or those that aren't special"},
     {.name = "utf8", .type = DP_OPT_CHOICE, .offset = O(utf8), .preset = "keep", .choices = "keep|replace", .help = "bytes that are no UTF-8: as they are, or as U+FFFD as tiktoken has them (offsets are then of that text)"},
     {.name = "count", .type = DP_OPT_BOOL, .offset = O(count), .help = "only how many ids"},
     {.name = "total", .type = DP_OPT_BOOL, .offset = O(total), .help = "with --count: a line for each file and one for all, with texts and bytes, not one for each text"},

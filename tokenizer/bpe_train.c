@@ -771,7 +771,7 @@ int dp_bpe_trainer_tokenizer(struct dp_tokenizer **out, const struct dp_bpe_trai
     if (!specials) DP_FAIL(e, NOMEM, "training BPE: special tokens");
     size_t n = 0;
     for (uint32_t i = 0; i < t->size; i++)
-        if (t->special[i]) specials[n++] = (struct dp_special){t->bytes[i], i, true};
+        if (t->special[i]) specials[n++] = (struct dp_special){t->bytes[i], i, DP_ADDED_SPECIAL};
     struct dp_tokenizer_parts parts = {.specials = specials, .special_count = n};
     if (t->base) parts = dp_tokenizer_parts_of(t->base);
     parts.split = t->split;

@@ -11,6 +11,7 @@
 #include "tokenizer/encode.h"
 
 #include "base/large.h"
+#include "tokenizer/added.h"
 #include "tokenizer/bpe_merge.h"
 #include "tokenizer/encode_units.h"
 #include "tokenizer/pretoken_cache.h"
@@ -38,7 +39,7 @@ struct dp_encoder {
     struct dp_merge_scratch scratch;
     struct dp_unit_merger *units; /* NULL: pieces are words */
     struct dp_ids tmp;
-    uint8_t first[256]; /* bytes that begin a special token */
+    struct dp_added_scratch added;
 };
 
 int dp_ids_reserve(struct dp_ids *ids, size_t n, struct dp_err *e)
@@ -68,6 +69,7 @@ void dp_encoder_close(struct dp_encoder *c)
     free(c->head);
     dp_merge_scratch_release(&c->scratch);
     dp_unit_merger_close(c->units);
+    dp_added_scratch_release(&c->added);
     dp_ids_release(&c->tmp);
     free(c);
 }
@@ -76,10 +78,6 @@ void dp_encoder_close(struct dp_encoder *c)
 static int open_encoder(struct dp_encoder **out, const struct dp_tokenizer *t, unsigned head_bits, enum dp_special_policy special, struct dp_err *e)
 {
     *out = NULL;
-    if (special == DP_SPECIAL_ALL && !t->specials_plain)
-        DP_FAIL(e, CONFIG,
-                "a special token of this tokenizer asks for lstrip, rstrip or single_word, which isn't supported: "
-                "encode with special tokens as ordinary text");
     struct dp_encoder *c = calloc(1, sizeof *c);
     if (!c) DP_FAIL(e, NOMEM, "an encoder");
     c->t = t;
@@ -90,8 +88,7 @@ static int open_encoder(struct dp_encoder **out, const struct dp_tokenizer *t, u
         free(c);
         DP_FAIL(e, NOMEM, "an encoder");
     }
-    if (special == DP_SPECIAL_ALL)
-        for (size_t i = 0; i < t->special_count; i++) c->first[(uint8_t)t->specials[i].text.ptr[0]] = 1;
+    dp_added_scratch_init(&c->added);
     int rc = t->splitter ? dp_cutter_open(&c->cutter, t->splitter, e) : DP_OK;
     if (rc >= 0) rc = dp_unit_merger_open(&c->units, t, e);
     if (rc < 0) dp_encoder_close(c);
@@ -404,61 +401,34 @@ static int encode_ordinary(struct dp_encoder *c, struct dp_span text, struct dp_
     return n;
 }
 
-/* The longest special token that begins at p: its id, and length in *len; -1: none. The sorted texts that share what was
- * read so far are a range, narrowed character by character. */
-static int64_t special_at(const struct dp_tokenizer *t, const char *p, size_t room, size_t *len)
+struct sink {
+    struct dp_encoder *c;
+    struct dp_ids *out;
+    uint64_t *count;
+};
+
+static int put_text(void *ctx, struct dp_span text, struct dp_err *e)
 {
-    size_t lo = 0, hi = t->special_count;
-    int64_t found = -1;
-    for (size_t d = 0; lo < hi; d++) {
-        if (t->specials[lo].text.len == d) { /* the shortest of the range sorts first */
-            found = t->specials[lo].id;
-            *len = d;
-            if (++lo == hi) break;
-        }
-        if (d == room) break;
-        unsigned char ch = (unsigned char)p[d];
-        size_t a = lo, b = hi;
-        while (a < b) {
-            size_t m = a + (b - a) / 2;
-            if ((unsigned char)t->specials[m].text.ptr[d] < ch) a = m + 1;
-            else b = m;
-        }
-        lo = a;
-        b = hi;
-        while (a < b) {
-            size_t m = a + (b - a) / 2;
-            if ((unsigned char)t->specials[m].text.ptr[d] <= ch) a = m + 1;
-            else b = m;
-        }
-        hi = a;
+    struct sink *s = ctx;
+    return encode_ordinary(s->c, text, s->out, s->count, e);
+}
+
+static int put_id(void *ctx, uint32_t id, struct dp_err *e)
+{
+    struct sink *s = ctx;
+    if (s->count) {
+        ++*s->count;
+        return DP_OK;
     }
-    return found;
+    DP_TRY(dp_ids_reserve(s->out, 1, e));
+    s->out->ptr[s->out->len++] = id;
+    return DP_OK;
 }
 
 static int encode_all(struct dp_encoder *c, struct dp_span text, struct dp_ids *out, uint64_t *count, struct dp_err *e)
 {
-    if (c->special == DP_SPECIAL_NONE || c->t->special_count == 0) return encode_ordinary(c, text, out, count, e);
-    size_t from = 0;
-    for (size_t i = 0; i < text.len;) {
-        size_t len = 0;
-        int64_t id = -1;
-        if (c->first[(uint8_t)text.ptr[i]]) id = special_at(c->t, text.ptr + i, text.len - i, &len);
-        if (id < 0) {
-            i++;
-            continue;
-        }
-        DP_TRY(encode_ordinary(c, dp_span(text.ptr + from, i - from), out, count, e));
-        i += len;
-        from = i;
-        if (count) {
-            ++*count;
-            continue;
-        }
-        DP_TRY(dp_ids_reserve(out, 1, e));
-        out->ptr[out->len++] = (uint32_t)id;
-    }
-    return encode_ordinary(c, dp_span(text.ptr + from, text.len - from), out, count, e);
+    struct sink s = {c, out, count};
+    return dp_added_each(c->t, c->special, &c->added, text, &(struct dp_added_sink){put_text, put_id, &s}, e);
 }
 
 int dp_encode(struct dp_encoder *c, struct dp_span text, struct dp_ids *out, struct dp_err *e)

@@ -27,12 +27,13 @@ int dp_ids_reserve(struct dp_ids *ids, size_t n, struct dp_err *e);
 void dp_ids_release(struct dp_ids *ids);
 
 enum dp_special_policy {
-    DP_SPECIAL_NONE, /* the text of a special token is ordinary text: the right choice for foreign text */
-    DP_SPECIAL_ALL,  /* special tokens' texts become their ids: leftmost first, the longest of those that begin there */
+    DP_SPECIAL_NONE,  /* the text of an added token is ordinary text: the right choice for foreign text */
+    DP_SPECIAL_ALL,   /* the texts of added tokens become their ids, as Hugging Face's encode has it: tokenizer/added.h */
+    DP_SPECIAL_ADDED, /* of those only that aren't special: its encode with encode_special_tokens */
 };
 
 struct dp_encoder;
-/* cache_bytes 0: 96 MiB. DP_CONFIG for DP_SPECIAL_ALL where a special token asks for lstrip, rstrip or single_word. */
+/* cache_bytes 0: 96 MiB. */
 int dp_encoder_open(struct dp_encoder **out, const struct dp_tokenizer *t, size_t cache_bytes, enum dp_special_policy special,
                     struct dp_err *e);
 /* Another encoder of the same tokenizer, for another thread, that shares the cache of `other`: what one has merged, both know.
@@ -50,7 +51,7 @@ int dp_encode(struct dp_encoder *c, struct dp_span text, struct dp_ids *out, str
 int dp_encode_count(struct dp_encoder *c, struct dp_span text, uint64_t *count, struct dp_err *e);
 
 /* The first place p >= from, p > 0, such that the ids of text[0, p) and of text[p, ...) are together those of the whole: to encode one large text in parts.
- * text.len where there is none: see dp_split_restart; and with special tokens, which may stand anywhere. */
+ * text.len where there is none: see dp_split_restart; with special tokens, which may stand anywhere; and where the tokenizer rewrites text. */
 size_t dp_encode_restart(const struct dp_tokenizer *t, enum dp_special_policy special, struct dp_span text, size_t from);
 
 /* Append the bytes of ids[0..n) to out. DP_CORRUPT names the first id that no token has; out is then as before. */

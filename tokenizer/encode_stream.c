@@ -18,14 +18,25 @@ struct dp_encode_stream {
     size_t searched;      /* no cut is at or before this place of it */
 };
 
+/* Added tokens that are found by their text alone, and all of them. */
+static bool plain(const struct dp_encoder *c)
+{
+    size_t n;
+    const struct dp_special *s = dp_tokenizer_specials(dp_encoder_tokenizer(c), &n);
+    const unsigned asks = DP_ADDED_LSTRIP | DP_ADDED_RSTRIP | DP_ADDED_SINGLE_WORD | DP_ADDED_NORMALIZED;
+    for (size_t i = 0; i < n; i++)
+        if (s[i].flags & asks) return false;
+    return dp_encoder_special(c) == DP_SPECIAL_ALL;
+}
+
 int dp_encode_stream_open(struct dp_encode_stream **out, struct dp_encoder *c, size_t bytes_max, struct dp_err *e)
 {
     struct dp_encode_stream *s = *out = calloc(1, sizeof *s);
     if (!s) DP_FAIL(e, NOMEM, "a stream of text");
     s->c = c;
     s->t = dp_encoder_tokenizer(c);
-    s->specials = dp_encoder_special(c) == DP_SPECIAL_ALL && s->t->special_count > 0;
-    s->whole = !dp_split_has_restarts(dp_tokenizer_split(s->t)) || (s->specials && !s->t->specials_plain);
+    s->specials = dp_encoder_special(c) != DP_SPECIAL_NONE && s->t->special_count > 0;
+    s->whole = !dp_split_has_restarts(dp_tokenizer_split(s->t)) || dp_tokenizer_rewrites(s->t) || (s->specials && !plain(c));
     for (size_t i = 0; i < s->t->special_count; i++) s->first[(uint8_t)s->t->specials[i].text.ptr[0]] = 1;
     dp_buf_init(&s->text, bytes_max ? bytes_max : (size_t)1 << 30);
     return DP_OK;

@@ -6,7 +6,8 @@
  *
  * Memory: the encoder's, and the text since the latest such place: of ordinary text a few hundred bytes at most. A text that has none
  * (one letter a million times; Han without any punctuation) is kept until one comes or the text ends, up to bytes_max, past which is
- * DP_LIMIT. Where nothing is proven - patterns of a tokenizer's own, special tokens that ask for lstrip, rstrip or single_word -
+ * DP_LIMIT. Where nothing is proven - patterns of a tokenizer's own, added tokens that ask for lstrip, rstrip, single_word or
+ * normalized, a normalizer, a sentencepiece model -
  * all of the text is kept.
  * Thread-safety: one thread a stream; the encoder is used by one stream or call at a time and outlives it. */
 #ifndef DP_TOKENIZER_ENCODE_STREAM_H

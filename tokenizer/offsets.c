@@ -5,6 +5,7 @@
 static int in_bytes(const struct dp_tokenizer *t, struct dp_span text, const uint32_t *ids, size_t n, struct dp_offset *out, struct dp_err *e)
 {
     size_t at = 0;
+    if (dp_tokenizer_rewrites(t)) DP_FAIL(e, CONFIG, "the tokenizer has a normalizer: its ids are of another text, and have no offsets in this one");
     for (size_t i = 0; i < n; i++) {
         struct dp_span b = dp_tokenizer_bytes(t, ids[i]);
         if (!b.ptr) DP_FAIL(e, CORRUPT, "id %u at position %zu is no token of this tokenizer", ids[i], i);

@@ -61,6 +61,6 @@ size_t dp_encode_restart(const struct dp_tokenizer *t, enum dp_special_policy sp
 {
     size_t specials;
     dp_tokenizer_specials(t, &specials);
-    if (special != DP_SPECIAL_NONE && specials) return text.len;
+    if (dp_tokenizer_rewrites(t) || (special != DP_SPECIAL_NONE && specials)) return text.len;
     return dp_split_restart(dp_tokenizer_split(t), text, from);
 }

@@ -7,10 +7,10 @@
  * same ids for vocabularies that BPE training made, but not for edited ones; three pairs a token is a cheap price.) */
 #include "tokenizer/tokenizer.h"
 
+#include "tokenizer/added.h"
 #include "tokenizer/encode_units.h"
 #include "tokenizer/tokenizer_int.h"
 
-#include "base/fs.h"
 #include "base/large.h"
 
 #include <stdlib.h>
@@ -57,6 +57,10 @@ void dp_tokenizer_free(struct dp_tokenizer *t)
     free(t->specials);
     dp_units_free(t->units);
     dp_splitter_close(t->splitter);
+    free(t->added[0].pattern);
+    free(t->added[1].pattern);
+    free(t->normal_text);
+    for (int i = 0; i < DP_KEPT_COUNT; i++) free(t->kept[i]);
     free(t);
 }
 
@@ -107,25 +111,23 @@ static int copy_texts(struct dp_tokenizer *t, const struct dp_tokenizer_parts *p
     for (size_t i = 0; i < p->special_count; i++) {
         struct dp_special s = p->specials[i];
         if (!s.text.len) DP_FAIL(e, CORRUPT, "%s: the special token %u has no text", name, s.id);
-        if (t->is_special[s.id]) DP_FAIL(e, CORRUPT, "%s: two special tokens have the id %u", name, s.id);
+        if (t->is_special[s.id]) DP_FAIL(e, CORRUPT, "%s: two added tokens have the id %u", name, s.id);
         memcpy(to, s.text.ptr, s.text.len);
         s.text.ptr = to;
         to += s.text.len;
-        t->bytes[s.id] = s.text;
-        t->is_special[s.id] = 1;
+        t->is_special[s.id] = s.flags & DP_ADDED_ORDINARY ? 3 : s.flags & DP_ADDED_OUTSIDE ? 2 : 1; /* 3 until its bytes are known */
+        if (!(s.flags & DP_ADDED_ORDINARY)) t->bytes[s.id] = s.text;
         t->specials[t->special_count++] = s;
         if (s.text.len > t->special_bytes_max) t->special_bytes_max = s.text.len;
     }
     if (t->special_count) qsort(t->specials, t->special_count, sizeof *t->specials, compare_special);
-    t->specials_plain = true;
-    for (size_t i = 0; i < t->special_count; i++) {
-        t->specials_plain = t->specials_plain && t->specials[i].plain;
-        if (i && dp_span_eq(t->specials[i].text, t->specials[i - 1].text))
-            DP_FAIL(e, CORRUPT, "%s: the special token '%.*s' has two ids", name, DP_SPAN_FMT(t->specials[i].text));
-    }
+    for (size_t i = 1; i < t->special_count; i++)
+        if (dp_span_eq(t->specials[i].text, t->specials[i - 1].text))
+            DP_FAIL(e, CORRUPT, "%s: the added token '%.*s' has two ids", name, DP_SPAN_FMT(t->specials[i].text));
     for (uint32_t i = 0; i < p->size; i++) {
         struct dp_span b = p->bytes[i];
-        if (!b.ptr || t->is_special[i]) continue;
+        if (t->is_special[i] == 3) t->is_special[i] = 0;
+        if (!b.ptr || t->bytes[i].ptr) continue;
         if (!b.len) DP_FAIL(e, CORRUPT, "%s: the token %u is empty", name, i);
         memcpy(to, b.ptr, b.len);
         t->bytes[i] = dp_span(to, b.len);
@@ -145,6 +147,61 @@ static int copy_short(struct dp_tokenizer *t, const char *name, struct dp_err *e
         if (n <= DP_SHORT_BYTES) memcpy(t->short_bytes[i].text, t->bytes[i].ptr, n);
     }
     return DP_OK;
+}
+
+static int compare_pattern(const void *a, const void *b)
+{
+    const struct dp_pattern *x = a, *y = b;
+    size_t n = x->text.len < y->text.len ? x->text.len : y->text.len;
+    int c = memcmp(x->text.ptr, y->text.ptr, n);
+    if (c || x->text.len != y->text.len) return c ? c : x->text.len < y->text.len ? -1 : 1;
+    return (x->special > y->special) - (x->special < y->special);
+}
+
+static void sort_patterns(struct dp_added_set *s)
+{
+    size_t n = 0;
+    if (!s->count) return;
+    qsort(s->pattern, s->count, sizeof *s->pattern, compare_pattern);
+    for (size_t i = 0; i < s->count; i++) { /* normalising may make two equal */
+        if (n && dp_span_eq(s->pattern[n - 1].text, s->pattern[i].text)) continue;
+        s->pattern[n++] = s->pattern[i];
+        s->first[(uint8_t)s->pattern[i].text.ptr[0]] = 1;
+    }
+    s->count = n;
+}
+
+/* The two sets of added tokens, the second normalised. */
+static int index_added(struct dp_tokenizer *t, const char *name, struct dp_err *e)
+{
+    struct dp_added_scratch scratch;
+    int rc = DP_OK;
+    dp_added_scratch_init(&scratch);
+    for (int k = 0; k < 2; k++) {
+        t->added[k].pattern = malloc((t->special_count + 1) * sizeof *t->added[k].pattern);
+        if (!t->added[k].pattern) DP_GOTO(e, NOMEM, "%s: %zu added tokens", name, t->special_count);
+    }
+    for (size_t i = 0; i < t->special_count; i++) {
+        struct dp_added_set *s = &t->added[(t->specials[i].flags & DP_ADDED_NORMALIZED) != 0];
+        struct dp_span text = t->specials[i].text;
+        if (t->normal != DP_NORMAL_NONE && s == &t->added[1]) {
+            size_t at = scratch.normal.len;
+            DP_TRY_OUT(dp_added_normalise(t->normal, &scratch, text, e));
+            text = dp_span((const char *)at, scratch.normal.len - at); /* a place until the buffer has grown */
+        }
+        s->pattern[s->count++] = (struct dp_pattern){text, (uint32_t)i};
+    }
+    if (t->normal != DP_NORMAL_NONE) {
+        t->normal_text = malloc(scratch.normal.len + 1);
+        if (!t->normal_text) DP_GOTO(e, NOMEM, "%s: %zu added tokens", name, t->special_count);
+        if (scratch.normal.len) memcpy(t->normal_text, scratch.normal.ptr, scratch.normal.len);
+        for (size_t i = 0; i < t->added[1].count; i++) t->added[1].pattern[i].text.ptr = t->normal_text + (size_t)t->added[1].pattern[i].text.ptr;
+    }
+    sort_patterns(&t->added[0]);
+    sort_patterns(&t->added[1]);
+out:
+    dp_added_scratch_release(&scratch);
+    return rc;
 }
 
 static int index_texts(struct dp_tokenizer *t, const char *name, struct dp_err *e)
@@ -269,9 +326,15 @@ static int take_digest(struct dp_tokenizer *t, const char *name, struct dp_err *
     dp_buf_printf(&b, "\n%d %d %u %u %zu\n", t->ignore_merges, t->ranks, t->size, t->merge_count, t->special_count);
     for (uint32_t i = 0; i < t->size; i++) {
         if (!t->bytes[i].ptr) continue;
-        dp_buf_printf(&b, "%u %d %zu:", i, t->is_special[i], t->bytes[i].len);
+        dp_buf_printf(&b, "%u %d %zu:", i, t->is_special[i] != 0, t->bytes[i].len);
         dp_buf_add_span(&b, t->bytes[i]);
     }
+    /* Only where it says something, so that the digests of others are as they were before these were known. */
+    for (size_t i = 0; i < t->special_count; i++) {
+        unsigned flags = t->specials[i].flags & ~(unsigned)DP_ADDED_OUTSIDE;
+        if (flags != DP_ADDED_SPECIAL) dp_buf_printf(&b, "added %u %x\n", t->specials[i].id, flags);
+    }
+    if (t->normal != DP_NORMAL_NONE) dp_buf_printf(&b, "normal %d\n", t->normal);
     for (uint32_t i = 0; i < t->merge_count; i++) {
         const struct dp_merge *m = &t->merges[i];
         for (int k = 0; k < 3; k++) {
@@ -284,6 +347,14 @@ static int take_digest(struct dp_tokenizer *t, const char *name, struct dp_err *
     if (rc >= 0) t->digest = dp_hash128(b.ptr, b.len);
     dp_buf_release(&b);
     return rc;
+}
+
+static int keep_text(char **to, struct dp_span text, struct dp_err *e)
+{
+    if (!text.ptr) return DP_OK;
+    *to = strndup(text.ptr, text.len);
+    if (!*to) DP_FAIL(e, NOMEM, "%zu bytes of a tokenizer file", text.len);
+    return DP_OK;
 }
 
 int dp_tokenizer_build(struct dp_tokenizer **out, const struct dp_tokenizer_parts *p, const char *name, struct dp_err *e)
@@ -301,17 +372,20 @@ int dp_tokenizer_build(struct dp_tokenizer **out, const struct dp_tokenizer_part
     if (!t) DP_FAIL(e, NOMEM, "%s: a tokenizer", name);
     t->split = p->splitter ? DP_SPLIT_CUSTOM : p->split;
     t->splitter = dp_splitter_ref(p->splitter);
+    t->normal = p->normal;
     t->ignore_merges = p->ignore_merges || p->ranks;
     t->ranks = p->ranks;
     t->size = size;
     int rc;
     DP_TRY_OUT(copy_texts(t, p, name, e));
     DP_TRY_OUT(copy_short(t, name, e));
+    DP_TRY_OUT(index_added(t, name, e));
     DP_TRY_OUT(index_texts(t, name, e));
     DP_TRY_OUT(t->ranks ? cut_tokens(t, name, e) : take_merges(t, p, name, e));
     DP_TRY_OUT(index_merges(t, name, e));
     DP_TRY_OUT(take_digest(t, name, e));
     DP_TRY_OUT(dp_units_prepare(t, name, e));
+    for (int i = 0; i < DP_KEPT_COUNT; i++) DP_TRY_OUT(keep_text(&t->kept[i], p->kept[i], e));
     *out = t;
     return DP_OK;
 out:
@@ -321,8 +395,9 @@ out:
 
 struct dp_tokenizer_parts dp_tokenizer_parts_of(const struct dp_tokenizer *t)
 {
-    return (struct dp_tokenizer_parts){.split = t->split,
+    struct dp_tokenizer_parts p = {.split = t->split,
                                        .splitter = t->splitter,
+                                       .normal = t->normal,
                                        .ignore_merges = t->ignore_merges,
                                        .ranks = t->ranks,
                                        .size = t->size,
@@ -331,28 +406,8 @@ struct dp_tokenizer_parts dp_tokenizer_parts_of(const struct dp_tokenizer *t)
                                        .merge_count = t->ranks ? 0 : t->merge_count,
                                        .specials = t->specials,
                                        .special_count = t->special_count};
-}
-
-int dp_tokenizer_load(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e)
-{
-    *out = NULL;
-    size_t i = 0;
-    if (content.len >= 3 && memcmp(content.ptr, "\xEF\xBB\xBF", 3) == 0) i = 3;
-    while (i < content.len && (content.ptr[i] == ' ' || content.ptr[i] == '\n' || content.ptr[i] == '\r' || content.ptr[i] == '\t')) i++;
-    if (i == content.len) DP_FAIL(e, CORRUPT, "%s: an empty file is no tokenizer", name);
-    struct dp_span rest = dp_span(content.ptr + i, content.len - i);
-    return rest.ptr[0] == '{' ? dp_tokenizer_load_hf(out, rest, name, split, e) : dp_tokenizer_load_tiktoken(out, rest, name, split, e);
-}
-
-int dp_tokenizer_load_file(struct dp_tokenizer **out, const char *path, const char *split, struct dp_err *e)
-{
-    struct dp_buf b;
-    *out = NULL;
-    dp_buf_init(&b, DP_TOKENIZER_FILE_BYTES_MAX);
-    int rc = dp_fs_read(path, &b, e);
-    if (rc >= 0) rc = dp_tokenizer_load(out, dp_buf_span(&b), path, split, e);
-    dp_buf_release(&b);
-    return rc;
+    for (int i = 0; i < DP_KEPT_COUNT; i++) p.kept[i] = t->kept[i] ? dp_span_str(t->kept[i]) : dp_span(NULL, 0);
+    return p;
 }
 
 uint32_t dp_tokenizer_size(const struct dp_tokenizer *t)
@@ -374,6 +429,14 @@ enum dp_split dp_tokenizer_split(const struct dp_tokenizer *t)
 struct dp_splitter *dp_tokenizer_splitter(const struct dp_tokenizer *t)
 {
     return t->splitter;
+}
+enum dp_normal dp_tokenizer_normal(const struct dp_tokenizer *t)
+{
+    return t->normal;
+}
+bool dp_tokenizer_rewrites(const struct dp_tokenizer *t)
+{
+    return t->normal != DP_NORMAL_NONE;
 }
 bool dp_tokenizer_ignore_merges(const struct dp_tokenizer *t)
 {
@@ -413,9 +476,9 @@ const struct dp_special *dp_tokenizer_specials(const struct dp_tokenizer *t, siz
 
 int64_t dp_tokenizer_special(const struct dp_tokenizer *t, struct dp_span text)
 {
-    for (size_t i = 0; i < t->special_count; i++)
-        if (dp_span_eq(t->specials[i].text, text)) return t->specials[i].id;
-    return -1;
+    struct dp_special key = {.text = text};
+    const struct dp_special *s = t->special_count ? bsearch(&key, t->specials, t->special_count, sizeof key, compare_special) : NULL;
+    return s ? (int64_t)s->id : -1;
 }
 
 int64_t dp_tokenizer_eot(const struct dp_tokenizer *t)

@@ -23,16 +23,33 @@
 enum { DP_TOKENIZER_IDS_MAX = 1 << 21, DP_TOKENIZER_FILE_BYTES_MAX = 512 << 20 };
 
 struct dp_tokenizer;
+/* How an added token is found in text (tokenizer/added.h). */
+enum dp_added_flag {
+    DP_ADDED_SPECIAL = 1,      /* false: a word that was added, which is text to those who leave special tokens out */
+    DP_ADDED_LSTRIP = 2,       /* takes the white space before it */
+    DP_ADDED_RSTRIP = 4,       /* and behind it */
+    DP_ADDED_SINGLE_WORD = 8,  /* only with no word character beside it */
+    DP_ADDED_NORMALIZED = 16,  /* looked for in normalised text */
+    DP_ADDED_OUTSIDE = 32,     /* not in the model's vocabulary: only what was added */
+    DP_ADDED_ORDINARY = 64,    /* an ordinary token too, whose bytes may be others: merging can give it */
+};
 struct dp_special {
     struct dp_span text;
     uint32_t id;
-    bool plain; /* a word that can be found as it stands; false: it asks for lstrip, rstrip or single_word */
+    unsigned flags; /* of enum dp_added_flag */
+};
+/* What text becomes before it is split. */
+enum dp_normal {
+    DP_NORMAL_NONE,
+    DP_NORMAL_NFC, /* of Unicode 9, as Hugging Face's tokenizers have it */
 };
 
-/* Read a tokenizer from the content of a file: tokenizer.json if it begins with '{', else .tiktoken. `name` stands in messages.
+/* Read a tokenizer from the content of a file, which says what it is: tokenizer.json or .tiktoken (docs/formats/tokenizers.md). `name` stands
+ * in messages.
  * `split` overrides the file's pre-tokenizer, by name or as "regex:PATTERN" (dp_splitter_parse); a .tiktoken file has none, and without `split` gets gpt2 for about 50,000 tokens, cl100k for
  * about 100,000, o200k for about 200,000, with the special tokens of those encodings, and DP_CONFIG for any other size. */
 int dp_tokenizer_load(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e);
+/* The same of a file, or of a folder that has one; vocab.json and merges.txt are read together, whichever is named. */
 int dp_tokenizer_load_file(struct dp_tokenizer **out, const char *path, const char *split, struct dp_err *e);
 void dp_tokenizer_free(struct dp_tokenizer *t);
 
@@ -55,9 +72,12 @@ bool dp_tokenizer_ranks(const struct dp_tokenizer *t); /* what merges is said by
 /* ptr NULL when no token has this id. Special tokens are their text. */
 struct dp_span dp_tokenizer_bytes(const struct dp_tokenizer *t, uint32_t id);
 int64_t dp_tokenizer_id(const struct dp_tokenizer *t, struct dp_span bytes); /* of an ordinary token; -1: none */
-/* Sorted by text. */
+enum dp_normal dp_tokenizer_normal(const struct dp_tokenizer *t);
+/* All added tokens, sorted by text. */
 const struct dp_special *dp_tokenizer_specials(const struct dp_tokenizer *t, size_t *n);
 int64_t dp_tokenizer_special(const struct dp_tokenizer *t, struct dp_span text); /* id or -1 */
+/* Ids are those of a changed text (a normalizer): decoding needn't give the bytes back, offsets would be others. */
+bool dp_tokenizer_rewrites(const struct dp_tokenizer *t);
 int64_t dp_tokenizer_eot(const struct dp_tokenizer *t);                          /* <|endoftext|>, -1: none */
 /* Of everything that decides ids: split, tokens, merges, special tokens. */
 struct dp_hash128 dp_tokenizer_digest(const struct dp_tokenizer *t);

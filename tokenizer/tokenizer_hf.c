@@ -2,8 +2,9 @@
  *
  * Read: model BPE with byte-level vocabulary; merges as ["a","b"] or "a b"; pre_tokenizer ByteLevel(use_regex) = gpt2, or a Sequence of
  * Split(Isolated) and Digits that ends in ByteLevel: known patterns become their scanners, others a splitter (tokenizer/splitter.h).
- * What would change ids and isn't supported (normalizer, dropout, add_prefix_space, byte_fallback, other pre-tokenizers) is refused, never
- * skipped. post_processor, truncation, padding and decoder are left alone: ids are those of encode(add_special_tokens=False).
+ * Normalizers: NFC, none, or a Sequence of these. What would change ids and isn't supported (other normalizers, dropout, add_prefix_space,
+ * byte_fallback, other pre-tokenizers) is refused, never skipped. post_processor, truncation, padding, decoder and unk_token (no byte is
+ * unknown) are kept and written again: ids are those of encode(add_special_tokens=False) without truncation.
  *
  * Written: members in the order Hugging Face writes them; vocabulary by id, merges by rank. Ranks (a .tiktoken origin) are written as
  * one merge a token, found by merging the token with the ranks below its own, and ignore_merges. */
@@ -76,8 +77,10 @@ struct reader {
     struct dp_merge *merges;
     struct dp_special *specials;
     struct dp_arena mem;
-    struct dp_buf pair;
+    struct dp_buf pair, kept[DP_KEPT_COUNT];
 };
+
+const char *const dp_kept_names[DP_KEPT_COUNT] = {"truncation", "padding", "post_processor", "decoder", "unk_token"};
 
 static bool is_null(const struct dp_json *v)
 {
@@ -159,6 +162,36 @@ static int read_pre_tokenizer(const struct dp_json *p, struct dp_tokenizer_parts
     return DP_OK;
 }
 
+/* NFC, a Sequence of such, or none. */
+static int read_normalizer(const struct dp_json *n, int depth, enum dp_normal *normal, const char *file, struct dp_err *e)
+{
+    struct dp_span type = dp_json_str(dp_json_get(n, "type"));
+    if (is_null(n)) return DP_OK;
+    if (dp_span_is(type, "NFC")) {
+        *normal = DP_NORMAL_NFC;
+        return DP_OK;
+    }
+    struct dp_json *list = dp_json_get(n, "normalizers");
+    if (!dp_span_is(type, "Sequence") || dp_json_kind(list) != DP_JSON_ARRAY || depth == 8)
+        DP_FAIL(e, CONFIG, "%s: the normalizer '%.*s' isn't supported (NFC is): remove it and normalise the text before", file, DP_SPAN_FMT(type));
+    for (size_t i = 0; i < dp_json_count(list); i++) DP_TRY(read_normalizer(dp_json_at(list, i), depth + 1, normal, file, e));
+    return DP_OK;
+}
+
+unsigned dp_added_flags(const struct dp_json *a, bool special)
+{
+    static const struct {
+        const char *name;
+        unsigned flag;
+    } flags[] = {{"lstrip", DP_ADDED_LSTRIP}, {"rstrip", DP_ADDED_RSTRIP}, {"single_word", DP_ADDED_SINGLE_WORD}};
+    special = dp_json_bool(dp_json_get(a, "special"), special);
+    unsigned f = special ? DP_ADDED_SPECIAL : 0;
+    if (dp_json_bool(dp_json_get(a, "normalized"), !special)) f |= DP_ADDED_NORMALIZED;
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+        if (dp_json_bool(dp_json_get(a, flags[i].name), false)) f |= flags[i].flag;
+    return f;
+}
+
 static int read_added(struct reader *r, const struct dp_json *list, struct dp_err *e)
 {
     size_t n = dp_json_count(list);
@@ -170,14 +203,44 @@ static int read_added(struct reader *r, const struct dp_json *list, struct dp_er
         int64_t id = dp_json_int(dp_json_get(a, "id"), -1);
         if (!text.len || id < 0 || id >= DP_TOKENIZER_IDS_MAX)
             DP_FAIL(e, CORRUPT, "%s: added token %zu has no content, or no id from 0 to 2097151", r->file, i);
-        bool plain = !dp_json_bool(dp_json_get(a, "lstrip"), false) && !dp_json_bool(dp_json_get(a, "rstrip"), false) &&
-                     !dp_json_bool(dp_json_get(a, "single_word"), false);
-        r->specials[i] = (struct dp_special){text, (uint32_t)id, plain};
+        r->specials[i] = (struct dp_special){text, (uint32_t)id, dp_added_flags(a, true)};
         if (id >= r->parts.size) r->parts.size = (uint32_t)id + 1;
     }
     r->parts.special_count = n;
     r->parts.specials = r->specials;
     return DP_OK;
+}
+
+/* What the vocabulary and the merges say of added tokens. The reference goes by their text: an id in the vocabulary decides. */
+static int place_added(struct reader *r, struct dp_err *e)
+{
+    uint8_t *made = calloc(r->parts.size + 1, 1);
+    int rc = DP_OK;
+    if (!made) DP_FAIL(e, NOMEM, "%s: added tokens", r->file);
+    for (size_t i = 0; i < r->parts.merge_count; i++) made[r->merges[i].id] = made[r->merges[i].left] = made[r->merges[i].right] = 1;
+    for (size_t i = 0; i < r->parts.special_count; i++) {
+        struct dp_special *s = &r->specials[i];
+        int64_t id = name_id(&r->names, s->text);
+        if (id < 0 && r->names.name[s->id].ptr)
+            DP_GOTO(e, CORRUPT, "%s: the added token '%.*s' has the id %u, which is '%.*s' in the vocabulary", r->file, DP_SPAN_FMT(s->text), s->id,
+                    DP_SPAN_FMT(r->names.name[s->id]));
+        if (id >= 0 && id != s->id)
+            DP_GOTO(e, CORRUPT, "%s: the added token '%.*s' has two ids, %u, and %u in the vocabulary", r->file, DP_SPAN_FMT(s->text), s->id,
+                    (uint32_t)id);
+        if (id < 0) {
+            s->flags |= DP_ADDED_OUTSIDE;
+            continue;
+        }
+        bool bad;
+        struct dp_span bytes = from_chars(&r->mem, s->text, &bad);
+        if (!bad && !bytes.ptr) DP_GOTO(e, NOMEM, "%s: added tokens", r->file);
+        if (bad || ((s->flags & DP_ADDED_SPECIAL) && !made[id] && bytes.len > 1)) continue;
+        s->flags |= DP_ADDED_ORDINARY; /* by the name of its bytes: an added "é" is the byte 0xe9 too, in the reference as here */
+        r->bytes[id] = bytes;
+    }
+out:
+    free(made);
+    return rc;
 }
 
 static int read_vocab(struct reader *r, const struct dp_json *vocab, struct dp_err *e)
@@ -218,6 +281,21 @@ static int read_vocab(struct reader *r, const struct dp_json *vocab, struct dp_e
     return DP_OK;
 }
 
+static int read_merge(struct reader *r, size_t i, struct dp_span left, struct dp_span right, struct dp_err *e)
+{
+    if (!left.len || !right.len) DP_FAIL(e, CORRUPT, "%s: merge %zu isn't two tokens", r->file, i);
+    dp_buf_clear(&r->pair);
+    dp_buf_add_span(&r->pair, left);
+    dp_buf_add_span(&r->pair, right);
+    DP_TRY(dp_buf_check(&r->pair, r->file, e));
+    int64_t a = name_id(&r->names, left), b = name_id(&r->names, right), id = name_id(&r->names, dp_buf_span(&r->pair));
+    if (a < 0 || b < 0 || id < 0)
+        DP_FAIL(e, CORRUPT, "%s: merge %zu ('%.*s' '%.*s') names a token that isn't in the vocabulary", r->file, i, DP_SPAN_FMT(left),
+                DP_SPAN_FMT(right));
+    r->merges[i] = (struct dp_merge){(uint32_t)a, (uint32_t)b, (uint32_t)id};
+    return DP_OK;
+}
+
 static int read_merges(struct reader *r, const struct dp_json *list, struct dp_err *e)
 {
     size_t n = dp_json_count(list);
@@ -236,20 +314,47 @@ static int read_merges(struct reader *r, const struct dp_json *list, struct dp_e
             left = dp_json_str(dp_json_at(m, 0));
             right = dp_json_str(dp_json_at(m, 1));
         }
-        if (!left.len || !right.len) DP_FAIL(e, CORRUPT, "%s: merge %zu isn't two tokens", r->file, i);
-        dp_buf_clear(&r->pair);
-        dp_buf_add_span(&r->pair, left);
-        dp_buf_add_span(&r->pair, right);
-        DP_TRY(dp_buf_check(&r->pair, r->file, e));
-        int64_t a = name_id(&r->names, left), b = name_id(&r->names, right), id = name_id(&r->names, dp_buf_span(&r->pair));
-        if (a < 0 || b < 0 || id < 0)
-            DP_FAIL(e, CORRUPT, "%s: merge %zu ('%.*s' '%.*s') names a token that isn't in the vocabulary", r->file, i, DP_SPAN_FMT(left),
-                    DP_SPAN_FMT(right));
-        r->merges[i] = (struct dp_merge){(uint32_t)a, (uint32_t)b, (uint32_t)id};
+        DP_TRY(read_merge(r, i, left, right, e));
     }
     r->parts.merges = r->merges;
     r->parts.merge_count = n;
     return DP_OK;
+}
+
+/* The lines of merges.txt, "a b", behind a first line "#version ..." that may be missing. */
+static int read_merge_lines(struct reader *r, struct dp_span text, const char *file, struct dp_err *e)
+{
+    size_t lines = 1, n = 0, number = 0;
+    for (size_t i = 0; i < text.len; i++) lines += text.ptr[i] == '\n';
+    r->merges = calloc(lines, sizeof *r->merges);
+    if (!r->merges) DP_FAIL(e, NOMEM, "%s: %zu merges", file, lines);
+    for (size_t i = 0; i < text.len;) {
+        const char *end = memchr(text.ptr + i, '\n', text.len - i);
+        struct dp_span line = dp_span(text.ptr + i, end ? (size_t)(end - text.ptr) - i : text.len - i);
+        i += line.len + 1;
+        number++;
+        if (line.len && line.ptr[line.len - 1] == '\r') line.len--;
+        if (!line.len || (number == 1 && line.len >= 8 && memcmp(line.ptr, "#version", 8) == 0)) continue;
+        const char *space = memchr(line.ptr, ' ', line.len);
+        size_t left = space ? (size_t)(space - line.ptr) : line.len;
+        if (!space || memchr(space + 1, ' ', line.len - left - 1))
+            DP_FAIL(e, CORRUPT, "%s: line %zu ('%.*s') isn't two tokens with a space between", file, number, DP_SPAN_FMT(line));
+        int rc = read_merge(r, n++, dp_span(line.ptr, left), dp_span(space + 1, line.len - left - 1), e);
+        if (rc < 0) return dp_err_prefix(e, "%s: line %zu", file, number);
+    }
+    r->parts.merges = r->merges;
+    r->parts.merge_count = n;
+    return DP_OK;
+}
+
+static int keep(struct reader *r, int which, const struct dp_json *v, struct dp_err *e)
+{
+    struct dp_jsonw w;
+    if (is_null(v)) return DP_OK;
+    dp_jsonw_init(&w, &r->kept[which], 0);
+    dp_jsonw_copy(&w, v);
+    r->parts.kept[which] = dp_buf_span(&r->kept[which]);
+    return dp_buf_check(&r->kept[which], dp_kept_names[which], e);
 }
 
 static int read_root(struct reader *r, const struct dp_json *root, const char *split, struct dp_err *e)
@@ -259,8 +364,7 @@ static int read_root(struct reader *r, const struct dp_json *root, const char *s
     if (is_null(model)) DP_FAIL(e, CORRUPT, "%s: no 'model': not a tokenizer.json", r->file);
     if (type.ptr && !dp_span_is(type, "BPE"))
         DP_FAIL(e, CONFIG, "%s: a model of type %.*s; only BPE is supported", r->file, DP_SPAN_FMT(type));
-    if (!is_null(dp_json_get(root, "normalizer")))
-        DP_FAIL(e, CONFIG, "%s: it has a normalizer, which isn't supported: remove it and normalise the text before", r->file);
+    DP_TRY(read_normalizer(dp_json_get(root, "normalizer"), 0, &r->parts.normal, r->file, e));
     static const char *const off[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"};
     for (size_t i = 0; i < sizeof off / sizeof *off; i++) DP_TRY(must_be_off(model, off[i], r->file, e));
     r->parts.ignore_merges = dp_json_bool(dp_json_get(model, "ignore_merges"), false);
@@ -268,28 +372,74 @@ static int read_root(struct reader *r, const struct dp_json *root, const char *s
     else DP_TRY(read_pre_tokenizer(dp_json_get(root, "pre_tokenizer"), &r->parts, r->file, e));
     DP_TRY(read_added(r, dp_json_get(root, "added_tokens"), e));
     DP_TRY(read_vocab(r, dp_json_get(model, "vocab"), e));
-    return read_merges(r, dp_json_get(model, "merges"), e);
+    DP_TRY(read_merges(r, dp_json_get(model, "merges"), e));
+    for (int i = 0; i < DP_KEPT_COUNT; i++)
+        DP_TRY(keep(r, i, dp_json_get(i == DP_KEPT_UNK_TOKEN ? model : root, dp_kept_names[i]), e));
+    return place_added(r, e);
+}
+
+static void open_reader(struct reader *r, const char *name)
+{
+    *r = (struct reader){.file = name};
+    dp_arena_init(&r->mem, SIZE_MAX / 2);
+    dp_buf_init(&r->pair, DP_TOKENIZER_FILE_BYTES_MAX);
+    for (int i = 0; i < DP_KEPT_COUNT; i++) dp_buf_init(&r->kept[i], DP_TOKENIZER_FILE_BYTES_MAX);
+}
+
+static void close_reader(struct reader *r)
+{
+    dp_splitter_close(r->parts.splitter);
+    free(r->names.name);
+    free(r->names.slots);
+    free(r->bytes);
+    free(r->merges);
+    free(r->specials);
+    dp_buf_release(&r->pair);
+    for (int i = 0; i < DP_KEPT_COUNT; i++) dp_buf_release(&r->kept[i]);
+    dp_arena_release(&r->mem);
 }
 
 int dp_tokenizer_load_hf(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e)
 {
     struct dp_json *root = NULL;
-    struct reader r = {.file = name};
+    struct reader r;
     *out = NULL;
     DP_TRY(dp_json_parse(&root, content, name, e));
-    dp_arena_init(&r.mem, SIZE_MAX / 2);
-    dp_buf_init(&r.pair, DP_TOKENIZER_FILE_BYTES_MAX);
+    open_reader(&r, name);
     int rc = read_root(&r, root, split, e);
     if (rc >= 0) rc = dp_tokenizer_build(out, &r.parts, name, e);
-    dp_splitter_close(r.parts.splitter);
-    free(r.names.name);
-    free(r.names.slots);
-    free(r.bytes);
-    free(r.merges);
-    free(r.specials);
-    dp_buf_release(&r.pair);
-    dp_arena_release(&r.mem);
+    close_reader(&r);
     dp_json_free(root);
+    return rc;
+}
+
+/* Added tokens are added where the vocabulary leaves room, or have an id there. */
+static int take_added(struct reader *r, const struct dp_vocab_files *f, struct dp_err *e)
+{
+    r->specials = calloc(f->special_count + 1, sizeof *r->specials);
+    if (!r->specials) DP_FAIL(e, NOMEM, "%s: added tokens", r->file);
+    if (f->special_count) memcpy(r->specials, f->specials, f->special_count * sizeof *r->specials);
+    for (size_t i = 0; i < f->special_count; i++)
+        if (f->specials[i].id >= r->parts.size) r->parts.size = f->specials[i].id + 1;
+    r->parts.specials = r->specials;
+    r->parts.special_count = f->special_count;
+    return DP_OK;
+}
+
+int dp_tokenizer_load_vocab(struct dp_tokenizer **out, const struct dp_vocab_files *f, struct dp_err *e)
+{
+    struct reader r;
+    *out = NULL;
+    open_reader(&r, f->vocab_name);
+    r.parts.split = f->split;
+    r.parts.splitter = dp_splitter_ref(f->splitter);
+    r.parts.normal = f->normal;
+    int rc = take_added(&r, f, e);
+    if (rc >= 0) rc = read_vocab(&r, f->vocab, e);
+    if (rc >= 0) rc = read_merge_lines(&r, f->merges, f->merges_name, e);
+    if (rc >= 0) rc = place_added(&r, e);
+    if (rc >= 0) rc = dp_tokenizer_build(out, &r.parts, f->vocab_name, e);
+    close_reader(&r);
     return rc;
 }
 
@@ -487,11 +637,11 @@ static int write_added(struct dp_jsonw *w, const struct dp_tokenizer *t, struct 
         dp_jsonw_uint(w, s[i].id);
         dp_jsonw_key(w, "content");
         dp_jsonw_str(w, s[i].text);
-        write_bool(w, "single_word", false);
-        write_bool(w, "lstrip", false);
-        write_bool(w, "rstrip", false);
-        write_bool(w, "normalized", false);
-        write_bool(w, "special", true);
+        write_bool(w, "single_word", s[i].flags & DP_ADDED_SINGLE_WORD);
+        write_bool(w, "lstrip", s[i].flags & DP_ADDED_LSTRIP);
+        write_bool(w, "rstrip", s[i].flags & DP_ADDED_RSTRIP);
+        write_bool(w, "normalized", s[i].flags & DP_ADDED_NORMALIZED);
+        write_bool(w, "special", s[i].flags & DP_ADDED_SPECIAL);
         dp_jsonw_end(w, '}');
     }
     dp_jsonw_end(w, ']');
@@ -503,10 +653,29 @@ static void write_vocab(struct dp_jsonw *w, const struct dp_tokenizer *t, struct
 {
     dp_jsonw_begin(w, '{');
     for (uint32_t i = 0; i < t->size; i++) {
-        if (!t->bytes[i].ptr) continue;
+        if (!t->bytes[i].ptr || t->is_special[i] == 2) continue;
         write_token(w, t, i, tmp, true);
         dp_jsonw_uint(w, i);
     }
+    dp_jsonw_end(w, '}');
+}
+
+static void write_kept(struct dp_jsonw *w, const struct dp_tokenizer *t, int which)
+{
+    dp_jsonw_key(w, dp_kept_names[which]);
+    if (t->kept[which]) dp_jsonw_raw(w, dp_span_str(t->kept[which]));
+    else dp_jsonw_null(w);
+}
+
+static void write_normalizer(struct dp_jsonw *w, enum dp_normal normal)
+{
+    dp_jsonw_key(w, "normalizer");
+    if (normal == DP_NORMAL_NONE) {
+        dp_jsonw_null(w);
+        return;
+    }
+    dp_jsonw_begin(w, '{');
+    write_string(w, "type", "NFC");
     dp_jsonw_end(w, '}');
 }
 
@@ -516,7 +685,7 @@ static int write_model(struct dp_jsonw *w, const struct dp_tokenizer *t, struct 
     dp_jsonw_begin(w, '{');
     write_string(w, "type", "BPE");
     write_null(w, "dropout");
-    write_null(w, "unk_token");
+    write_kept(w, t, DP_KEPT_UNK_TOKEN);
     write_null(w, "continuing_subword_prefix");
     write_null(w, "end_of_word_suffix");
     write_bool(w, "fuse_unk", false);
@@ -537,21 +706,22 @@ int dp_tokenizer_save_hf(const struct dp_tokenizer *t, struct dp_buf *out, struc
 {
     struct dp_jsonw w;
     struct dp_buf tmp;
-    if (!t->specials_plain)
-        DP_FAIL(e, CONFIG, "a special token asks for lstrip, rstrip or single_word, which wouldn't be written: keep the original file");
     dp_buf_init(&tmp, DP_TOKENIZER_FILE_BYTES_MAX);
     dp_jsonw_init(&w, out, 0);
     dp_jsonw_begin(&w, '{');
     write_string(&w, "version", "1.0");
-    write_null(&w, "truncation");
-    write_null(&w, "padding");
+    write_kept(&w, t, DP_KEPT_TRUNCATION);
+    write_kept(&w, t, DP_KEPT_PADDING);
     int rc;
     DP_TRY_OUT(write_added(&w, t, e));
-    write_null(&w, "normalizer");
+    write_normalizer(&w, t->normal);
     write_pre_tokenizer(&w, t, &tmp);
-    write_null(&w, "post_processor");
-    dp_jsonw_key(&w, "decoder");
-    write_byte_level(&w, true);
+    write_kept(&w, t, DP_KEPT_POST_PROCESSOR);
+    if (t->kept[DP_KEPT_DECODER]) write_kept(&w, t, DP_KEPT_DECODER);
+    else {
+        dp_jsonw_key(&w, "decoder");
+        write_byte_level(&w, true);
+    }
     DP_TRY_OUT(write_model(&w, t, &tmp, e));
     dp_jsonw_end(&w, '}');
     DP_TRY_OUT(dp_buf_check(&tmp, "a token", e));

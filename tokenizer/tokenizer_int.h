@@ -28,15 +28,30 @@ struct dp_short_bytes {
 };
 struct dp_units;
 
+/* Members of tokenizer.json that decide no ids here; they are only kept. */
+enum { DP_KEPT_TRUNCATION, DP_KEPT_PADDING, DP_KEPT_POST_PROCESSOR, DP_KEPT_DECODER, DP_KEPT_UNK_TOKEN, DP_KEPT_COUNT };
+extern const char *const dp_kept_names[DP_KEPT_COUNT];
+
+/* Added tokens to be found in text. */
+struct dp_added_set {
+    struct dp_pattern {
+        struct dp_span text;
+        uint32_t special; /* in specials[] */
+    } *pattern; /* sorted by text */
+    size_t count;
+    uint8_t first[256]; /* bytes that begin one */
+};
+
 struct dp_tokenizer {
     enum dp_split split;
     struct dp_splitter *splitter; /* NULL: split alone */
+    enum dp_normal normal;
     bool ignore_merges, ranks;
     uint32_t size, tokens;
     uint32_t byte_id[256];
     struct dp_span *bytes; /* by id, into text */
     struct dp_short_bytes *short_bytes; /* by id */
-    uint8_t *is_special;   /* by id */
+    uint8_t *is_special;   /* by id: 1 for what merging can't give, 2 when the model's vocabulary hasn't got it */
     char *text;
     uint32_t *by_bytes; /* open addressing of ids, below 11 bits of the text's hash; DP_NO_ID where empty */
     size_t by_bytes_mask;
@@ -50,8 +65,10 @@ struct dp_tokenizer {
     struct dp_special *specials; /* sorted by text */
     size_t special_count;
     size_t special_bytes_max;
-    bool specials_plain;
     struct dp_units *units; /* of SuperBPE (encode_units.h); NULL: none */
+    struct dp_added_set added[2]; /* those to be found in the text as it is, and those in normalised text */
+    char *normal_text;            /* of added[1], where it isn't that of specials[] */
+    char *kept[DP_KEPT_COUNT];    /* JSON, as it was read; NULL: none */
     struct dp_hash128 digest;
 };
 
@@ -111,6 +128,8 @@ static inline void dp_tokenizer_prefetch(const struct dp_tokenizer *t, struct dp
 struct dp_tokenizer_parts {
     enum dp_split split;
     struct dp_splitter *splitter; /* instead of split when not NULL; the tokenizer becomes an owner more */
+    enum dp_normal normal;
+    struct dp_span kept[DP_KEPT_COUNT]; /* JSON to be written again; ptr NULL: none */
     bool ignore_merges;
     bool ranks; /* merges are derived: any two tokens whose bytes are a token */
     uint32_t size;
@@ -132,6 +151,21 @@ int dp_byte_level_byte(uint32_t cp);
 /* The byte that is the i-th in the order of the ByteLevel characters. */
 unsigned dp_byte_level_order(unsigned i);
 
+/* vocab.json and merges.txt, with what was found beside them. */
+struct dp_vocab_files {
+    const struct dp_json *vocab; /* {"token": id} */
+    struct dp_span merges;
+    const char *vocab_name, *merges_name; /* for messages */
+    enum dp_split split;
+    struct dp_splitter *splitter; /* instead of split when not NULL; stays the caller's */
+    enum dp_normal normal;
+    const struct dp_special *specials; /* ids may be in the vocabulary too */
+    size_t special_count;
+};
+struct dp_json;
+/* enum dp_added_flag of an added token's members; `special` where it doesn't say. */
+unsigned dp_added_flags(const struct dp_json *a, bool special);
+int dp_tokenizer_load_vocab(struct dp_tokenizer **out, const struct dp_vocab_files *f, struct dp_err *e);
 int dp_tokenizer_load_hf(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e);
 int dp_tokenizer_load_tiktoken(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e);
 

@@ -16,7 +16,7 @@ static const struct {
 } known[] = {
 #define S(s, i)                                                                                                                            \
     {                                                                                                                                      \
-        {s, sizeof s - 1}, i, true                                                                                                         \
+        {s, sizeof s - 1}, i, DP_ADDED_SPECIAL                                                                                    \
     }
     {DP_SPLIT_GPT2, 50256, {S("<|endoftext|>", 50256)}},
     {DP_SPLIT_CL100K,

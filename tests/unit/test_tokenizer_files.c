@@ -2,6 +2,7 @@
 #include "tests/test.h"
 
 #include "base/fs.h"
+#include "base/json.h"
 #include "tokenizer/encode.h"
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/tokenizer_int.h"
@@ -224,7 +225,8 @@ TEST(bad_tokenizer_json)
         {"\"ab\":\"x\"},\"merges\":[]" PRE "}", DP_CORRUPT, "id of 'ab'"},
         {"\"a b\":256},\"merges\":[]" PRE "}", DP_CORRUPT, "byte-level"},
         {"\"\xE4\xB8\xAD\":256},\"merges\":[]" PRE "}", DP_CORRUPT, "byte-level"},
-        {"\"ab\":256},\"merges\":[]" PRE ",\"normalizer\":{\"type\":\"NFC\"}}", DP_CONFIG, "normalizer"},
+        {"\"ab\":256},\"merges\":[]" PRE ",\"normalizer\":{\"type\":\"NFKC\"}}", DP_CONFIG, "NFKC"},
+        {"\"ab\":256},\"merges\":[]" PRE ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[null,{\"type\":\"NFC\"}]}}", DP_OK, ""},
         {"\"ab\":256},\"merges\":[],\"dropout\":0.1" PRE "}", DP_CONFIG, "dropout"},
         {"\"ab\":256},\"merges\":[],\"byte_fallback\":true" PRE "}", DP_CONFIG, "byte_fallback"},
         {"\"ab\":256},\"merges\":[]},\"pre_tokenizer\":null}", DP_CONFIG, "pre_tokenizer"},
@@ -232,7 +234,9 @@ TEST(bad_tokenizer_json)
         {"\"ab\":256},\"merges\":[]" PRE ",\"added_tokens\":[{\"id\":3000000,\"content\":\"x\"}]}", DP_CORRUPT, "added token 0"},
         {"\"ab\":256},\"merges\":[]" PRE ",\"added_tokens\":[{\"id\":300,\"content\":\"x\"},{\"id\":301,\"content\":\"x\"}]}", DP_CORRUPT,
          "two ids"},
-        {"\"ab\":256},\"merges\":[]" PRE ",\"added_tokens\":[{\"id\":97,\"content\":\"a\"}]}", DP_CORRUPT, "0x61"},
+        {"\"ab\":256},\"merges\":[]" PRE ",\"added_tokens\":[{\"id\":97,\"content\":\"a\"}]}", DP_OK, ""},
+        {"\"ab\":256},\"merges\":[]" PRE ",\"added_tokens\":[{\"id\":97,\"content\":\"q\"}]}", DP_CORRUPT, "97"},
+        {"\"ab\":256},\"merges\":[]" PRE ",\"added_tokens\":[{\"id\":257,\"content\":\"q\"}]}", DP_CORRUPT, "two ids"},
         {"\"ab\":256},\"merges\":[", DP_CORRUPT, "JSON"},
     };
 #undef PRE
@@ -343,9 +347,156 @@ TEST(special_tokens_with_conditions)
     CHECK_INT(dp_tokenizer_tokens(t), 259);
     CHECK(dp_tokenizer_bytes(t, 259).ptr == NULL);
     CHECK_SPAN(dp_tokenizer_bytes(t, 258), "<｜y｜>");
-    CHECK_INT(dp_encoder_open(&c, t, 0, DP_SPECIAL_ALL, &err), DP_CONFIG);
-    CHECK_OK(dp_encoder_open(&c, t, 0, DP_SPECIAL_NONE, &err));
+    struct dp_ids ids = {0};
+    CHECK_OK(dp_encoder_open(&c, t, 0, DP_SPECIAL_ALL, &err));
+    CHECK_OK(dp_encode(c, dp_span_str("a \n<x> <｜y｜>"), &ids, &err));
+    CHECK(ids.len == 4 && ids.ptr[0] == 'a' && ids.ptr[1] == 260 && ids.ptr[2] == ' ' && ids.ptr[3] == 258);
+    dp_ids_release(&ids);
     dp_encoder_close(c);
     dp_tokenizer_free(t);
+    dp_buf_release(&b);
+}
+
+/* hf.json with other added tokens and normalizers; ids of Hugging Face's tokenizers, with all added tokens and without the special ones. */
+TEST(added_tokens_as_hugging_face)
+{
+    struct dp_buf base = read_data("hf.json"), lines = read_data("added.jsonl"), file;
+    dp_buf_init(&file, 1 << 20);
+    const char *head = strstr(base.ptr, "\"added_tokens\""), *rest = strstr(base.ptr, "\"pre_tokenizer\"");
+    REQUIRE(head && rest);
+    for (size_t at = 0; at < lines.len;) {
+        const char *end = memchr(lines.ptr + at, '\n', lines.len - at);
+        struct dp_json *j;
+        struct dp_tokenizer *t;
+        REQUIRE(end != NULL);
+        REQUIRE_OK(dp_json_parse(&j, dp_span(lines.ptr + at, (size_t)(end - lines.ptr) - at), "added.jsonl", &err));
+        at = (size_t)(end - lines.ptr) + 1;
+        struct dp_span members = dp_json_str(dp_json_get(j, "head"));
+        dp_buf_clear(&file);
+        dp_buf_add(&file, base.ptr, (size_t)(head - base.ptr));
+        dp_buf_add(&file, members.ptr + 1, members.len - 2);
+        dp_buf_printf(&file, ",%s", rest);
+        REQUIRE_OK(dp_tokenizer_load(&t, dp_buf_span(&file), "added.json", NULL, &err));
+        for (int policy = 1; policy <= 2; policy++) {
+            struct dp_encoder *c;
+            REQUIRE_OK(dp_encoder_open(&c, t, 4096, policy == 1 ? DP_SPECIAL_ALL : DP_SPECIAL_ADDED, &err));
+            for (size_t i = 0; i < dp_json_count(dp_json_get(j, "texts")); i++) {
+                const struct dp_json *row = dp_json_at(dp_json_get(j, "texts"), i), *want = dp_json_at(row, (size_t)policy);
+                struct dp_ids ids = {0};
+                CHECK_OK(dp_encode(c, dp_json_str(dp_json_at(row, 0)), &ids, &err));
+                bool same = ids.len == dp_json_count(want);
+                for (size_t k = 0; same && k < ids.len; k++) same = dp_json_int(dp_json_at(want, k), -1) == ids.ptr[k];
+                if (!same) DP_TEST_FAIL("'%.*s'", DP_SPAN_FMT(dp_json_str(dp_json_at(row, 0))));
+                dp_ids_release(&ids);
+            }
+            dp_encoder_close(c);
+        }
+        dp_tokenizer_free(t);
+        dp_json_free(j);
+    }
+    dp_buf_release(&base);
+    dp_buf_release(&lines);
+    dp_buf_release(&file);
+}
+
+static void put_file(const char *dir, const char *name, struct dp_span content)
+{
+    char path[700];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    if (dp_fs_write_atomic(path, content, &err) < 0) DP_TEST_FAIL("%s", err.msg);
+}
+
+static int load_in(struct dp_tokenizer **t, const char *dir, const char *name, const char *split)
+{
+    char path[700];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return dp_tokenizer_load_file(t, path, split, &err);
+}
+
+/* vocab.json with merges.txt, by either name or the folder; without #version, with CR LF; the older names. */
+TEST(vocab_and_merges_are_read)
+{
+    const char *dir = dp_test_tmpdir(), *empty = dp_test_tmpdir();
+    struct dp_buf file = read_data("hf.json"), vocab, merges, crlf;
+    struct dp_tokenizer *t, *u;
+    dp_buf_init(&vocab, 1 << 20);
+    dp_buf_init(&merges, 1 << 20);
+    dp_buf_init(&crlf, 1 << 20);
+    REQUIRE_OK(dp_tokenizer_load(&t, dp_buf_span(&file), "hf.json", NULL, &err));
+    CHECK_OK(dp_tokenizer_save_vocab(t, &vocab, &err));
+    CHECK_OK(dp_tokenizer_save_merges(t, &merges, &err));
+    for (size_t i = 14; i < merges.len; i++) { /* behind "#version: 0.2" */
+        if (merges.ptr[i] == '\n') dp_buf_add_char(&crlf, '\r');
+        dp_buf_add_char(&crlf, merges.ptr[i]);
+    }
+    put_file(dir, "encoder.json", dp_buf_span(&vocab));
+    put_file(dir, "vocab.bpe", dp_buf_span(&merges));
+    put_file(dir, "x-vocab.json", dp_buf_span(&vocab));
+    put_file(dir, "x-merges.txt", dp_buf_span(&crlf));
+    static const char *const names[] = {"", "encoder.json", "vocab.bpe", "x-vocab.json", "x-merges.txt"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        REQUIRE_OK(load_in(&u, dir, names[i], NULL));
+        CHECK(dp_hash128_eq(dp_tokenizer_digest(t), dp_tokenizer_digest(u)));
+        dp_tokenizer_free(u);
+    }
+    put_file(dir, "vocab.json", dp_buf_span(&vocab));
+    CHECK_INT(load_in(&u, dir, "vocab.json", NULL), DP_NOTFOUND);
+    CHECK(strstr(err.msg, "merges.txt") != NULL);
+    put_file(dir, "merges.txt", dp_span_str("#version: 0.2\n\ne r\nt nosuch\n"));
+    CHECK_INT(load_in(&u, dir, "vocab.json", NULL), DP_CORRUPT);
+    CHECK(strstr(err.msg, "merges.txt: line 4") != NULL);
+    put_file(dir, "merges.txt", dp_span_str("e r\ne r e\n"));
+    CHECK_INT(load_in(&u, dir, "merges.txt", NULL), DP_CORRUPT);
+    CHECK(strstr(err.msg, "line 2") != NULL);
+    CHECK_INT(load_in(&u, empty, "", NULL), DP_NOTFOUND);
+    dp_tokenizer_free(t);
+    dp_buf_release(&file);
+    dp_buf_release(&vocab);
+    dp_buf_release(&merges);
+    dp_buf_release(&crlf);
+}
+
+/* What transformers' files beside say of added tokens and the pre-tokenizer. */
+TEST(files_beside_vocab)
+{
+    const char *dir = dp_test_tmpdir();
+    struct dp_buf file = read_data("hf.json"), b;
+    struct dp_tokenizer *t, *u;
+    dp_buf_init(&b, 1 << 20);
+    REQUIRE_OK(dp_tokenizer_load(&t, dp_buf_span(&file), "hf.json", NULL, &err));
+    uint32_t size = dp_tokenizer_size(t);
+    CHECK_OK(dp_tokenizer_save_vocab(t, &b, &err));
+    put_file(dir, "vocab.json", dp_buf_span(&b));
+    dp_buf_clear(&b);
+    CHECK_OK(dp_tokenizer_save_merges(t, &b, &err));
+    put_file(dir, "merges.txt", dp_buf_span(&b));
+    dp_buf_clear(&b);
+    dp_buf_printf(&b, "{\"<w>\":%u}", size);
+    put_file(dir, "added_tokens.json", dp_buf_span(&b));
+    put_file(dir, "special_tokens_map.json", dp_span_str("{\"pad_token\":\"<pad>\",\"additional_special_tokens\":[{\"content\":\"<l>\",\"lstrip\":true}]}"));
+    REQUIRE_OK(load_in(&u, dir, "vocab.json", NULL));
+    size_t n;
+    const struct dp_special *s = dp_tokenizer_specials(u, &n);
+    CHECK_INT(n, 4); /* <l> <pad> <w> <|endoftext|> */
+    CHECK(s[0].id == size + 2 && s[0].flags == (DP_ADDED_SPECIAL | DP_ADDED_LSTRIP | DP_ADDED_OUTSIDE));
+    CHECK(s[1].id == size + 1 && s[1].flags == (DP_ADDED_SPECIAL | DP_ADDED_OUTSIDE));
+    CHECK(s[2].id == size && s[2].flags == (DP_ADDED_NORMALIZED | DP_ADDED_OUTSIDE));
+    CHECK(s[3].id == 0 && s[3].flags == DP_ADDED_SPECIAL);
+    dp_tokenizer_free(u);
+    dp_buf_clear(&b);
+    dp_buf_printf(&b, "{\"tokenizer_class\":\"Qwen2Tokenizer\",\"added_tokens_decoder\":{\"%u\":{\"content\":\"<w>\",\"special\":true}}}", size);
+    put_file(dir, "tokenizer_config.json", dp_buf_span(&b));
+    REQUIRE_OK(load_in(&u, dir, "", NULL));
+    CHECK_INT(dp_tokenizer_split(u), DP_SPLIT_QWEN2);
+    CHECK_INT(dp_tokenizer_normal(u), DP_NORMAL_NFC);
+    s = dp_tokenizer_specials(u, &n);
+    CHECK(s[2].flags == (DP_ADDED_SPECIAL | DP_ADDED_OUTSIDE));
+    dp_tokenizer_free(u);
+    put_file(dir, "tokenizer_config.json", dp_span_str("{\"tokenizer_class\":\"CLIPTokenizer\"}"));
+    CHECK_INT(load_in(&u, dir, "", NULL), DP_CONFIG);
+    put_file(dir, "tokenizer_config.json", dp_span_str("{\"add_prefix_space\":true}"));
+    CHECK_INT(load_in(&u, dir, "", NULL), DP_CONFIG);
+    dp_tokenizer_free(t);
+    dp_buf_release(&file);
     dp_buf_release(&b);
 }
