@@ -93,9 +93,8 @@ static size_t with_space_behind(struct dp_span s, size_t at)
     return at;
 }
 
-/* The longest pattern that begins at p: its place, and its length in *len; -1: none. The sorted texts that share what was
- * read so far are a range, narrowed character by character. */
-static int64_t pattern_at(const struct dp_added_set *set, const char *p, size_t room, size_t *len)
+/* The sorted texts that share what was read so far are a range, narrowed character by character. */
+int64_t dp_pattern_at(const struct dp_added_set *set, const char *p, size_t room, size_t *len)
 {
     size_t lo = 0, hi = set->count;
     int64_t found = -1;
@@ -143,7 +142,7 @@ static int find_each(struct walk *w, const struct dp_added_set *set, struct dp_s
     size_t from = 0;
     for (size_t i = 0; set->count && i < text.len;) {
         size_t len = 0;
-        int64_t k = set->first[(uint8_t)text.ptr[i]] ? pattern_at(set, text.ptr + i, text.len - i, &len) : -1;
+        int64_t k = set->first[(uint8_t)text.ptr[i]] ? dp_pattern_at(set, text.ptr + i, text.len - i, &len) : -1;
         if (k < 0) {
             i++;
             continue;

@@ -34,6 +34,9 @@ struct dp_added_sink {
 };
 int dp_added_each(const struct dp_tokenizer *t, enum dp_special_policy policy, struct dp_added_scratch *s, struct dp_span text,
                   const struct dp_added_sink *to, struct dp_err *e);
+struct dp_added_set;
+/* The longest pattern that begins at p[0..room): its place in the set, and its length in *len; -1: none. */
+int64_t dp_pattern_at(const struct dp_added_set *set, const char *p, size_t room, size_t *len);
 /* Append the normalised form of `text` to s->normal. */
 int dp_added_normalise(enum dp_normal normal, struct dp_added_scratch *s, struct dp_span text, struct dp_err *e);
 

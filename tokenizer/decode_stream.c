@@ -69,6 +69,7 @@ int dp_decode_stream_push(struct dp_decode_stream *s, const uint32_t *ids, size_
 {
     struct dp_decode_stream was = *s;
     size_t len = out->len;
+    if (dp_tokenizer_is_sp(s->t)) DP_FAIL(e, CONFIG, "ids of a sentencepiece model can't be decoded piece by piece: decode them together");
     for (size_t i = 0; i < n; i++)
         if (ids[i] >= s->t->size || !s->t->bytes[ids[i]].ptr)
             DP_FAIL(e, CORRUPT, "id %u at position %llu is no token of this tokenizer (%u ids): was the text encoded with another?", ids[i],

@@ -15,6 +15,7 @@
 #include "tokenizer/bpe_merge.h"
 #include "tokenizer/encode_units.h"
 #include "tokenizer/pretoken_cache.h"
+#include "tokenizer/sp.h"
 #include "tokenizer/tokenizer_int.h"
 
 #include <stdlib.h>
@@ -40,6 +41,7 @@ struct dp_encoder {
     struct dp_unit_merger *units; /* NULL: pieces are words */
     struct dp_ids tmp;
     struct dp_added_scratch added;
+    struct dp_buf sp_text; /* normalised by a sentencepiece model */
 };
 
 int dp_ids_reserve(struct dp_ids *ids, size_t n, struct dp_err *e)
@@ -70,6 +72,7 @@ void dp_encoder_close(struct dp_encoder *c)
     dp_merge_scratch_release(&c->scratch);
     dp_unit_merger_close(c->units);
     dp_added_scratch_release(&c->added);
+    dp_buf_release(&c->sp_text);
     dp_ids_release(&c->tmp);
     free(c);
 }
@@ -89,6 +92,7 @@ static int open_encoder(struct dp_encoder **out, const struct dp_tokenizer *t, u
         DP_FAIL(e, NOMEM, "an encoder");
     }
     dp_added_scratch_init(&c->added);
+    dp_buf_init(&c->sp_text, SIZE_MAX / 2);
     int rc = t->splitter ? dp_cutter_open(&c->cutter, t->splitter, e) : DP_OK;
     if (rc >= 0) rc = dp_unit_merger_open(&c->units, t, e);
     if (rc < 0) dp_encoder_close(c);
@@ -122,6 +126,7 @@ static int merge_word(struct dp_encoder *c, struct dp_span word, struct dp_err *
 {
     c->tmp.len = 0;
     DP_TRY(dp_ids_reserve(&c->tmp, word.len, e));
+    if (c->t->sp) return dp_sp_merge(c->t->sp, &c->scratch, word, c->tmp.ptr, &c->tmp.len, e);
     if (c->t->ignore_merges) {
         int64_t id = dp_tokenizer_id(c->t, word);
         if (id >= 0) {
@@ -278,6 +283,8 @@ static int learn(struct dp_encoder *c, const struct group *g, size_t from, size_
     uint16_t miss[MANY];
     uint32_t counts[MANY], some[DP_CACHE_INLINE_IDS], count;
     size_t many = 0, left = 0, bytes = 0, i = from;
+    *upto = g->missing;
+    if (c->t->sp) return DP_OK; /* its words are merged one by one */
     for (bool old; i < g->missing && many < MANY; i++) {
         const struct dp_cache_key *k = &g->keys[i];
         const struct dp_cache_entry *b = c->cache.young->buckets[k->bucket].e;
@@ -401,6 +408,42 @@ static int encode_ordinary(struct dp_encoder *c, struct dp_span text, struct dp_
     return n;
 }
 
+/* Runs of the unknown id in out[from, ...) become one; `last` says whether one stands before. */
+static void join_unknown(const struct dp_sp *sp, struct dp_ids *out, size_t from, bool *last)
+{
+    size_t n = from;
+    for (size_t i = from; i < out->len; i++) {
+        bool unknown = out->ptr[i] == sp->unk;
+        if (!unknown || !*last) out->ptr[n++] = out->ptr[i];
+        *last = unknown;
+    }
+    out->len = n;
+}
+
+/* encode_ordinary() for a sentencepiece model. */
+static int encode_sp(struct dp_encoder *c, struct dp_span text, struct dp_ids *out, uint64_t *count, struct dp_err *e)
+{
+    const struct dp_sp *sp = c->t->sp;
+    size_t begins[GROUP + 1], pos = 0, n;
+    bool unknown = false;
+    dp_cache_renew(&c->cache);
+    begins[0] = 0;
+    dp_buf_clear(&c->sp_text);
+    DP_TRY(dp_sp_normalise(sp, text, &c->sp_text, e));
+    text = dp_buf_span(&c->sp_text);
+    while ((n = dp_sp_run(sp, text, &pos, begins + 1, GROUP)) > 0) {
+        size_t had = out->len;
+        DP_TRY(encode_group(c, text, begins, n, out, e));
+        begins[0] = pos;
+        join_unknown(sp, out, had, &unknown);
+        if (count) {
+            *count += out->len;
+            out->len = 0;
+        }
+    }
+    return DP_OK;
+}
+
 struct sink {
     struct dp_encoder *c;
     struct dp_ids *out;
@@ -410,7 +453,7 @@ struct sink {
 static int put_text(void *ctx, struct dp_span text, struct dp_err *e)
 {
     struct sink *s = ctx;
-    return encode_ordinary(s->c, text, s->out, s->count, e);
+    return (s->c->t->sp ? encode_sp : encode_ordinary)(s->c, text, s->out, s->count, e);
 }
 
 static int put_id(void *ctx, uint32_t id, struct dp_err *e)
@@ -500,9 +543,22 @@ static int decode_group(const struct dp_tokenizer *t, const uint32_t *ids, size_
     return DP_OK;
 }
 
+static int decode_sp(const struct dp_tokenizer *t, const uint32_t *ids, size_t n, struct dp_buf *out, struct dp_err *e)
+{
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] >= t->size) return no_token(t, ids, n, 0, e);
+    dp_sp_decode(t->sp, ids, n, out);
+    return dp_buf_check(out, "decoded text", e);
+}
+
 int dp_decode(const struct dp_tokenizer *t, const uint32_t *ids, size_t n, struct dp_buf *out, struct dp_err *e)
 {
     size_t len = out->len;
+    if (t->sp) {
+        int sp_rc = decode_sp(t, ids, n, out, e);
+        if (sp_rc < 0) out->len = len;
+        return sp_rc;
+    }
     int rc = dp_buf_reserve(out, 0) ? DP_OK : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "decoded text");
     for (size_t i = 0; rc >= 0 && i < n; i += DECODE_GROUP) rc = decode_group(t, ids + i, n - i < DECODE_GROUP ? n - i : DECODE_GROUP, i, out, e);
     if (rc < 0) out->len = len;

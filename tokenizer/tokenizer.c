@@ -9,6 +9,7 @@
 
 #include "tokenizer/added.h"
 #include "tokenizer/encode_units.h"
+#include "tokenizer/sp.h"
 #include "tokenizer/tokenizer_int.h"
 
 #include "base/large.h"
@@ -60,6 +61,7 @@ void dp_tokenizer_free(struct dp_tokenizer *t)
     free(t->added[0].pattern);
     free(t->added[1].pattern);
     free(t->normal_text);
+    dp_sp_close(t->sp);
     for (int i = 0; i < DP_KEPT_COUNT; i++) free(t->kept[i]);
     free(t);
 }
@@ -215,13 +217,14 @@ static int index_texts(struct dp_tokenizer *t, const char *name, struct dp_err *
     for (uint32_t i = 0; i < t->size; i++) {
         if (!t->bytes[i].ptr || t->is_special[i]) continue;
         int64_t twin = find(t, t->bytes[i]);
+        if (twin >= 0 && t->sp) continue; /* a byte that is a character too */
         if (twin >= 0) DP_FAIL(e, CORRUPT, "%s: the ids %u and %u have the same bytes", name, (uint32_t)twin, i);
         uint64_t h = dp_word_hash(t->bytes[i].ptr, t->bytes[i].len);
         size_t at = h & t->by_bytes_mask;
         while (t->by_bytes[at] != DP_NO_ID) at = (at + 1) & t->by_bytes_mask;
         t->by_bytes[at] = text_tag(h) | i;
     }
-    for (unsigned b = 0; b < 256; b++) {
+    for (unsigned b = 0; b < 256 && !t->sp; b++) {
         char c = (char)b;
         int64_t id = find(t, dp_span(&c, 1));
         if (id < 0) DP_FAIL(e, CORRUPT, "%s: the byte 0x%02x is no token; byte-level vocabularies have all 256", name, b);
@@ -335,6 +338,7 @@ static int take_digest(struct dp_tokenizer *t, const char *name, struct dp_err *
         if (flags != DP_ADDED_SPECIAL) dp_buf_printf(&b, "added %u %x\n", t->specials[i].id, flags);
     }
     if (t->normal != DP_NORMAL_NONE) dp_buf_printf(&b, "normal %d\n", t->normal);
+    if (t->sp) dp_sp_digest(t->sp, &b);
     for (uint32_t i = 0; i < t->merge_count; i++) {
         const struct dp_merge *m = &t->merges[i];
         for (int k = 0; k < 3; k++) {
@@ -373,6 +377,8 @@ int dp_tokenizer_build(struct dp_tokenizer **out, const struct dp_tokenizer_part
     t->split = p->splitter ? DP_SPLIT_CUSTOM : p->split;
     t->splitter = dp_splitter_ref(p->splitter);
     t->normal = p->normal;
+    t->sp = p->sp;
+    t->eot = p->sp ? p->eot : -1;
     t->ignore_merges = p->ignore_merges || p->ranks;
     t->ranks = p->ranks;
     t->size = size;
@@ -389,6 +395,7 @@ int dp_tokenizer_build(struct dp_tokenizer **out, const struct dp_tokenizer_part
     *out = t;
     return DP_OK;
 out:
+    t->sp = NULL; /* the caller's still */
     dp_tokenizer_free(t);
     return rc;
 }
@@ -434,9 +441,13 @@ enum dp_normal dp_tokenizer_normal(const struct dp_tokenizer *t)
 {
     return t->normal;
 }
+bool dp_tokenizer_is_sp(const struct dp_tokenizer *t)
+{
+    return t->sp != NULL;
+}
 bool dp_tokenizer_rewrites(const struct dp_tokenizer *t)
 {
-    return t->normal != DP_NORMAL_NONE;
+    return t->sp != NULL || t->normal != DP_NORMAL_NONE;
 }
 bool dp_tokenizer_ignore_merges(const struct dp_tokenizer *t)
 {
@@ -483,5 +494,5 @@ int64_t dp_tokenizer_special(const struct dp_tokenizer *t, struct dp_span text)
 
 int64_t dp_tokenizer_eot(const struct dp_tokenizer *t)
 {
-    return dp_tokenizer_special(t, dp_span_str("<|endoftext|>"));
+    return t->sp ? t->eot : dp_tokenizer_special(t, dp_span_str("<|endoftext|>"));
 }

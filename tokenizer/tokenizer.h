@@ -59,6 +59,8 @@ int dp_tokenizer_save_hf(const struct dp_tokenizer *t, struct dp_buf *out, struc
 int dp_tokenizer_save_tiktoken(const struct dp_tokenizer *t, struct dp_buf *out, struct dp_err *e);
 int dp_tokenizer_save_vocab(const struct dp_tokenizer *t, struct dp_buf *out, struct dp_err *e);  /* vocab.json */
 int dp_tokenizer_save_merges(const struct dp_tokenizer *t, struct dp_buf *out, struct dp_err *e); /* merges.txt */
+/* A sentencepiece .model; DP_CONFIG for a byte-level vocabulary, as the others are for a sentencepiece one. */
+int dp_tokenizer_save_sp(const struct dp_tokenizer *t, struct dp_buf *out, struct dp_err *e);
 
 uint32_t dp_tokenizer_size(const struct dp_tokenizer *t);   /* highest id + 1: the rows of an embedding */
 uint32_t dp_tokenizer_tokens(const struct dp_tokenizer *t); /* ids that have a token */
@@ -76,9 +78,10 @@ enum dp_normal dp_tokenizer_normal(const struct dp_tokenizer *t);
 /* All added tokens, sorted by text. */
 const struct dp_special *dp_tokenizer_specials(const struct dp_tokenizer *t, size_t *n);
 int64_t dp_tokenizer_special(const struct dp_tokenizer *t, struct dp_span text); /* id or -1 */
-/* Ids are those of a changed text (a normalizer): decoding needn't give the bytes back, offsets would be others. */
+int64_t dp_tokenizer_eot(const struct dp_tokenizer *t);                          /* <|endoftext|>, sentencepiece's eos; -1: none */
+bool dp_tokenizer_is_sp(const struct dp_tokenizer *t);                           /* a sentencepiece model: no split, no merges */
+/* Ids are those of a changed text (a normalizer, a sentencepiece model): decoding needn't give the bytes back, offsets would be others. */
 bool dp_tokenizer_rewrites(const struct dp_tokenizer *t);
-int64_t dp_tokenizer_eot(const struct dp_tokenizer *t);                          /* <|endoftext|>, -1: none */
 /* Of everything that decides ids: split, tokens, merges, special tokens. */
 struct dp_hash128 dp_tokenizer_digest(const struct dp_tokenizer *t);
 

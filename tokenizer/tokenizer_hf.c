@@ -445,6 +445,12 @@ int dp_tokenizer_load_vocab(struct dp_tokenizer **out, const struct dp_vocab_fil
 
 /* ---- writing ---- */
 
+static int must_be_bytes(const struct dp_tokenizer *t, struct dp_err *e)
+{
+    if (t->sp) DP_FAIL(e, CONFIG, "a sentencepiece model can't be written as byte-level BPE: write .model or GGUF");
+    return DP_OK;
+}
+
 /* A string of ByteLevel characters; special tokens stand as they are. */
 static void write_token(struct dp_jsonw *w, const struct dp_tokenizer *t, uint32_t id, struct dp_buf *tmp, bool key)
 {
@@ -706,6 +712,7 @@ int dp_tokenizer_save_hf(const struct dp_tokenizer *t, struct dp_buf *out, struc
 {
     struct dp_jsonw w;
     struct dp_buf tmp;
+    DP_TRY(must_be_bytes(t, e));
     dp_buf_init(&tmp, DP_TOKENIZER_FILE_BYTES_MAX);
     dp_jsonw_init(&w, out, 0);
     dp_jsonw_begin(&w, '{');
@@ -735,6 +742,7 @@ int dp_tokenizer_save_vocab(const struct dp_tokenizer *t, struct dp_buf *out, st
 {
     struct dp_jsonw w;
     struct dp_buf tmp;
+    DP_TRY(must_be_bytes(t, e));
     dp_buf_init(&tmp, DP_TOKENIZER_FILE_BYTES_MAX);
     dp_jsonw_init(&w, out, 0);
     write_vocab(&w, t, &tmp);
@@ -746,6 +754,7 @@ int dp_tokenizer_save_vocab(const struct dp_tokenizer *t, struct dp_buf *out, st
 int dp_tokenizer_save_merges(const struct dp_tokenizer *t, struct dp_buf *out, struct dp_err *e)
 {
     struct merge_writer m = {.t = t, .out = out};
+    DP_TRY(must_be_bytes(t, e));
     dp_buf_add_str(out, "#version: 0.2\n");
     DP_TRY(each_merge(t, write_merge_text, &m, e));
     return dp_buf_check(out, "merges.txt", e);

@@ -42,6 +42,7 @@ struct dp_added_set {
     uint8_t first[256]; /* bytes that begin one */
 };
 
+struct dp_sp;
 struct dp_tokenizer {
     enum dp_split split;
     struct dp_splitter *splitter; /* NULL: split alone */
@@ -67,6 +68,8 @@ struct dp_tokenizer {
     size_t special_bytes_max;
     struct dp_units *units; /* of SuperBPE (encode_units.h); NULL: none */
     struct dp_added_set added[2]; /* those to be found in the text as it is, and those in normalised text */
+    struct dp_sp *sp; /* a sentencepiece model does the work (tokenizer/sp.h); NULL: bytes and merges do */
+    int64_t eot;
     char *normal_text;            /* of added[1], where it isn't that of specials[] */
     char *kept[DP_KEPT_COUNT];    /* JSON, as it was read; NULL: none */
     struct dp_hash128 digest;
@@ -129,6 +132,8 @@ struct dp_tokenizer_parts {
     enum dp_split split;
     struct dp_splitter *splitter; /* instead of split when not NULL; the tokenizer becomes an owner more */
     enum dp_normal normal;
+    struct dp_sp *sp; /* taken over when building succeeds */
+    int64_t eot;      /* with sp: its end of text, -1: none */
     struct dp_span kept[DP_KEPT_COUNT]; /* JSON to be written again; ptr NULL: none */
     bool ignore_merges;
     bool ranks; /* merges are derived: any two tokens whose bytes are a token */
@@ -139,7 +144,8 @@ struct dp_tokenizer_parts {
     const struct dp_special *specials; /* their bytes are taken from here; bytes[id] may be NULL or the same */
     size_t special_count;
 };
-/* DP_CORRUPT, with `name`, for: a byte that is no token, two ids of the same bytes, a pair listed twice, ids out of range. */
+/* Of a sentencepiece model: bytes[i] is what piece i stands for within text, and may be that of another too; split, ranks and merges aren't used.
+ * DP_CORRUPT, with `name`, for: a byte that is no token, two ids of the same bytes, a pair listed twice, ids out of range. */
 int dp_tokenizer_build(struct dp_tokenizer **out, const struct dp_tokenizer_parts *p, const char *name, struct dp_err *e);
 
 /* What would build t again; the parts stay t's. */

@@ -3,7 +3,7 @@
  * vocab.json and merges.txt don't say their special tokens and pre-tokenizer. That is told by transformers' files in the same folder, as far as they
  * are there: added_tokens.json, special_tokens_map.json, and tokenizer_config.json, whose added_tokens_decoder has the last word. The class
  * named there gives the pre-tokenizer; without one it is gpt2, and <|endoftext|> is special if the vocabulary has it, as GPT2Tokenizer does. */
-#include "tokenizer/tokenizer_int.h"
+#include "tokenizer/sp.h"
 
 #include "base/fs.h"
 #include "base/json.h"
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-enum kind { KIND_RANKS, KIND_HF, KIND_VOCAB, KIND_MERGES };
+enum kind { KIND_RANKS, KIND_HF, KIND_VOCAB, KIND_MERGES, KIND_SP };
 
 static bool is_blank(char c)
 {
@@ -46,6 +46,11 @@ static bool looks_like_merges(struct dp_span s)
 static int find_kind(struct dp_span *s, enum kind *kind, const char *name, struct dp_err *e)
 {
     size_t i = 0;
+    /* Its first field, a piece, whose first is its text; in a file of text this would be two empty lines. */
+    if (s->len > 3 && s->ptr[0] == 0x0A && s->ptr[1] && s->ptr[2] == 0x0A && !is_blank(s->ptr[1])) {
+        *kind = KIND_SP;
+        return DP_OK;
+    }
     if (s->len >= 3 && memcmp(s->ptr, "\xEF\xBB\xBF", 3) == 0) i = 3;
     while (i < s->len && is_blank(s->ptr[i])) i++;
     if (i == s->len) DP_FAIL(e, CORRUPT, "%s: an empty file is no tokenizer", name);
@@ -62,6 +67,7 @@ int dp_tokenizer_load(struct dp_tokenizer **out, struct dp_span content, const c
     DP_TRY(find_kind(&content, &kind, name, e));
     switch (kind) {
     case KIND_HF: return dp_tokenizer_load_hf(out, content, name, split, e);
+    case KIND_SP: return dp_tokenizer_load_sp(out, content, name, split, e);
     case KIND_RANKS: return dp_tokenizer_load_tiktoken(out, content, name, split, e);
     default: DP_FAIL(e, CONFIG, "%s: vocab.json and merges.txt are read together: name the file, or the folder they are in", name);
     }
@@ -250,7 +256,7 @@ static int load_pair(struct dp_tokenizer **out, const char *path, int side, cons
 
 static int load_folder(struct dp_tokenizer **out, const char *path, const char *split, struct dp_err *e)
 {
-    static const char *const names[] = {"tokenizer.json", "vocab.json", "encoder.json"};
+    static const char *const names[] = {"tokenizer.json", "tokenizer.model", "vocab.json", "encoder.json"};
     struct dp_buf b;
     struct stat st;
     int rc = DP_OK;
@@ -263,7 +269,7 @@ static int load_folder(struct dp_tokenizer **out, const char *path, const char *
         rc = dp_tokenizer_load_file(out, b.ptr, split, e);
         goto out;
     }
-    rc = dp_err_set(e, DP_NOTFOUND, 0, __FILE__, __LINE__, "%s: a folder with no tokenizer.json, vocab.json or encoder.json in it", path);
+    rc = dp_err_set(e, DP_NOTFOUND, 0, __FILE__, __LINE__, "%s: a folder with no tokenizer.json, tokenizer.model, vocab.json or encoder.json in it", path);
 out:
     dp_buf_release(&b);
     return rc;

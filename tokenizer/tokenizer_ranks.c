@@ -165,6 +165,7 @@ out:
 
 int dp_tokenizer_save_tiktoken(const struct dp_tokenizer *t, struct dp_buf *out, struct dp_err *e)
 {
+    if (t->sp) DP_FAIL(e, CONFIG, "a sentencepiece model can't be written as .tiktoken: write .model or GGUF");
     if (!t->ranks) DP_TRY(check_ranks(t, e));
     for (uint32_t i = 0; i < t->size; i++) {
         if (!t->bytes[i].ptr || t->is_special[i]) continue;
