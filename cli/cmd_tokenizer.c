@@ -17,12 +17,13 @@ static const struct dp_opt rows[] = {
     {.name = "svg", .type = DP_OPT_STRING, .offset = O(svg), .arg = "FILE", .help = "report: charts into this file too"},
     {.name = "list", .type = DP_OPT_BOOL, .offset = O(list), .help = "report: every unused token"},
     {.name = "special", .type = DP_OPT_CHOICE, .offset = O(special), .preset = "none", .choices = "none|all", .help = "report, compare: whether the text of special tokens becomes their ids"},
-    {.name = "encoder_cache", .type = DP_OPT_SIZE, .offset = O(encoder_cache), .preset = "0", .max = 4294967296.0, .arg = "SIZE", .help = "report, compare: cache of pretokens for each tokenizer; 0: 80M"},
-    {.name = "output", .letter = 'o', .type = DP_OPT_STRING, .offset = O(output), .arg = "PATH", .help = "where to write: a file (nest) or a folder"},
+    {.name = "encoder_cache", .type = DP_OPT_SIZE, .offset = O(encoder_cache), .preset = "0", .max = 4294967296.0, .arg = "SIZE", .help = "report, compare: cache of pretokens for each tokenizer; 0: 96M"},
+    {.name = "output", .letter = 'o', .type = DP_OPT_STRING, .offset = O(output), .arg = "PATH", .help = "where to write: a file (nest, convert) or a folder"},
     {.name = "vocab_size", .type = DP_OPT_INT, .offset = O(vocab_size), .min = 0, .max = 2097152, .arg = "N", .help = "tokens in all"},
     {.name = "keep", .type = DP_OPT_STRING, .offset = O(keep), .arg = "FILE", .help = "prune: ids to keep, in any notation of numbers"},
     {.name = "counts", .type = DP_OPT_STRING, .offset = O(counts), .arg = "FILE", .help = "prune: how often ids are used: lines of an id and a number"},
     {.name = "min_count", .type = DP_OPT_INT, .offset = O(min_count), .min = 0, .max = 9007199254740992.0, .arg = "N", .help = "prune: drop only what is used less often"},
+    {.name = "to", .type = DP_OPT_CHOICE, .offset = O(to), .preset = "auto", .choices = "auto|hf|tiktoken|vocab|gguf|sp", .help = "convert: the format; auto: by the output's name"},
     DP_OPT_END,
 };
 #undef O
@@ -37,6 +38,7 @@ static const struct {
     {"compare", 2, -1, dp_tokenizer_compare},
     {"nest", 1, 1, dp_tokenizer_nest_file},
     {"prune", 1, -1, dp_tokenizer_prune_file},
+    {"convert", 1, 1, dp_tokenizer_convert},
 };
 
 static int run(struct dp_cli *c, struct dp_err *e)
@@ -55,6 +57,8 @@ extern const struct dp_command dp_cmd_tokenizer;
 const struct dp_command dp_cmd_tokenizer = {.name = "tokenizer", .summary = "look at tokenizers and change them", .args = "VERB FILE...", .rows = rows,
     .own_size = sizeof(struct dp_tokenizer_args), .args_min = 1, .args_max = -1, .run = run,
     .about = "  info FILE          what a tokenizer file holds, as a JSON object\n"
+             "  convert FILE -o PATH [--to hf|tiktoken|vocab|gguf|sp]   the same tokenizer in another format: tokenizer.json (in a folder, with what\n"
+             "                     transformers wants beside it), .tiktoken, a folder of vocab.json and merges.txt, GGUF's fields, a sentencepiece .model\n"
              "  report FILE...     how well --tokenizer fits the texts, by language and domain, beside --baseline: a table, --json, --svg FILE\n"
              "  compare A B [FILE...]   what two vocabularies have in common, and where they cut texts differently; exit status 0 when B gives A's ids (without\n"
              "                     texts: when both are the same), 1 when not\n"

@@ -18,6 +18,9 @@ static void put_text(struct dp_jsonw *w, const char *key, const char *v)
 static void put_split(struct dp_jsonw *w, const struct dp_tokenizer *t)
 {
     struct dp_splitter *s = dp_tokenizer_splitter(t);
+    put_text(w, "kind", dp_tokenizer_is_sp(t) ? "sentencepiece" : "byte-level");
+    if (dp_tokenizer_is_sp(t)) return;
+    if (dp_tokenizer_normal(t) == DP_NORMAL_NFC) put_text(w, "normalizer", "NFC");
     put_text(w, "split", dp_split_name(dp_tokenizer_split(t)));
     if (!s) {
         put_text(w, "pattern", dp_split_pattern(dp_tokenizer_split(t)));

@@ -6,7 +6,8 @@
 
 /* The options of all verbs; each verb's help says which it takes. */
 struct dp_tokenizer_args {
-    char *split;
+    char *split, *output;
+    int to; /* convert: the format */
     char *tokenizer, *baseline, *field, *language_field, *domain_field, *svg;
     bool jsonl, whole_file, detect_language, list;
     int special;
@@ -17,6 +18,7 @@ struct dp_tokenizer_args {
 
 /* args[0 .. n) are what stands behind the verb. */
 typedef int (*dp_tokenizer_verb_fn)(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e);
+int dp_tokenizer_convert(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e);
 int dp_tokenizer_info(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e);
 int dp_tokenizer_nest_file(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e);
 int dp_tokenizer_prune_file(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e);

@@ -163,7 +163,7 @@ static void check_tokenizer(struct dp_check *c)
         problem(c, false, DP_CONFIG, "tokenizer.file", "%s is no ordinary file", file);
         return;
     }
-    int rc = dp_tokenizer_load_file(&t, file, NULL, &err);
+    int rc = dp_tokenizer_load_alone(&t, file, &err);
     if (rc < 0) problem(c, false, rc, "tokenizer.file", "%s", err.msg);
     dp_tokenizer_free(t);
 }

@@ -124,7 +124,7 @@ static int publish(struct dp_publish *p, const struct dp_tokenizer *t, const str
     char name[96];
     dp_buf_init(&b, 512 << 20);
     snprintf(name, sizeof name, "tokenizer-%s.json", key->hex);
-    int rc = dp_tokenizer_save_hf(t, &b, e);
+    int rc = dp_tokenizer_save(t, &b, e); /* a sentencepiece model is kept as it is; what reads it goes by the content */
     if (rc >= 0) rc = dp_publish_file(p, "tokenizer", name, dp_buf_span(&b), e);
     dp_buf_clear(&b);
     snprintf(name, sizeof name, "tokenizer-%s.tiktoken", key->hex);
@@ -151,7 +151,7 @@ int dp_road_train_bpe(struct dp_road *r, struct dp_err *e)
     if (rc == DP_EMPTY) r->found++;
     else if (rc == DP_OK) {
         const char *file = r->options->tokenizer.file;
-        rc = file && *file ? dp_tokenizer_load_file(&t, file, NULL, e) : train(r, &t, e);
+        rc = file && *file ? dp_tokenizer_load_alone(&t, file, e) : train(r, &t, e);
         if (rc >= 0) rc = publish(p, t, &r->bpe, e);
         if (rc < 0) dp_publish_abort(p, e);
         else r->made++;

@@ -425,15 +425,17 @@ static int encode_sp(struct dp_encoder *c, struct dp_span text, struct dp_ids *o
 {
     const struct dp_sp *sp = c->t->sp;
     size_t begins[GROUP + 1], pos = 0, n;
+    struct group g;
     bool unknown = false;
     dp_cache_renew(&c->cache);
     begins[0] = 0;
     dp_buf_clear(&c->sp_text);
     DP_TRY(dp_sp_normalise(sp, text, &c->sp_text, e));
-    text = dp_buf_span(&c->sp_text);
+    g.text = text = dp_buf_span(&c->sp_text);
+    g.begins = begins;
     while ((n = dp_sp_run(sp, text, &pos, begins + 1, GROUP)) > 0) {
         size_t had = out->len;
-        DP_TRY(encode_group(c, text, begins, n, out, e));
+        DP_TRY(encode_group(c, &g, n, out, e));
         begins[0] = pos;
         join_unknown(sp, out, had, &unknown);
         if (count) {

@@ -9,6 +9,7 @@
 
 #include "tokenizer/added.h"
 #include "tokenizer/encode_units.h"
+#include "tokenizer/bpe_merge.h"
 #include "tokenizer/sp.h"
 #include "tokenizer/tokenizer_int.h"
 
@@ -495,4 +496,33 @@ int64_t dp_tokenizer_special(const struct dp_tokenizer *t, struct dp_span text)
 int64_t dp_tokenizer_eot(const struct dp_tokenizer *t)
 {
     return t->sp ? t->eot : dp_tokenizer_special(t, dp_span_str("<|endoftext|>"));
+}
+
+int dp_tokenizer_save(const struct dp_tokenizer *t, struct dp_buf *out, struct dp_err *e)
+{
+    return t->sp ? dp_tokenizer_save_sp(t, out, e) : dp_tokenizer_save_hf(t, out, e);
+}
+
+int dp_tokenizer_whole_words(const struct dp_tokenizer *t, bool *needs, struct dp_err *e)
+{
+    struct dp_merge_scratch scratch = {0};
+    struct dp_err ignored;
+    uint32_t *ids = NULL;
+    size_t longest = 1, n;
+    int rc = DP_OK;
+    *needs = false;
+    if (!t->ignore_merges) return DP_OK;
+    for (uint32_t i = 0; i < t->size; i++)
+        if (t->bytes[i].ptr && t->bytes[i].len > longest) longest = t->bytes[i].len;
+    ids = malloc(longest * sizeof *ids);
+    if (!ids) DP_FAIL(e, NOMEM, "looking at %u tokens", t->size);
+    for (uint32_t i = 0; rc >= 0 && !*needs && i < t->size; i++) {
+        if (!t->bytes[i].ptr || t->is_special[i]) continue;
+        rc = dp_bpe_merge(t, &scratch, t->bytes[i], ids, &n, &ignored);
+        *needs = rc >= 0 && n != 1;
+    }
+    dp_merge_scratch_release(&scratch);
+    free(ids);
+    if (rc < 0) DP_FAIL(e, NOMEM, "looking at %u tokens", t->size);
+    return DP_OK;
 }

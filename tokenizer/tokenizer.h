@@ -49,6 +49,8 @@ enum dp_normal {
  * `split` overrides the file's pre-tokenizer, by name or as "regex:PATTERN" (dp_splitter_parse); a .tiktoken file has none, and without `split` gets gpt2 for about 50,000 tokens, cl100k for
  * about 100,000, o200k for about 200,000, with the special tokens of those encodings, and DP_CONFIG for any other size. */
 int dp_tokenizer_load(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e);
+/* The same of one file that has everything: no folder, no vocab.json, whose content alone says nothing. */
+int dp_tokenizer_load_alone(struct dp_tokenizer **out, const char *path, struct dp_err *e);
 /* The same of a file, or of a folder that has one; vocab.json and merges.txt are read together, whichever is named. */
 int dp_tokenizer_load_file(struct dp_tokenizer **out, const char *path, const char *split, struct dp_err *e);
 void dp_tokenizer_free(struct dp_tokenizer *t);
@@ -61,6 +63,10 @@ int dp_tokenizer_save_vocab(const struct dp_tokenizer *t, struct dp_buf *out, st
 int dp_tokenizer_save_merges(const struct dp_tokenizer *t, struct dp_buf *out, struct dp_err *e); /* merges.txt */
 /* A sentencepiece .model; DP_CONFIG for a byte-level vocabulary, as the others are for a sentencepiece one. */
 int dp_tokenizer_save_sp(const struct dp_tokenizer *t, struct dp_buf *out, struct dp_err *e);
+/* A GGUF file of the tokenizer alone. DP_CONFIG when llama.cpp has no name for the split, or GGUF no word for what the vocabulary asks. */
+int dp_tokenizer_save_gguf(const struct dp_tokenizer *t, struct dp_buf *out, struct dp_err *e);
+/* The one file that keeps everything: .model for a sentencepiece model, else tokenizer.json. */
+int dp_tokenizer_save(const struct dp_tokenizer *t, struct dp_buf *out, struct dp_err *e);
 
 uint32_t dp_tokenizer_size(const struct dp_tokenizer *t);   /* highest id + 1: the rows of an embedding */
 uint32_t dp_tokenizer_tokens(const struct dp_tokenizer *t); /* ids that have a token */
@@ -71,6 +77,8 @@ enum dp_split dp_tokenizer_split(const struct dp_tokenizer *t);           /* DP_
 struct dp_splitter *dp_tokenizer_splitter(const struct dp_tokenizer *t);  /* NULL: the split alone */
 bool dp_tokenizer_ignore_merges(const struct dp_tokenizer *t);
 bool dp_tokenizer_ranks(const struct dp_tokenizer *t); /* what merges is said by ids, not by a list */
+/* Whether ignore_merges matters: some token is found as a whole pretoken only, merging its bytes doesn't give it. DP_NOMEM. */
+int dp_tokenizer_whole_words(const struct dp_tokenizer *t, bool *needs, struct dp_err *e);
 /* ptr NULL when no token has this id. Special tokens are their text. */
 struct dp_span dp_tokenizer_bytes(const struct dp_tokenizer *t, uint32_t id);
 int64_t dp_tokenizer_id(const struct dp_tokenizer *t, struct dp_span bytes); /* of an ordinary token; -1: none */

@@ -41,7 +41,7 @@ static struct dp_span from_chars(struct dp_arena *mem, struct dp_span s, bool *b
     return dp_span(to, n);
 }
 
-static void to_chars(struct dp_buf *out, struct dp_span bytes)
+void dp_byte_level_write(struct dp_buf *out, struct dp_span bytes)
 {
     for (size_t i = 0; i < bytes.len; i++) {
         uint32_t c = dp_byte_level_char((uint8_t)bytes.ptr[i]);
@@ -243,6 +243,40 @@ out:
     return rc;
 }
 
+/* Room for `count` names of ids below parts.size. */
+static int open_names(struct reader *r, size_t count, struct dp_err *e)
+{
+    size_t slots = 64;
+    while (slots < 2 * count) slots *= 2;
+    r->bytes = calloc(r->parts.size, sizeof *r->bytes);
+    r->names.name = calloc(r->parts.size, sizeof *r->names.name);
+    r->names.slots = malloc(slots * sizeof *r->names.slots);
+    if (!r->bytes || !r->names.name || !r->names.slots) DP_FAIL(e, NOMEM, "%s: %u ids", r->file, r->parts.size);
+    memset(r->names.slots, 0xff, slots * sizeof *r->names.slots);
+    r->names.mask = slots - 1;
+    for (size_t i = 0; i < r->parts.special_count; i++) r->bytes[r->specials[i].id] = r->specials[i].text;
+    r->parts.bytes = r->bytes;
+    return DP_OK;
+}
+
+static int put_name(struct reader *r, uint32_t id, struct dp_span s, struct dp_err *e)
+{
+    if (r->names.name[id].ptr) DP_FAIL(e, CORRUPT, "%s: '%.*s' has the id %u of another token", r->file, DP_SPAN_FMT(s), id);
+    r->names.name[id] = s;
+    size_t at = dp_word_hash(s.ptr, s.len) & r->names.mask;
+    for (; r->names.slots[at] != DP_NO_ID; at = (at + 1) & r->names.mask)
+        if (dp_span_eq(r->names.name[r->names.slots[at]], s))
+            DP_FAIL(e, CORRUPT, "%s: the ids %u and %u are both '%.*s'", r->file, r->names.slots[at], id, DP_SPAN_FMT(s));
+    r->names.slots[at] = id;
+    if (r->bytes[id].ptr) return DP_OK; /* an added token stands as it is */
+    bool bad;
+    r->bytes[id] = from_chars(&r->mem, s, &bad);
+    if (bad)
+        DP_FAIL(e, CORRUPT, "%s: '%.*s' isn't written in byte-level characters; only byte-level BPE is supported", r->file, DP_SPAN_FMT(s));
+    if (!r->bytes[id].ptr) DP_FAIL(e, NOMEM, "%s: tokens", r->file);
+    return DP_OK;
+}
+
 static int read_vocab(struct reader *r, const struct dp_json *vocab, struct dp_err *e)
 {
     const char *key;
@@ -254,30 +288,18 @@ static int read_vocab(struct reader *r, const struct dp_json *vocab, struct dp_e
             DP_FAIL(e, CORRUPT, "%s: the id of '%.64s' isn't a number from 0 to 2097151", r->file, key);
         if (id >= r->parts.size) r->parts.size = (uint32_t)id + 1;
     }
-    size_t slots = 64;
-    while (slots < 2 * dp_json_count(vocab)) slots *= 2;
-    r->bytes = calloc(r->parts.size, sizeof *r->bytes);
-    r->names.name = calloc(r->parts.size, sizeof *r->names.name);
-    r->names.slots = malloc(slots * sizeof *r->names.slots);
-    if (!r->bytes || !r->names.name || !r->names.slots) DP_FAIL(e, NOMEM, "%s: %u ids", r->file, r->parts.size);
-    memset(r->names.slots, 0xff, slots * sizeof *r->names.slots);
-    r->names.mask = slots - 1;
-    for (size_t i = 0; i < r->parts.special_count; i++) r->bytes[r->specials[i].id] = r->specials[i].text;
-    for (void *it = NULL; (it = dp_json_next(vocab, it, &key, &v));) {
-        uint32_t id = (uint32_t)dp_json_int(v, 0);
-        struct dp_span s = dp_span_str(key);
-        if (r->names.name[id].ptr) DP_FAIL(e, CORRUPT, "%s: '%.64s' has the id %u of another token", r->file, key, id);
-        r->names.name[id] = s;
-        size_t at = dp_word_hash(s.ptr, s.len) & r->names.mask;
-        while (r->names.slots[at] != DP_NO_ID) at = (at + 1) & r->names.mask;
-        r->names.slots[at] = id;
-        if (r->bytes[id].ptr) continue; /* an added token stands as it is */
-        bool bad;
-        r->bytes[id] = from_chars(&r->mem, s, &bad);
-        if (bad) DP_FAIL(e, CORRUPT, "%s: '%.64s' isn't written in byte-level characters; only byte-level BPE is supported", r->file, key);
-        if (!r->bytes[id].ptr) DP_FAIL(e, NOMEM, "%s: tokens", r->file);
-    }
-    r->parts.bytes = r->bytes;
+    DP_TRY(open_names(r, dp_json_count(vocab), e));
+    for (void *it = NULL; (it = dp_json_next(vocab, it, &key, &v));) DP_TRY(put_name(r, (uint32_t)dp_json_int(v, 0), dp_span_str(key), e));
+    return DP_OK;
+}
+
+/* The same of a list of tokens; ptr NULL: there is none of this id. */
+static int take_tokens(struct reader *r, const struct dp_span *tokens, uint32_t n, struct dp_err *e)
+{
+    if (n > r->parts.size) r->parts.size = n;
+    DP_TRY(open_names(r, n, e));
+    for (uint32_t i = 0; i < n; i++)
+        if (tokens[i].ptr) DP_TRY(put_name(r, i, tokens[i], e));
     return DP_OK;
 }
 
@@ -296,6 +318,15 @@ static int read_merge(struct reader *r, size_t i, struct dp_span left, struct dp
     return DP_OK;
 }
 
+/* The two sides of "a b". */
+static int split_merge(struct reader *r, size_t i, struct dp_span line, struct dp_err *e)
+{
+    const char *space = line.len ? memchr(line.ptr, ' ', line.len) : NULL;
+    if (!space) DP_FAIL(e, CORRUPT, "%s: merge %zu isn't two tokens", r->file, i);
+    size_t left = (size_t)(space - line.ptr);
+    return read_merge(r, i, dp_span(line.ptr, left), dp_span(space + 1, line.len - left - 1), e);
+}
+
 static int read_merges(struct reader *r, const struct dp_json *list, struct dp_err *e)
 {
     size_t n = dp_json_count(list);
@@ -303,19 +334,23 @@ static int read_merges(struct reader *r, const struct dp_json *list, struct dp_e
     if (!r->merges) DP_FAIL(e, NOMEM, "%s: %zu merges", r->file, n);
     for (size_t i = 0; i < n; i++) {
         struct dp_json *m = dp_json_at(list, i);
-        struct dp_span left, right, line = dp_json_str(m);
-        if (line.ptr) {
-            const char *space = memchr(line.ptr, ' ', line.len);
-            if (!space) DP_FAIL(e, CORRUPT, "%s: merge %zu isn't two tokens", r->file, i);
-            left = dp_span(line.ptr, (size_t)(space - line.ptr));
-            right = dp_span(space + 1, line.len - left.len - 1);
-        } else {
-            if (dp_json_count(m) != 2) DP_FAIL(e, CORRUPT, "%s: merge %zu isn't two tokens", r->file, i);
-            left = dp_json_str(dp_json_at(m, 0));
-            right = dp_json_str(dp_json_at(m, 1));
+        if (dp_json_kind(m) == DP_JSON_STRING) {
+            DP_TRY(split_merge(r, i, dp_json_str(m), e));
+            continue;
         }
-        DP_TRY(read_merge(r, i, left, right, e));
+        if (dp_json_count(m) != 2) DP_FAIL(e, CORRUPT, "%s: merge %zu isn't two tokens", r->file, i);
+        DP_TRY(read_merge(r, i, dp_json_str(dp_json_at(m, 0)), dp_json_str(dp_json_at(m, 1)), e));
     }
+    r->parts.merges = r->merges;
+    r->parts.merge_count = n;
+    return DP_OK;
+}
+
+static int take_merges(struct reader *r, const struct dp_span *merge, size_t n, struct dp_err *e)
+{
+    r->merges = calloc(n + 1, sizeof *r->merges);
+    if (!r->merges) DP_FAIL(e, NOMEM, "%s: %zu merges", r->file, n);
+    for (size_t i = 0; i < n; i++) DP_TRY(split_merge(r, i, merge[i], e));
     r->parts.merges = r->merges;
     r->parts.merge_count = n;
     return DP_OK;
@@ -435,8 +470,9 @@ int dp_tokenizer_load_vocab(struct dp_tokenizer **out, const struct dp_vocab_fil
     r.parts.splitter = dp_splitter_ref(f->splitter);
     r.parts.normal = f->normal;
     int rc = take_added(&r, f, e);
-    if (rc >= 0) rc = read_vocab(&r, f->vocab, e);
-    if (rc >= 0) rc = read_merge_lines(&r, f->merges, f->merges_name, e);
+    r.parts.ignore_merges = f->ignore_merges;
+    if (rc >= 0) rc = f->vocab ? read_vocab(&r, f->vocab, e) : take_tokens(&r, f->tokens, f->token_count, e);
+    if (rc >= 0) rc = f->vocab ? read_merge_lines(&r, f->merges, f->merges_name, e) : take_merges(&r, f->merge, f->merge_count, e);
     if (rc >= 0) rc = place_added(&r, e);
     if (rc >= 0) rc = dp_tokenizer_build(out, &r.parts, f->vocab_name, e);
     close_reader(&r);
@@ -456,7 +492,7 @@ static void write_token(struct dp_jsonw *w, const struct dp_tokenizer *t, uint32
 {
     dp_buf_clear(tmp);
     if (t->is_special[id]) dp_buf_add_span(tmp, t->bytes[id]);
-    else to_chars(tmp, t->bytes[id]);
+    else dp_byte_level_write(tmp, t->bytes[id]);
     if (tmp->full) w->buf->full = true; /* the next clear would forget it */
     if (key) dp_jsonw_key_span(w, dp_buf_span(tmp));
     else dp_jsonw_str(w, dp_buf_span(tmp));
@@ -484,8 +520,7 @@ static bool last_cut(const struct dp_tokenizer *t, uint32_t id, uint32_t *ids)
     return n == 2;
 }
 
-/* Calls write for each merge in order. */
-static int each_merge(const struct dp_tokenizer *t, void (*write)(void *ctx, uint32_t left, uint32_t right), void *ctx, struct dp_err *e)
+int dp_tokenizer_each_merge(const struct dp_tokenizer *t, void (*write)(void *ctx, uint32_t left, uint32_t right), void *ctx, struct dp_err *e)
 {
     if (!t->ranks) {
         for (uint32_t i = 0; i < t->merge_count; i++) write(ctx, t->merges[i].left, t->merges[i].right);
@@ -520,9 +555,9 @@ static void write_merge_json(void *ctx, uint32_t left, uint32_t right)
 static void write_merge_text(void *ctx, uint32_t left, uint32_t right)
 {
     struct merge_writer *m = ctx;
-    to_chars(m->out, m->t->bytes[left]);
+    dp_byte_level_write(m->out, m->t->bytes[left]);
     dp_buf_add_char(m->out, ' ');
-    to_chars(m->out, m->t->bytes[right]);
+    dp_byte_level_write(m->out, m->t->bytes[right]);
     dp_buf_add_char(m->out, '\n');
 }
 
@@ -702,7 +737,7 @@ static int write_model(struct dp_jsonw *w, const struct dp_tokenizer *t, struct 
     dp_jsonw_key(w, "merges");
     dp_jsonw_begin(w, '[');
     struct merge_writer m = {.w = w, .t = t, .tmp = tmp};
-    DP_TRY(each_merge(t, write_merge_json, &m, e));
+    DP_TRY(dp_tokenizer_each_merge(t, write_merge_json, &m, e));
     dp_jsonw_end(w, ']');
     dp_jsonw_end(w, '}');
     return DP_OK;
@@ -756,6 +791,6 @@ int dp_tokenizer_save_merges(const struct dp_tokenizer *t, struct dp_buf *out, s
     struct merge_writer m = {.t = t, .out = out};
     DP_TRY(must_be_bytes(t, e));
     dp_buf_add_str(out, "#version: 0.2\n");
-    DP_TRY(each_merge(t, write_merge_text, &m, e));
+    DP_TRY(dp_tokenizer_each_merge(t, write_merge_text, &m, e));
     return dp_buf_check(out, "merges.txt", e);
 }

@@ -154,13 +154,19 @@ struct dp_tokenizer_parts dp_tokenizer_parts_of(const struct dp_tokenizer *t);
 /* The code point that ByteLevel writes for a byte, and back (-1: not one of them). */
 uint32_t dp_byte_level_char(unsigned byte);
 int dp_byte_level_byte(uint32_t cp);
+void dp_byte_level_write(struct dp_buf *out, struct dp_span bytes);
 /* The byte that is the i-th in the order of the ByteLevel characters. */
 unsigned dp_byte_level_order(unsigned i);
 
-/* vocab.json and merges.txt, with what was found beside them. */
+/* vocab.json and merges.txt, with what was found beside them; or lists of tokens and merges. */
 struct dp_vocab_files {
-    const struct dp_json *vocab; /* {"token": id} */
+    const struct dp_json *vocab; /* {"token": id}; NULL: tokens and merge have it */
     struct dp_span merges;
+    const struct dp_span *tokens; /* by id; ptr NULL: none */
+    uint32_t token_count;
+    const struct dp_span *merge; /* "a b" */
+    size_t merge_count;
+    bool ignore_merges;
     const char *vocab_name, *merges_name; /* for messages */
     enum dp_split split;
     struct dp_splitter *splitter; /* instead of split when not NULL; stays the caller's */
@@ -168,11 +174,14 @@ struct dp_vocab_files {
     const struct dp_special *specials; /* ids may be in the vocabulary too */
     size_t special_count;
 };
+/* Calls write for each merge in order; of ranks, for one a token: docs in tokenizer_hf.c. */
+int dp_tokenizer_each_merge(const struct dp_tokenizer *t, void (*write)(void *ctx, uint32_t left, uint32_t right), void *ctx, struct dp_err *e);
 struct dp_json;
 /* enum dp_added_flag of an added token's members; `special` where it doesn't say. */
 unsigned dp_added_flags(const struct dp_json *a, bool special);
 int dp_tokenizer_load_vocab(struct dp_tokenizer **out, const struct dp_vocab_files *f, struct dp_err *e);
 int dp_tokenizer_load_hf(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e);
+int dp_tokenizer_load_gguf(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e);
 int dp_tokenizer_load_tiktoken(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e);
 
 #endif

@@ -8,10 +8,13 @@
 #include "base/fs.h"
 #include "base/json.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-enum kind { KIND_RANKS, KIND_HF, KIND_VOCAB, KIND_MERGES, KIND_SP };
+enum { GGUF_HEAD_BYTES_MAX = 128 << 20 };
+enum kind { KIND_RANKS, KIND_HF, KIND_VOCAB, KIND_MERGES, KIND_SP, KIND_GGUF };
 
 static bool is_blank(char c)
 {
@@ -42,13 +45,34 @@ static bool looks_like_merges(struct dp_span s)
     return (space - line.ptr) % 4 != 0 && space + 1 < line.ptr + line.len;
 }
 
+/* A sentencepiece model's first field is a piece, whose first is its text: 0x0A, a length, 0x0A, a length that fits in. */
+static bool looks_like_sp(struct dp_span s)
+{
+    uint64_t n[2] = {0};
+    size_t at = 0;
+    for (int k = 0; k < 2; k++) {
+        if (at >= s.len || s.ptr[at++] != 0x0A) return false;
+        unsigned shift = 0;
+        do {
+            if (at >= s.len || shift > 28) return false;
+            n[k] |= (uint64_t)(s.ptr[at] & 127) << shift;
+            shift += 7;
+        } while (s.ptr[at++] & 128);
+        if (n[k] > s.len - at || (k && n[1] + 1 >= n[0])) return false;
+    }
+    return true;
+}
+
 /* The kind of a file, whose content *s is then without byte order mark and leading white space. */
 static int find_kind(struct dp_span *s, enum kind *kind, const char *name, struct dp_err *e)
 {
     size_t i = 0;
-    /* Its first field, a piece, whose first is its text; in a file of text this would be two empty lines. */
-    if (s->len > 3 && s->ptr[0] == 0x0A && s->ptr[1] && s->ptr[2] == 0x0A && !is_blank(s->ptr[1])) {
+    if (looks_like_sp(*s)) {
         *kind = KIND_SP;
+        return DP_OK;
+    }
+    if (s->len >= 4 && memcmp(s->ptr, "GGUF", 4) == 0) {
+        *kind = KIND_GGUF;
         return DP_OK;
     }
     if (s->len >= 3 && memcmp(s->ptr, "\xEF\xBB\xBF", 3) == 0) i = 3;
@@ -68,8 +92,9 @@ int dp_tokenizer_load(struct dp_tokenizer **out, struct dp_span content, const c
     switch (kind) {
     case KIND_HF: return dp_tokenizer_load_hf(out, content, name, split, e);
     case KIND_SP: return dp_tokenizer_load_sp(out, content, name, split, e);
+    case KIND_GGUF: return dp_tokenizer_load_gguf(out, content, name, split, e);
     case KIND_RANKS: return dp_tokenizer_load_tiktoken(out, content, name, split, e);
-    default: DP_FAIL(e, CONFIG, "%s: vocab.json and merges.txt are read together: name the file, or the folder they are in", name);
+    default: DP_FAIL(e, CONFIG, "%s: vocab.json and merges.txt are read together, which is not possible here: make one file of them, dpipe tokenizer convert --to hf", name);
     }
 }
 
@@ -275,18 +300,51 @@ out:
     return rc;
 }
 
+/* A GGUF file may be of any size; its metadata stands at the beginning. `size` 0: no ordinary file. */
+static int read_content(const char *path, size_t size, struct dp_buf *b, struct dp_err *e)
+{
+    char magic[4];
+    size_t got = 0;
+    if (size <= GGUF_HEAD_BYTES_MAX) return dp_fs_read(path, b, e);
+    int fd = open(path, O_RDONLY | O_CLOEXEC), rc;
+    if (fd < 0) DP_FAIL_SYS(e, "%s: cannot open", path);
+    DP_TRY_OUT(dp_fs_pread_all(fd, magic, sizeof magic, 0, &got, path, e));
+    if (got < sizeof magic || memcmp(magic, "GGUF", 4) != 0) {
+        rc = dp_fs_read_fd(fd, path, b, e);
+        goto out;
+    }
+    char *to = dp_buf_reserve(b, GGUF_HEAD_BYTES_MAX);
+    if (!to) DP_GOTO(e, NOMEM, "%s: %d bytes", path, GGUF_HEAD_BYTES_MAX);
+    rc = dp_fs_pread_all(fd, to, GGUF_HEAD_BYTES_MAX, 0, &b->len, path, e);
+out:
+    close(fd);
+    return rc;
+}
+
 int dp_tokenizer_load_file(struct dp_tokenizer **out, const char *path, const char *split, struct dp_err *e)
 {
     struct dp_buf b;
-    struct stat st;
-    enum kind kind;
+    struct stat st = {0};
+    enum kind kind = KIND_HF;
     *out = NULL;
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) return load_folder(out, path, split, e);
+    bool there = stat(path, &st) == 0;
+    if (there && S_ISDIR(st.st_mode)) return load_folder(out, path, split, e);
     dp_buf_init(&b, DP_TOKENIZER_FILE_BYTES_MAX);
-    int rc = dp_fs_read(path, &b, e);
+    int rc = read_content(path, there && S_ISREG(st.st_mode) ? (size_t)st.st_size : 0, &b, e);
     struct dp_span content = dp_buf_span(&b);
     if (rc >= 0) rc = find_kind(&content, &kind, path, e);
     if (rc >= 0 && kind != KIND_VOCAB && kind != KIND_MERGES) rc = dp_tokenizer_load(out, dp_buf_span(&b), path, split, e);
     dp_buf_release(&b);
     return rc >= 0 && !*out ? load_pair(out, path, kind == KIND_MERGES, split, e) : rc;
+}
+
+int dp_tokenizer_load_alone(struct dp_tokenizer **out, const char *path, struct dp_err *e)
+{
+    struct dp_buf b;
+    *out = NULL;
+    dp_buf_init(&b, DP_TOKENIZER_FILE_BYTES_MAX);
+    int rc = dp_fs_read(path, &b, e);
+    if (rc >= 0) rc = dp_tokenizer_load(out, dp_buf_span(&b), path, NULL, e);
+    dp_buf_release(&b);
+    return rc;
 }

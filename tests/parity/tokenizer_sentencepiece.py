@@ -100,5 +100,5 @@ if need('sentencepiece', 'tiktoken', 'rustbpe', 'tokenizers'):
     import sentencepiece
     from sentencepiece import sentencepiece_model_pb2 as pb
     import tokenizer_parity as tp
-    freeze() if sys.argv[1:] == ['freeze'] else main()
-finish()
+    if __name__ == '__main__': freeze() if sys.argv[1:] == ['freeze'] else main()
+if __name__ == '__main__': finish()
