@@ -230,6 +230,7 @@ int dp_tokenizer_load_gguf(struct dp_tokenizer **out, struct dp_span content, co
 {
     struct reader r = {.s = content, .name = name};
     *out = NULL;
+    if (content.len < 4 || memcmp(content.ptr, "GGUF", 4) != 0) DP_FAIL(e, CORRUPT, "%s: no GGUF file", name);
     DP_TRY(read_pairs(&r, e));
     bool bpe = r.model.type == T_STRING && dp_span_is(r.model.at, "gpt2"), sp = r.model.type == T_STRING && dp_span_is(r.model.at, "llama");
     if (!r.model.at.ptr || !is_array(&r.tokens, T_STRING)) DP_FAIL(e, CONFIG, "%s: the GGUF file has no tokenizer (tokenizer.ggml.model and tokens)", name);
