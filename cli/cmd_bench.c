@@ -12,7 +12,7 @@ static const struct dp_opt rows[] = {
     {.name = "million_ids", .type = DP_OPT_INT, .offset = O(million_ids), .preset = "100", .min = 1, .max = 1000, .arg = "N", .help = "feed: size of made data, and (at most 32) of the compressed copy"},
     {.name = "seconds", .type = DP_OPT_TIME, .offset = O(seconds), .preset = "200ms", .min = 0.01, .max = 60, .arg = "TIME", .help = "feed: for each way in a round"},
     {.name = "slots", .type = DP_OPT_INT, .offset = O(slots), .preset = "0", .min = 0, .max = 1024, .arg = "N", .help = "feed: batches that may lie finished in a ring; 0: about 1 MiB"},
-    {.name = "tokenizer", .letter = 't', .type = DP_OPT_STRING, .offset = O(tokenizer), .arg = "FILE", .help = "tokenizer: tokenizer.json or .tiktoken; else one is trained on the text"},
+    {.name = "tokenizer", .letter = 't', .type = DP_OPT_STRING, .offset = O(tokenizer), .arg = "FILE", .help = "tokenizer: a tokenizer file; else one is trained on the text"},
     {.name = "split", .type = DP_OPT_STRING, .offset = O(split), .arg = "NAME", .help = "tokenizer: pre-tokenizer, over the file's: gpt2, cl100k, o200k ..."},
     {.name = "threads", .type = DP_OPT_STRING, .offset = O(threads), .preset = "1,2", .arg = "N,N...", .help = "tokenizer: numbers of threads to encode with, one after the other"},
     {.name = "train", .type = DP_OPT_INT, .offset = O(train), .preset = "0", .min = 0, .max = 1e9, .arg = "VOCAB", .help = "tokenizer: train a vocabulary of this size too"},

@@ -6,7 +6,7 @@
 #define O(f) offsetof(struct dp_tokenizer_args, f)
 static const struct dp_opt rows[] = {
     {.name = "split", .type = DP_OPT_STRING, .offset = O(split), .arg = "NAME", .help = "pre-tokenizer, over the file's: gpt2, cl100k, o200k ... or regex:PATTERN"},
-    {.name = "tokenizer", .letter = 't', .type = DP_OPT_STRING, .offset = O(tokenizer), .arg = "FILE", .help = "report: the tokenizer.json or .tiktoken it is about"},
+    {.name = "tokenizer", .letter = 't', .type = DP_OPT_STRING, .offset = O(tokenizer), .arg = "FILE", .help = "report: the tokenizer file it is about"},
     {.name = "baseline", .type = DP_OPT_LIST, .offset = O(baseline), .arg = "NAME[=FILE],...", .help = "report: others beside it; gpt2, cl100k, o200k... from $DPIPE_TOKENIZERS or ~/.cache/dpipe/tokenizers"},
     {.name = "jsonl", .type = DP_OPT_BOOL, .offset = O(jsonl), .help = "report, compare, prune: files of text are JSON lines"},
     {.name = "field", .type = DP_OPT_STRING, .offset = O(field), .preset = "text", .arg = "NAME", .help = "the JSON member with the text"},

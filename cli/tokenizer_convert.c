@@ -137,6 +137,7 @@ static int find_class(const struct dp_tokenizer *t, const char **class, struct d
     bool whole = false;
     if (dp_tokenizer_is_sp(t)) DP_FAIL(e, CONFIG, "a sentencepiece model can't be written as vocab.json and merges.txt");
     DP_TRY(dp_tokenizer_whole_words(t, &whole, e));
+    whole = whole && dp_tokenizer_ignore_merges(t);
     *class = NULL;
     if (dp_tokenizer_split(t) == DP_SPLIT_GPT2 && dp_tokenizer_normal(t) == DP_NORMAL_NONE) *class = "GPT2Tokenizer";
     if (dp_tokenizer_split(t) == DP_SPLIT_QWEN2 && dp_tokenizer_normal(t) == DP_NORMAL_NFC) *class = "Qwen2Tokenizer";

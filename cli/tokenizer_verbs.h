@@ -12,7 +12,7 @@ struct dp_tokenizer_args {
     bool jsonl, whole_file, detect_language, list;
     int special;
     uint64_t encoder_cache;
-    char *output, *keep, *counts;
+    char *keep, *counts;
     int64_t vocab_size, min_count;
 };
 

@@ -25,7 +25,7 @@ enum { STAGES = sizeof stages / sizeof *stages };
 
 static const struct dp_opt tokenizer_opts[] = {
     {.name = "file", .type = DP_OPT_STRING, .flags = DP_OPT_PATH, .offset = offsetof(struct dp_tokenizer_options, file), .arg = "FILE",
-     .help = "use this tokenizer.json or .tiktoken instead of training one"},
+     .help = "use this tokenizer.json, .tiktoken or sentencepiece .model instead of training one"},
     DP_OPT_END,
 };
 static const struct dp_opt shards_opts[] = {

@@ -511,7 +511,6 @@ int dp_tokenizer_whole_words(const struct dp_tokenizer *t, bool *needs, struct d
     size_t longest = 1, n;
     int rc = DP_OK;
     *needs = false;
-    if (!t->ignore_merges) return DP_OK;
     for (uint32_t i = 0; i < t->size; i++)
         if (t->bytes[i].ptr && t->bytes[i].len > longest) longest = t->bytes[i].len;
     ids = malloc(longest * sizeof *ids);

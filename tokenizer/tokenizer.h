@@ -1,11 +1,12 @@
-/* tokenizer/tokenizer.h - a byte-level BPE vocabulary and its files.
+/* tokenizer/tokenizer.h - a BPE vocabulary and its files.
  *
  * A tokenizer is immutable once made and may be shared by any number of threads; encoders (tokenizer/encode.h) hold the rest.
- * Ids are below 2^21. Every byte is a token, so that every text has ids. Ids may have gaps (an id without token decodes to an error).
- * Two kinds of vocabulary, which merge differently:
+ * Ids are below 2^21 and may have gaps (an id without token decodes to an error). Every text has ids.
+ * Two kinds of byte-level vocabulary, in which every byte is a token, and which merge differently:
  *   merges (tokenizer.json, training): only listed pairs merge, in the order of the list;
  *   ranks (.tiktoken): any two tokens merge whose bytes together are a token, the lowest id first, and a pretoken that is a token
- *   is that token at once (`ignore_merges`, which tokenizer.json can ask for too).
+ *   is that token at once (`ignore_merges`, which tokenizer.json can ask for too);
+ * and a third, of characters: sentencepiece's (dp_tokenizer_is_sp, tokenizer/sp.h), which has no split, no list of merges and a text rewritten first.
  * Memory: about 60 bytes for each merge, 36 for each token, and its text. */
 #ifndef DP_TOKENIZER_TOKENIZER_H
 #define DP_TOKENIZER_TOKENIZER_H
@@ -44,7 +45,7 @@ enum dp_normal {
     DP_NORMAL_NFC, /* of Unicode 9, as Hugging Face's tokenizers have it */
 };
 
-/* Read a tokenizer from the content of a file, which says what it is: tokenizer.json or .tiktoken (docs/formats/tokenizers.md). `name` stands
+/* Read a tokenizer from the content of a file, which says what it is: docs/formats/tokenizers.md. `name` stands
  * in messages.
  * `split` overrides the file's pre-tokenizer, by name or as "regex:PATTERN" (dp_splitter_parse); a .tiktoken file has none, and without `split` gets gpt2 for about 50,000 tokens, cl100k for
  * about 100,000, o200k for about 200,000, with the special tokens of those encodings, and DP_CONFIG for any other size. */
@@ -77,7 +78,7 @@ enum dp_split dp_tokenizer_split(const struct dp_tokenizer *t);           /* DP_
 struct dp_splitter *dp_tokenizer_splitter(const struct dp_tokenizer *t);  /* NULL: the split alone */
 bool dp_tokenizer_ignore_merges(const struct dp_tokenizer *t);
 bool dp_tokenizer_ranks(const struct dp_tokenizer *t); /* what merges is said by ids, not by a list */
-/* Whether ignore_merges matters: some token is found as a whole pretoken only, merging its bytes doesn't give it. DP_NOMEM. */
+/* Whether ignore_merges makes a difference: merging the bytes of some token doesn't give it. Not of a sentencepiece model. DP_NOMEM. */
 int dp_tokenizer_whole_words(const struct dp_tokenizer *t, bool *needs, struct dp_err *e);
 /* ptr NULL when no token has this id. Special tokens are their text. */
 struct dp_span dp_tokenizer_bytes(const struct dp_tokenizer *t, uint32_t id);

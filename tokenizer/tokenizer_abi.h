@@ -22,7 +22,7 @@ enum { DP_TOKENIZER_ABI_VERSION = 1 };
 int dp_tokenizer_abi_version(void); /* of the library */
 
 struct dp_tokenizer_abi;
-/* A tokenizer.json or .tiktoken file; split NULL: what the file says. specials 1: the texts of special tokens become their ids; 0: they
+/* A file or folder of docs/formats/tokenizers.md; split NULL: what the file says. specials 1: the texts of special tokens become their ids; 0: they
  * are ordinary text. cache_bytes: the budget for pretokens that were seen before, which never changes ids; 0: 96 MiB. */
 int dp_tokenizer_abi_open(struct dp_tokenizer_abi **out, const char *path, const char *split, int specials, size_t cache_bytes, char *msg,
                           size_t msg_cap);

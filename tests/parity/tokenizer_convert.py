@@ -107,7 +107,7 @@ def main():
             if split in ('gpt2', 'qwen2'): by_vocab(w, file, texts, want, split)
             make(file, split, None, EXTRA[:2])
             by_gguf(w, file, texts, ids(file, texts), split)
-            if split != 'qwen2': by_tiktoken(w, file, texts, split)
+            if isinstance(tp.PAT[split], str): by_tiktoken(w, file, texts, split)
         by_sentencepiece(top)
 
 
