@@ -142,6 +142,11 @@ static int find_each(struct walk *w, const struct dp_added_set *set, struct dp_s
     size_t from = 0;
     for (size_t i = 0; set->count && i < text.len;) {
         size_t len = 0;
+        if (set->only) { /* all begin with one byte, as <|...|> do */
+            const char *next = memchr(text.ptr + i, set->only, text.len - i);
+            if (!next) break;
+            i = (size_t)(next - text.ptr);
+        }
         int64_t k = set->first[(uint8_t)text.ptr[i]] ? dp_pattern_at(set, text.ptr + i, text.len - i, &len) : -1;
         if (k < 0) {
             i++;

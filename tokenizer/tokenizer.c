@@ -172,6 +172,7 @@ static void sort_patterns(struct dp_added_set *s)
         s->first[(uint8_t)s->pattern[i].text.ptr[0]] = 1;
     }
     s->count = n;
+    s->only = n && s->pattern[0].text.ptr[0] == s->pattern[n - 1].text.ptr[0] ? (uint8_t)s->pattern[0].text.ptr[0] : 0; /* they are sorted */
 }
 
 /* The two sets of added tokens, the second normalised. */

@@ -40,6 +40,7 @@ struct dp_added_set {
     } *pattern; /* sorted by text */
     size_t count;
     uint8_t first[256]; /* bytes that begin one */
+    uint8_t only;       /* the byte that begins all; 0: several do, or a NUL */
 };
 
 struct dp_sp;
