@@ -2,6 +2,7 @@
  * with it or shows that it was a maximal invalid subpart. */
 #include "tokenizer/decode_stream.h"
 
+#include "tokenizer/sp.h"
 #include "tokenizer/tokenizer_int.h"
 
 void dp_decode_stream_init(struct dp_decode_stream *s, const struct dp_tokenizer *t, enum dp_bad_bytes bad, bool skip_specials)
@@ -34,7 +35,9 @@ static void bad(const struct dp_decode_stream *s, const char *p, size_t n, struc
 
 static void give_up(struct dp_decode_stream *s, struct dp_buf *out)
 {
-    if (s->held_len) bad(s, s->held, s->held_len, out);
+    if (s->held_len && s->t->sp) /* sentencepiece has U+FFFD for each byte, not for the longest that may have become a character */
+        for (unsigned i = 0; i < s->held_len; i++) bad(s, s->held + i, 1, out);
+    else if (s->held_len) bad(s, s->held, s->held_len, out);
     s->held_len = 0;
 }
 
@@ -65,17 +68,30 @@ static void feed(struct dp_decode_stream *s, struct dp_span b, struct dp_buf *ou
     }
 }
 
+/* Of a sentencepiece model. The stream has given text before, or has since out's length `from`. */
+static void piece(struct dp_decode_stream *s, uint32_t id, struct dp_buf *out, size_t from)
+{
+    struct dp_sp_start start = {s->start_over, s->took_space};
+    give_up(s, out);
+    dp_sp_put_piece(s->t->sp, id, &start, !s->begun && out->len == from, out);
+    s->start_over = start.over;
+    s->took_space = start.took_space;
+}
+
 int dp_decode_stream_push(struct dp_decode_stream *s, const uint32_t *ids, size_t n, struct dp_buf *out, struct dp_err *e)
 {
     struct dp_decode_stream was = *s;
     size_t len = out->len;
-    if (dp_tokenizer_is_sp(s->t)) DP_FAIL(e, CONFIG, "ids of a sentencepiece model can't be decoded piece by piece: decode them together");
     for (size_t i = 0; i < n; i++)
         if (ids[i] >= s->t->size || !s->t->bytes[ids[i]].ptr)
             DP_FAIL(e, CORRUPT, "id %u at position %llu is no token of this tokenizer (%u ids): was the text encoded with another?", ids[i],
                     (unsigned long long)(s->ids + i), s->t->size);
-    for (size_t i = 0; i < n; i++)
-        if (!s->skip_specials || !s->t->is_special[ids[i]]) feed(s, s->t->bytes[ids[i]], out);
+    for (size_t i = 0; i < n; i++) {
+        if (s->skip_specials && s->t->is_special[ids[i]]) continue;
+        if (s->t->sp && s->t->sp->f.piece[ids[i]].type != DP_SP_BYTE) piece(s, ids[i], out, len);
+        else feed(s, s->t->bytes[ids[i]], out);
+    }
+    s->begun = s->begun || out->len > len;
     s->ids += n;
     int rc = dp_buf_check(out, "decoded text", e);
     if (rc < 0) {
@@ -91,6 +107,7 @@ int dp_decode_stream_finish(struct dp_decode_stream *s, struct dp_buf *out, stru
     size_t len = out->len;
     give_up(s, out);
     s->ids = 0;
+    s->begun = s->start_over = s->took_space = false;
     int rc = dp_buf_check(out, "decoded text", e);
     if (rc < 0) {
         *s = was;

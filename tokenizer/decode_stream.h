@@ -5,6 +5,7 @@
  *   DP_BAD_KEEP     the bytes of dp_decode;
  *   DP_BAD_REPLACE  valid UTF-8: every maximal invalid subpart is U+FFFD (Unicode 3.9, table 3-8), as Python's errors="replace" and Rust's
  *                   from_utf8_lossy, which tiktoken and Hugging Face use, do with the whole.
+ * Of a sentencepiece model it is sentencepiece's text: U+FFFD for each byte that is no UTF-8 (DP_BAD_REPLACE), without the dummy prefix.
  * A stream is a plain struct: copy it to branch. Memory: none. Thread-safety: one thread a stream; the tokenizer is shared and outlives it. */
 #ifndef DP_TOKENIZER_DECODE_STREAM_H
 #define DP_TOKENIZER_DECODE_STREAM_H
@@ -25,6 +26,7 @@ struct dp_decode_stream {
     uint8_t held_len;
     char held[3];
     uint64_t ids; /* how many came, for messages */
+    bool begun, start_over, took_space; /* of a sentencepiece model: text was given; the beginning, whose space goes, is over; it went */
 };
 void dp_decode_stream_init(struct dp_decode_stream *s, const struct dp_tokenizer *t, enum dp_bad_bytes bad, bool skip_specials);
 /* Append what is certain with these ids. DP_CORRUPT names the first that no token has, by its number in the stream; on failure (DP_LIMIT and

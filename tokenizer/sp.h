@@ -80,6 +80,12 @@ size_t dp_sp_run(const struct dp_sp *s, struct dp_span text, size_t *pos, size_t
 struct dp_merge_scratch;
 /* The ids of a word; at most one a byte. Runs of the unknown id are one within the word only. */
 int dp_sp_merge(const struct dp_sp *s, struct dp_merge_scratch *scratch, struct dp_span word, uint32_t *ids, size_t *n, struct dp_err *e);
+/* The beginning of a decoded text, whose space goes. All zero: nothing was decoded yet. */
+struct dp_sp_start {
+    bool over, took_space;
+};
+/* Append the text of a piece that is no byte; `empty` when the text has nothing so far. */
+void dp_sp_put_piece(const struct dp_sp *s, uint32_t id, struct dp_sp_start *start, bool empty, struct dp_buf *out);
 /* ids must be below f.count. Appends to out. */
 void dp_sp_decode(const struct dp_sp *s, const uint32_t *ids, size_t n, struct dp_buf *out);
 

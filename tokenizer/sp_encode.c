@@ -333,37 +333,41 @@ static void put_bytes(const struct dp_sp *s, const uint32_t *ids, size_t n, stru
     out->ptr[at] = 0;
 }
 
-void dp_sp_decode(const struct dp_sp *s, const uint32_t *ids, size_t n, struct dp_buf *out)
+void dp_sp_put_piece(const struct dp_sp *s, uint32_t id, struct dp_sp_start *start, bool empty, struct dp_buf *out)
 {
     const struct dp_sp_rules *r = &s->f.rules;
+    const struct dp_sp_piece *p = &s->f.piece[id];
+    struct dp_span t = p->text;
+    if (start->took_space || !empty) start->over = true;
+    start->took_space = false;
+    if (p->type == DP_SP_CONTROL) return;
+    if (p->type == DP_SP_UNKNOWN) {
+        dp_buf_add_span(out, s->f.unk_surface);
+        return;
+    }
+    if (!start->over && (r->add_dummy_prefix || r->remove_extra_whitespaces) && t.len >= 3 && memcmp(t.ptr, DP_SP_SPACE, 3) == 0) {
+        t = dp_span(t.ptr + 3, t.len - 3);
+        start->took_space = !r->remove_extra_whitespaces;
+    }
+    while (t.len) {
+        const char *space = memmem(t.ptr, t.len, DP_SP_SPACE, 3);
+        size_t len = space ? (size_t)(space - t.ptr) : t.len;
+        dp_buf_add(out, t.ptr, len);
+        if (!space) break;
+        dp_buf_add_char(out, ' ');
+        t = dp_span(space + 3, t.len - len - 3);
+    }
+}
+
+void dp_sp_decode(const struct dp_sp *s, const uint32_t *ids, size_t n, struct dp_buf *out)
+{
     size_t begin = out->len;
-    bool at_start = true, took_space = false;
+    struct dp_sp_start start = {0};
     for (size_t i = 0; i < n; i++) {
         size_t k = i;
         while (k < n && s->f.piece[ids[k]].type == DP_SP_BYTE) k++;
         put_bytes(s, ids + i, k - i, out);
         i = k;
-        if (i == n) break;
-        const struct dp_sp_piece *p = &s->f.piece[ids[i]];
-        struct dp_span t = p->text;
-        if (took_space || out->len > begin) at_start = false;
-        took_space = false;
-        if (p->type == DP_SP_CONTROL) continue;
-        if (p->type == DP_SP_UNKNOWN) {
-            dp_buf_add_span(out, s->f.unk_surface);
-            continue;
-        }
-        if (at_start && (r->add_dummy_prefix || r->remove_extra_whitespaces) && t.len >= 3 && memcmp(t.ptr, DP_SP_SPACE, 3) == 0) {
-            t = dp_span(t.ptr + 3, t.len - 3);
-            took_space = !r->remove_extra_whitespaces;
-        }
-        while (t.len) {
-            const char *space = memmem(t.ptr, t.len, DP_SP_SPACE, 3);
-            size_t len = space ? (size_t)(space - t.ptr) : t.len;
-            dp_buf_add(out, t.ptr, len);
-            if (!space) break;
-            dp_buf_add_char(out, ' ');
-            t = dp_span(space + 3, t.len - len - 3);
-        }
+        if (i < n) dp_sp_put_piece(s, ids[i], &start, out->len == begin, out);
     }
 }

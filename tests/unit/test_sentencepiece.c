@@ -3,6 +3,7 @@
 
 #include "base/fs.h"
 #include "base/json.h"
+#include "tokenizer/decode_stream.h"
 #include "tokenizer/encode.h"
 #include "tokenizer/sp.h"
 #include "tokenizer/tokenizer.h"
@@ -43,6 +44,17 @@ static void check_row(const struct dp_tokenizer *t, struct dp_encoder *c, const 
     CHECK_OK(dp_ids_reserve(&ids, dp_json_count(want), &err));
     for (ids.len = 0; ids.len < dp_json_count(want); ids.len++) ids.ptr[ids.len] = (uint32_t)dp_json_int(dp_json_at(want, ids.len), 0);
     CHECK_OK(dp_decode(t, ids.ptr, ids.len, &out, &err));
+    struct dp_decode_stream s;
+    struct dp_buf parts;
+    dp_buf_init(&parts, 1 << 20);
+    dp_decode_stream_init(&s, t, DP_BAD_REPLACE, false);
+    for (int twice = 0; twice < 2; twice++) { /* one by one, and again with the same stream */
+        dp_buf_clear(&parts);
+        for (size_t i = 0; i < ids.len; i++) CHECK_OK(dp_decode_stream_push(&s, ids.ptr + i, 1, &parts, &err));
+        CHECK_OK(dp_decode_stream_finish(&s, &parts, &err));
+        if (!dp_span_eq(dp_buf_span(&parts), back)) DP_TEST_FAIL("one by one it is '%.*s', not '%.*s'", DP_SPAN_FMT(dp_buf_span(&parts)), DP_SPAN_FMT(back));
+    }
+    dp_buf_release(&parts);
     if (!dp_span_eq(dp_buf_span(&out), back)) DP_TEST_FAIL("text is '%.*s', not '%.*s'", DP_SPAN_FMT(dp_buf_span(&out)), DP_SPAN_FMT(back));
     dp_ids_release(&ids);
     dp_buf_release(&out);
