@@ -6,7 +6,7 @@ expect 0 "$DPIPE" --version; says "$work/out" "dpipe 0."
 for c in $("$DPIPE" help --commands); do expect 0 "$DPIPE" "$c" --help; says "$work/out" "usage: dpipe $c"; expect 0 "$DPIPE" help --man "$c"; says "$work/out" ".SH SYNOPSIS"; done
 expect 0 "$DPIPE" help --completion bash; says "$work/out" "complete"; bash -n "$work/out" && ok || bad "bash can't read the completion"
 complete_words() { bash -c 'set +u; source "$1"; shift; COMP_WORDS=(dpipe "$@"); COMP_CWORD=$#; COMPREPLY=(); _dpipe; echo "${COMPREPLY[@]}"' - "$work/completion" "$@"; }
-cp "$work/out" "$work/completion"; same "$(complete_words quarantine '')" "list show retry drop" "what follows quarantine"; same "$(complete_words job re)" "retry redo" "what follows job re"
+cp "$work/out" "$work/completion"; same "$(complete_words quarantine '')" "list show retry drop" "what follows quarantine"; same "$(complete_words job re)" "retry redo" "what follows job re"; same "$(complete_words tokenizer comp)" "compare" "what follows tokenizer comp"
 same "$(complete_words loglevel '')" "error warning info debug" "levels"; same "$(complete_words che)" "check-config" "a command"; same "$(complete_words check-config --recipe-)" "--recipe-only" "an option"
 same "$(complete_words run --log-format j)" "json journal" "values of an option"; same "$(complete_words help tra)" "train-bpe train trace" "commands behind help"
 for s in zsh fish; do expect 0 "$DPIPE" help --completion $s; says "$work/out" quarantine; cp "$work/out" "$work/$s"; if command -v $s >/dev/null; then $s -n "$work/$s" && ok || bad "$s can't read the completion"; fi; done
