@@ -59,23 +59,17 @@ static int measured(const struct counting *c, struct dp_domain *d, struct dp_err
     return DP_OK;
 }
 
-static uint64_t newlines(struct dp_span s)
-{
-    uint64_t n = 0;
-    for (size_t i = 0; i < s.len; i++) n += s.ptr[i] == '\n';
-    return n;
-}
-
 static int count_lines(struct counting *c, struct worker *w, struct dp_domain *d, struct dp_err *e)
 {
     struct dp_span all = dp_span(w->piece.ptr, w->piece.len);
     if (!c->sampling) {
-        uint64_t n = newlines(all) + (all.ptr[all.len - 1] != '\n');
+        uint64_t n = 0;
         d->bytes += all.len;
         d->taken_bytes += all.len;
+        int rc = dp_bpe_counter_add_lines(w->counter, all, &n, e);
         d->texts += n;
         d->taken_texts += n;
-        return dp_bpe_counter_add_lines(w->counter, all, e);
+        return rc;
     }
     for (size_t from = 0, to; from < all.len; from = to) {
         const char *nl = memchr(all.ptr + from, '\n', all.len - from);

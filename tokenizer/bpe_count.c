@@ -516,9 +516,9 @@ int dp_bpe_counter_add(struct dp_bpe_counter *c, struct dp_span text, struct dp_
     return dp_bpe_counter_add_times(c, text, 1, e);
 }
 
-static int add_line_by_line(struct dp_bpe_counter *c, struct dp_span text, struct dp_err *e)
+static int add_line_by_line(struct dp_bpe_counter *c, struct dp_span text, uint64_t *lines, struct dp_err *e)
 {
-    for (size_t from = 0, to; from < text.len; from = to) {
+    for (size_t from = 0, to; from < text.len; from = to, (*lines)++) {
         const char *nl = memchr(text.ptr + from, '\n', text.len - from);
         to = nl ? (size_t)(nl - text.ptr) + 1 : text.len;
         DP_TRY(dp_bpe_counter_add(c, dp_span(text.ptr + from, to - from), e));
@@ -529,10 +529,13 @@ static int add_line_by_line(struct dp_bpe_counter *c, struct dp_span text, struc
 /* The text is split as one, many pieces at a time. That gives the lines' own pieces but at the ends of lines: what patterns match depends on
  * nothing before it, and on what is behind a newline only where a match comes to that newline. So the piece that comes to a line's end,
  * and those up to where a piece of the whole and one of the line begin together again, are split one by one. */
-static int add_lines(struct dp_bpe_counter *c, struct dp_span text, struct dp_err *e)
+int dp_bpe_counter_add_lines(struct dp_bpe_counter *c, struct dp_span text, uint64_t *lines, struct dp_err *e)
 {
     size_t ends[ENDS], pos = 0, n;
     const char *p = text.ptr, *begin = p, *line = p, *end = p + text.len; /* p: what isn't counted yet; begin: of a piece of the whole */
+    size_t special = 0, len;
+    if (c->cutter || c->sample || !dp_text_can_cut(c->split) || dp_special_find_next(c->specials, text, &special, &len)) return add_line_by_line(c, text, lines, e);
+    DP_TRY(weigh(c, 1, e));
     while ((n = dp_split_run(c->split, text, &pos, ends, ENDS)) > 0)
         for (size_t i = 0; i < n; i++) {
             const char *to = text.ptr + ends[i];
@@ -540,6 +543,7 @@ static int add_lines(struct dp_bpe_counter *c, struct dp_span text, struct dp_er
                 if (p == line) {
                     const char *nl = memchr(p, '\n', (size_t)(end - p));
                     line = nl ? nl + 1 : end;
+                    (*lines)++;
                 }
                 const char *from = p;
                 bool same = from == begin && to < line - 1;
@@ -549,16 +553,6 @@ static int add_lines(struct dp_bpe_counter *c, struct dp_span text, struct dp_er
             begin = to;
         }
     return DP_OK;
-}
-
-int dp_bpe_counter_add_lines(struct dp_bpe_counter *c, struct dp_span text, struct dp_err *e)
-{
-    size_t from = 0, at = 0, len = 0;
-    if (c->cutter || !dp_text_can_cut(c->split) || c->sample || dp_special_find_lines(c->specials)) return add_line_by_line(c, text, e);
-    DP_TRY(weigh(c, 1, e));
-    for (; dp_special_find_next(c->specials, text, &at, &len); from = at += len)
-        DP_TRY(add_lines(c, dp_span(text.ptr + from, at - from), e));
-    return add_lines(c, dp_span(text.ptr + from, text.len - from), e);
 }
 
 int dp_bpe_counter_add_word(struct dp_bpe_counter *c, struct dp_span word, uint64_t n, struct dp_err *e)

@@ -544,7 +544,7 @@ static int list_pairs(struct dp_bpe_trainer *t, struct dp_err *e)
     int rc = DP_OK;
     if (!index) DP_FAIL(e, NOMEM, "training BPE: pairs");
     uint32_t first = t->first_byte, word = 0;
-    t->pool_cap = t->cell_count;
+    t->pool_cap = t->cell_count + t->cell_count / 2; /* more means fewer walks over it */
     for (uint32_t i = 1; i + 1 < t->cell_count; i++) {
         uint32_t a = t->cells[i], b = t->cells[i + 1];
         if (i % LOOK_EVERY == 0) DP_TRY_OUT(dp_progress_go_on(e));

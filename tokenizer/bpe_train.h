@@ -77,8 +77,8 @@ void dp_bpe_counter_word_max(struct dp_bpe_counter *c, size_t n);
 /* Split `text` and count its pieces. */
 int dp_bpe_counter_add(struct dp_bpe_counter *c, struct dp_span text, struct dp_err *e);
 int dp_bpe_counter_add_times(struct dp_bpe_counter *c, struct dp_span text, uint64_t times, struct dp_err *e);
-/* The same as adding each line of `text` by itself, its newline with it, but faster. */
-int dp_bpe_counter_add_lines(struct dp_bpe_counter *c, struct dp_span text, struct dp_err *e);
+/* The same as adding each line of `text` by itself, its newline with it, but faster. Adds their number to *lines. */
+int dp_bpe_counter_add_lines(struct dp_bpe_counter *c, struct dp_span text, uint64_t *lines, struct dp_err *e);
 /* Count one pretoken `count` times as it is, without splitting. */
 int dp_bpe_counter_add_word(struct dp_bpe_counter *c, struct dp_span word, uint64_t count, struct dp_err *e);
 /* Move all of `from` to `into`: from can only be closed then. DP_CONFIG when their splits differ. */

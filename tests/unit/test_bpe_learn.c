@@ -516,12 +516,14 @@ TEST(lines_with_special_tokens)
         struct dp_tokenizer *x, *y;
         REQUIRE_OK(dp_bpe_counter_open_for(&a, &o, &err));
         REQUIRE_OK(dp_bpe_counter_open_for(&b, &o, &err));
-        CHECK_OK(dp_bpe_counter_add_lines(a, dp_buf_span(&with), &err));
-        for (size_t from = 0, to; from < with.len; from = to) {
+        uint64_t lines = 0;
+        CHECK_OK(dp_bpe_counter_add_lines(a, dp_buf_span(&with), &lines, &err));
+        for (size_t from = 0, to; from < with.len; from = to, lines--) {
             const char *nl = memchr(with.ptr + from, '\n', with.len - from);
             to = nl ? (size_t)(nl - with.ptr) + 1 : with.len;
             CHECK_OK(dp_bpe_counter_add(b, dp_span(with.ptr + from, to - from), &err));
         }
+        CHECK_INT(lines, 0);
         CHECK_INT(dp_bpe_counter_total(a), dp_bpe_counter_total(b));
         CHECK_OK(dp_bpe_train(&x, &o, a, NULL, NULL, &err));
         CHECK_OK(dp_bpe_train(&y, &o, b, NULL, NULL, &err));
