@@ -84,16 +84,15 @@ static double now(void)
 
 static void merges_done(void *ctx, uint64_t done, uint64_t total)
 {
-    (void)ctx;
-    (void)total;
-    dp_progress_set(done, NULL);
+    const int64_t *wanted = ctx;
+    dp_progress_set((uint64_t)*wanted - total + done, NULL);
 }
 
 static int train(struct dp_cli *c, struct run *r, struct dp_tokenizer **t, struct dp_err *e)
 {
     double begun = now();
     dp_progress_begin("train-bpe", "tokens", (uint64_t)c->options.bpe.vocab_size);
-    int rc = dp_bpe_train(t, &c->options.bpe, r->counted.counter, merges_done, NULL, e);
+    int rc = dp_bpe_train(t, &c->options.bpe, r->counted.counter, merges_done, &c->options.bpe.vocab_size, e);
     dp_progress_end();
     r->train_seconds = now() - begun;
     return rc;

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$work"
 
 # 3 MB: more than one piece a file; lines of all lengths, one of them long, no newline at the end
-{ words 1 120000; for i in 1 2 3 4 5 6; do printf '\n\n  indented %d\r\n\t\tint main(void) { return %d; }\n' $i $((i * 7919)); words $i 30000 | tr -d '.'; echo; done; words 9 120000 | tr ' ' '\n'
+{ words 1 60000; for i in 1 2 3 4 5 6; do printf '\n\n  indented %d\r\n\t\tint main(void) { return %d; }\n' $i $((i * 7919)); words $i 18000 | tr -d '.'; echo; done; words 9 60000 | tr ' ' '\n'
   printf '中文字符没有空格%.0s' $(seq 1 3000); printf 'é%.0s' $(seq 1 2000); printf '\nthe end'; } >a.txt
 words 77 90000 | fold -s -w 70 >b.txt
 awk '{ gsub(/[\\"\r\t]/, " "); printf "{\"source\":\"%s\",\"text\":\"%s\\n\\u00e9\"}\n", NR % 3 ? "web" : "code", $0 }' b.txt >b.jsonl
