@@ -67,6 +67,15 @@ void dp_buf_add_char(struct dp_buf *b, char c)
     dp_buf_add(b, &c, 1);
 }
 
+void dp_buf_add_uint(struct dp_buf *b, uint64_t v)
+{
+    char c[20];
+    size_t at = sizeof c;
+    do c[--at] = (char)('0' + v % 10);
+    while (v /= 10);
+    dp_buf_add(b, c + at, sizeof c - at);
+}
+
 void dp_buf_printf(struct dp_buf *b, const char *fmt, ...)
 {
     va_list ap;

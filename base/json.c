@@ -242,13 +242,14 @@ void dp_jsonw_cstr(struct dp_jsonw *w, const char *s)
 void dp_jsonw_int(struct dp_jsonw *w, int64_t v)
 {
     before(w);
-    dp_buf_printf(w->buf, "%lld", (long long)v);
+    if (v < 0) dp_buf_add_char(w->buf, '-');
+    dp_buf_add_uint(w->buf, v < 0 ? -(uint64_t)v : (uint64_t)v);
 }
 
 void dp_jsonw_uint(struct dp_jsonw *w, uint64_t v)
 {
     before(w);
-    dp_buf_printf(w->buf, "%llu", (unsigned long long)v);
+    dp_buf_add_uint(w->buf, v);
 }
 
 void dp_jsonw_real(struct dp_jsonw *w, double v)

@@ -331,7 +331,10 @@ static int take_digest(struct dp_tokenizer *t, const char *name, struct dp_err *
     dp_buf_printf(&b, "\n%d %d %u %u %zu\n", t->ignore_merges, t->ranks, t->size, t->merge_count, t->special_count);
     for (uint32_t i = 0; i < t->size; i++) {
         if (!t->bytes[i].ptr) continue;
-        dp_buf_printf(&b, "%u %d %zu:", i, t->is_special[i] != 0, t->bytes[i].len);
+        dp_buf_add_uint(&b, i);
+        dp_buf_add_str(&b, t->is_special[i] ? " 1 " : " 0 ");
+        dp_buf_add_uint(&b, t->bytes[i].len);
+        dp_buf_add_char(&b, ':');
         dp_buf_add_span(&b, t->bytes[i]);
     }
     /* Only where it says something, so that the digests of others are as they were before these were known. */

@@ -170,7 +170,9 @@ int dp_tokenizer_save_tiktoken(const struct dp_tokenizer *t, struct dp_buf *out,
     for (uint32_t i = 0; i < t->size; i++) {
         if (!t->bytes[i].ptr || t->is_special[i]) continue;
         base64_encode(out, t->bytes[i]);
-        dp_buf_printf(out, " %u\n", i);
+        dp_buf_add_char(out, ' ');
+        dp_buf_add_uint(out, i);
+        dp_buf_add_char(out, '\n');
     }
     return dp_buf_check(out, "a .tiktoken file", e);
 }
