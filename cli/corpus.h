@@ -2,7 +2,8 @@
  *
  * Files are plain or compressed (gzip, zstd, xz, bzip2, lz4: by their first bytes), "-" is standard input, a folder stands for the files below
  * it. A piece is about a mebibyte: whole lines, each a text or a JSON document; or with whole_file a part of the file's one text, cut where
- * pretokens begin (tokenizer/text_cut.h). A line of more than 16 MiB that is no JSON is cut in the same way. Where pieces begin and end depends on the
+ * pretokens begin (tokenizer/text_cut.h). A line of more than 16 MiB that is no JSON is cut in the same way. With a
+ * split that allows no cuts a file or line is one piece, of 1 GiB at most. Where pieces begin and end depends on the
  * content alone; which thread gets which doesn't.
  *
  * Memory: a piece for each thread and one for each open file, at most as many as threads; 1 MiB each, or the longest line. A line of JSON may have 1 GiB.

@@ -244,12 +244,12 @@ static int cut_piece(struct dp_corpus_file *f, const struct dp_corpus_options *o
 {
     while (!(f->at_end && !f->rest_len)) {
         size_t cut = find_cut(o, p);
-        if (!cut && p->len >= WINDOW && !o->jsonl) {
+        if (!cut && p->len >= WINDOW && !o->jsonl && dp_text_can_cut(o->split)) {
             cut = text_cut(o, p);
             if (!cut) cut = character_cut(p);
         }
         if (cut) return leave(f, p, cut, e);
-        if (p->len >= JSON_MAX) DP_FAIL(e, LIMIT, "%s: the line at byte %llu has more than 1 GiB", f->path, (unsigned long long)p->offset);
+        if (p->len >= JSON_MAX) DP_FAIL(e, LIMIT, "%s: the text at byte %llu has more than 1 GiB", f->path, (unsigned long long)p->offset);
         DP_TRY(fill(f, p, p->len * 2, e));
     }
     return DP_OK;

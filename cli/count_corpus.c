@@ -267,7 +267,7 @@ static int checkpoint(struct counting *c, struct dp_count_state *s, struct dp_do
 
 static int count_all(struct counting *c, struct dp_pool *pool, struct dp_count_state *s, struct dp_domains *d, struct dp_err *e)
 {
-    bool more = true, files = !dp_corpus_has_stdin(c->corpus);
+    bool more = true, files = !dp_corpus_has_stdin(c->corpus) && !c->o->bpe->super_from; /* a sample of texts isn't kept */
     while (more) {
         double begun = now();
         DP_TRY(one_round(c, pool, files ? c->o->checkpoint_seconds : 1e18, &more, e));

@@ -111,13 +111,6 @@ bool dp_special_find_next(const struct dp_special_find *f, struct dp_span text, 
     return false;
 }
 
-bool dp_special_find_lines(const struct dp_special_find *f)
-{
-    for (size_t i = 0; f && i < f->n; i++)
-        if (memchr(f->texts[i].ptr, '\n', f->texts[i].len - 1)) return true;
-    return false;
-}
-
 size_t dp_special_find_cut(const struct dp_special_find *f, struct dp_span text, size_t cut)
 {
     size_t longest = 0;

@@ -17,8 +17,6 @@ int dp_special_find_open(struct dp_special_find **out, const char *list, struct 
 /* Of n texts. */
 int dp_special_find_of(struct dp_special_find **out, const struct dp_span *texts, size_t n, struct dp_err *e);
 void dp_special_find_close(struct dp_special_find *f);
-/* Whether one has a newline before its end, so that it isn't in any line. */
-bool dp_special_find_lines(const struct dp_special_find *f);
 /* The last place at or before `cut` that cuts no special token of the text, and none that the text may be the begin of; 0: there is none. */
 size_t dp_special_find_cut(const struct dp_special_find *f, struct dp_span text, size_t cut);
 /* The first one at or behind *at: moves *at to it, sets *len. f NULL: none, here and above. */

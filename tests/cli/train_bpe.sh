@@ -52,6 +52,20 @@ head -c 1000 ab.words >short.words; expect 65 train --from-counts -o x short.wor
 expect 78 train --from-counts --split cl100k -o x ab.words; says "$work/err" "split by gpt2"
 printf 'no number\n' >list; expect 65 train --from-counts -o x list; says "$work/err" "TEXT<TAB>COUNT"
 
+# special tokens' texts are cut out and end texts, wherever pieces are cut; a split of one's own isn't cut
+{ for i in $(seq 1 24000); do printf 'some text<|endoftext|>and<|x y|>'; done; } >special.txt
+for t in 1 3; do train --threads $t --whole-file --special-tokens '<|endoftext|>,<|x y|>' --vocab-size 290 -o sp$t special.txt; done
+same "$(model sp1)" "$(model sp3)" "special tokens"; says sp1/report.json '"words": 72000'
+for t in 1 3; do train --threads $t --whole-file --split-pattern '[^ ]+ ?' -o own$t a.txt b.txt; done
+same "$(model own1)" "$(model own3)" "a pattern of one's own"; train --split-pattern '[^ ]+ ?' -o own4 a.txt b.txt
+train --count-only --split-pattern '[^ ]+ ?' -o own.words a.txt b.txt; train --from-counts --split-pattern '[^ ]+ ?' -o own5 own.words
+same "$(model own5)" "$(model own4)" "counts by a pattern"
+train --count-only --split-pattern '[^ ]+ ?' -o own.tsv a.txt b.txt; train --from-counts --split-pattern '[^ ]+ ?' -o own5 own.tsv
+same "$(model own5)" "$(model own4)" "counts by a pattern, as text"
+expect 78 train --from-counts -o x own.tsv
+for t in 1 3; do train --threads $t --super-from 380 --super-bytes-max 1M -o sup$t a.txt b.txt; done; same "$(model sup1)" "$(model sup3)" "SuperBPE"
+expect 64 train --from-counts --super-from 300 -o x ab.words
+
 # refused
 expect 74 train -o x nowhere.txt; says "$work/err" "nowhere.txt"
 : >empty; expect 65 train -o x empty; says "$work/err" "no text to learn from"
