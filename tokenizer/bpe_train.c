@@ -157,7 +157,7 @@ enum {
     BLOCK_CELLS = 512,
     STRETCH_HEAD = 2, /* of a list in the pool: pair, length */
     LOOK_EVERY = 1 << 16, /* steps of a loop between looks whether to stop: some milliseconds */
-    BATCH = 32,           /* pairs looked up together */
+    NEXT = 8, /* neighbours whose pairs are fetched ahead */
     FLOOR_STEP = 8,
 };
 #define WALL DP_CELL_WALL
@@ -219,26 +219,15 @@ static int reserve(void *array, size_t *cap, size_t need, size_t size, struct dp
     return DP_OK;
 }
 
-static inline size_t slot_of(const struct dp_bpe_trainer *t, uint32_t left, uint32_t right)
+/* Where the search for a pair begins. */
+static inline uint32_t *slot_of(const struct dp_bpe_trainer *t, uint64_t key)
 {
-    return dp_word_mix((uint64_t)left << 32 | right, 0) & t->slot_mask;
+    return &t->slots[dp_word_mix(key, 0) & t->slot_mask];
 }
 
-static inline void fetch_slot(const struct dp_bpe_trainer *t, uint32_t left, uint32_t right)
+static int find_pair(struct dp_bpe_trainer *t, uint64_t key, uint32_t *out, struct dp_err *e)
 {
-    __builtin_prefetch(&t->slots[slot_of(t, left, right)], 1);
-}
-
-static inline void fetch_pair(const struct dp_bpe_trainer *t, uint32_t left, uint32_t right)
-{
-    uint32_t p = t->slots[slot_of(t, left, right)];
-    if (p) __builtin_prefetch(&t->pairs[p - 1], 1);
-}
-
-int dp_bpe_trainer_pair(struct dp_bpe_trainer *t, uint32_t left, uint32_t right, uint32_t *out, struct dp_err *e)
-{
-    uint64_t key = (uint64_t)left << 32 | right;
-    size_t at = dp_word_mix(key, 0) & t->slot_mask;
+    size_t at = (size_t)(slot_of(t, key) - t->slots);
     for (; t->slots[at]; at = (at + 1) & t->slot_mask)
         if (t->pairs[t->slots[at] - 1].key == key) return *out = t->slots[at] - 1, DP_OK;
     if (t->pair_count >= UINT32_MAX - 2) DP_FAIL(e, LIMIT, "training BPE: 2^32 distinct pairs; train on a sample");
@@ -261,6 +250,11 @@ int dp_bpe_trainer_pair(struct dp_bpe_trainer *t, uint32_t left, uint32_t right,
     return DP_OK;
 }
 
+int dp_bpe_trainer_pair(struct dp_bpe_trainer *t, uint32_t left, uint32_t right, uint32_t *out, struct dp_err *e)
+{
+    return find_pair(t, (uint64_t)left << 32 | right, out, e);
+}
+
 int dp_bpe_trainer_occurs(struct dp_bpe_trainer *t, uint32_t left, uint32_t right, uint32_t cell, uint64_t n, struct dp_err *e)
 {
     uint32_t p = 0;
@@ -273,30 +267,38 @@ int dp_bpe_trainer_occurs(struct dp_bpe_trainer *t, uint32_t left, uint32_t righ
     return DP_OK;
 }
 
+/* A neighbour's pair with what the merge took, or with what it made. */
+static inline uint64_t key_of(uint32_t id, int side, uint32_t token)
+{
+    return side ? (uint64_t)token << 32 | id : (uint64_t)id << 32 | token;
+}
+
 /* What the merge m changed, from near[] to the pairs; found[] names pairs then. */
 static int settle_near(struct dp_bpe_trainer *t, struct dp_merge m, struct dp_err *e)
 {
     for (int side = 0; side < 2; side++) {
         struct dp_bpe_near *near = &t->near[side];
-        DP_TRY(reserve(&t->touched, &t->touched_cap, t->touched_len + near->len, sizeof *t->touched, e));
-        for (size_t from = 0, to; from < near->len; from = to) {
-            to = near->len - from < BATCH ? near->len : from + BATCH;
-            for (size_t i = from; i < to; i++) {
-                uint32_t id = near->v[i].id;
-                fetch_slot(t, side ? m.right : id, side ? id : m.left);
-                fetch_slot(t, side ? m.id : id, side ? id : m.id);
+        const uint32_t was = side ? m.right : m.left;
+        const size_t n = near->len;
+        DP_TRY(reserve(&t->touched, &t->touched_cap, t->touched_len + n, sizeof *t->touched, e));
+        for (size_t i = 0; i < n + 2 * NEXT; i++) { /* a slot is fetched, then the pair it names, then both are there */
+            if (i < n) {
+                __builtin_prefetch(slot_of(t, key_of(near->v[i].id, side, was)));
+                __builtin_prefetch(slot_of(t, key_of(near->v[i].id, side, m.id)), 1);
             }
-            for (size_t i = from; i < to; i++) fetch_pair(t, side ? m.right : near->v[i].id, side ? near->v[i].id : m.left);
-            for (size_t i = from; i < to; i++) {
-                struct dp_bpe_neighbour *k = &near->v[i];
-                uint32_t p = 0;
-                DP_TRY(dp_bpe_trainer_pair(t, side ? m.right : k->id, side ? k->id : m.left, &p, e));
-                t->pairs[p].count -= (int64_t)k->n;
-                DP_TRY(dp_bpe_trainer_pair(t, side ? m.id : k->id, side ? k->id : m.id, &k->pair, e));
-                t->pairs[k->pair].count += (int64_t)k->n;
-                if (t->pairs[k->pair].made == 0) t->touched[t->touched_len++] = k->pair;
-                t->pairs[k->pair].made += k->made;
+            if (i >= NEXT && i - NEXT < n) {
+                uint32_t p = *slot_of(t, key_of(near->v[i - NEXT].id, side, was));
+                if (p) __builtin_prefetch(&t->pairs[p - 1], 1);
             }
+            if (i < 2 * NEXT) continue;
+            struct dp_bpe_neighbour *k = &near->v[i - 2 * NEXT];
+            uint32_t p = 0;
+            DP_TRY(find_pair(t, key_of(k->id, side, was), &p, e));
+            t->pairs[p].count -= (int64_t)k->n;
+            DP_TRY(find_pair(t, key_of(k->id, side, m.id), &k->pair, e));
+            t->pairs[k->pair].count += (int64_t)k->n;
+            if (t->pairs[k->pair].made == 0) t->touched[t->touched_len++] = k->pair;
+            t->pairs[k->pair].made += k->made;
         }
     }
     for (size_t i = 0; i < t->found_len; i++) t->found[i].pair = t->near[t->found[i].pair & 1].v[t->found[i].pair >> 1].pair;
