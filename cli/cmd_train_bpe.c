@@ -139,6 +139,7 @@ static void report(struct dp_cli *c, const struct run *r, const struct dp_tokeni
     say_uint(&w, "words_unique", dp_bpe_counter_unique(n));
     say_uint(&w, "words_bytes_max", c->options.bpe.words_bytes_max);
     say_uint(&w, "words_left_out", dp_bpe_counter_left_out(n));
+    say_real(&w, "coverage", dp_bpe_counter_coverage(n));
     if (!o->from_counts) {
         say_uint(&w, "words_cut", r->counted.words_cut);
         say_uint(&w, "files", r->counted.files);

@@ -80,6 +80,7 @@ struct dp_bpe_counter {
     size_t at;         /* in slots or order: the next to give */
     size_t given;
     uint64_t unique, learnable, taken, text_bytes; /* learnable: of two bytes and more */
+    uint64_t learnable_times, taken_times;         /* how often these occur */
     uint64_t tie, tie_bytes; /* words with a count of `tie` are taken while tie_bytes lasts, those above always */
     uint64_t tie_left;
 };
@@ -219,6 +220,10 @@ uint64_t dp_bpe_counter_text_bytes(const struct dp_bpe_counter *c)
 uint64_t dp_bpe_counter_total(const struct dp_bpe_counter *c)
 {
     return c->total;
+}
+double dp_bpe_counter_coverage(const struct dp_bpe_counter *c)
+{
+    return c->learnable_times ? (double)c->taken_times / (double)c->learnable_times : 1;
 }
 uint64_t dp_bpe_counter_words_cut(const struct dp_bpe_counter *c)
 {
@@ -699,6 +704,7 @@ int dp_bpe_counter_finish(struct dp_bpe_counter *c, uint64_t text_max, struct dp
         c->unique++;
         if (w.len < 2) continue;
         c->learnable++;
+        c->learnable_times += n;
         h->bytes[d][n >> (16 * (DIGITS - 1 - d))] += w.len + 1;
     }
     if (rc >= 0 && text_max) rc = choose(c, h, text_max, e);
@@ -708,6 +714,7 @@ int dp_bpe_counter_finish(struct dp_bpe_counter *c, uint64_t text_max, struct dp
     rewind_words(c);
     while ((rc = dp_bpe_counter_next(c, &w, &n, e)) == DP_OK) {
         c->taken++;
+        c->taken_times += n;
         c->text_bytes += w.len + 1;
     }
     rewind_words(c);

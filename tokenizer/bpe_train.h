@@ -97,6 +97,7 @@ uint64_t dp_bpe_counter_taken(const struct dp_bpe_counter *c);      /* of two by
 uint64_t dp_bpe_counter_left_out(const struct dp_bpe_counter *c);   /* of two bytes and more, not chosen */
 uint64_t dp_bpe_counter_text_bytes(const struct dp_bpe_counter *c); /* of those, one more for each */
 uint64_t dp_bpe_counter_total(const struct dp_bpe_counter *c);  /* pretokens counted */
+double dp_bpe_counter_coverage(const struct dp_bpe_counter *c);      /* part of the occurrences of words of two bytes and more that are of chosen ones */
 uint64_t dp_bpe_counter_words_cut(const struct dp_bpe_counter *c); /* pretokens longer than word_max */
 uint64_t dp_bpe_counter_bytes(const struct dp_bpe_counter *c);  /* memory held */
 /* What words of two counters must have in common to be added: dp_splitter_text. */
