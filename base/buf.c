@@ -64,7 +64,10 @@ void dp_buf_shrink(struct dp_buf *b, size_t keep)
 
 void dp_buf_add_char(struct dp_buf *b, char c)
 {
-    dp_buf_add(b, &c, 1);
+    if (!b->full && b->len < b->cap) { /* writers of escaped text come here for every byte */
+        b->ptr[b->len++] = c;
+        b->ptr[b->len] = 0;
+    } else dp_buf_add(b, &c, 1);
 }
 
 void dp_buf_add_uint(struct dp_buf *b, uint64_t v)

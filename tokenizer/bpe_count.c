@@ -164,6 +164,7 @@ void dp_bpe_counter_budget(struct dp_bpe_counter *c, uint64_t bytes_max, const c
 
 void dp_bpe_counter_word_max(struct dp_bpe_counter *c, size_t n)
 {
+    DP_ASSERT(n > INLINE_MAX);
     c->word_max = n;
 }
 
@@ -437,49 +438,54 @@ static int settle(struct dp_bpe_counter *c, struct dp_err *e)
     return DP_OK;
 }
 
-static inline uint64_t low_bytes(uint64_t v, size_t n)
+/* A short word at p, where 16 bytes can be read, joins the queue. */
+static inline int queue_word(struct dp_bpe_counter *c, const char *p, size_t n, struct dp_err *e)
 {
-    return n < 8 ? v & ((UINT64_C(1) << (8 * n)) - 1) : v;
-}
-
-/* Count a piece; `end` is where bytes that can be read end. */
-static inline int count(struct dp_bpe_counter *c, struct dp_span word, const char *end, struct dp_err *e)
-{
-    if (__builtin_expect(word.len > INLINE_MAX, 0)) return count_long(c, word, c->weight, e);
-    struct waiting *w = &c->queue[c->waiting];
-    char copy[16] = {0};
-    const char *p = word.ptr;
-    if (__builtin_expect(end - p < 16, 0)) p = memcpy(copy, p, word.len);
-    memcpy(&w->lo, p, 8);
-    memcpy(&w->hi, p + 8, 8);
-    w->hi = low_bytes(w->hi, word.len < 8 ? 0 : word.len - 8) | (uint64_t)word.len << 56;
-    w->lo = low_bytes(w->lo, word.len);
-    w->hash = dp_word_mix(w->lo, w->hi);
-    w->times = c->weight;
-    __builtin_prefetch(&c->slots[w->hash & c->mask], 1);
+#define M(k) (k) >= 8 ? UINT64_MAX : (UINT64_C(1) << ((k) & 7) * 8) - 1
+#define ROW(n) {M(n), (n) > 8 ? M((n) - 8) : 0, (uint64_t)(n) << 56}
+    static const uint64_t masks[INLINE_MAX + 1][3] = {ROW(0), ROW(1), ROW(2),  ROW(3),  ROW(4),  ROW(5),  ROW(6),  ROW(7),
+                                                      ROW(8), ROW(9), ROW(10), ROW(11), ROW(12), ROW(13), ROW(14), ROW(15)};
+#undef ROW
+#undef M
+    uint64_t lo, hi;
+    memcpy(&lo, p, 8);
+    memcpy(&hi, p + 8, 8);
+    lo &= masks[n][0];
+    hi = (hi & masks[n][1]) | masks[n][2];
+    uint64_t hash = dp_word_mix(lo, hi);
+    c->queue[c->waiting] = (struct waiting){lo, hi, hash, c->weight};
+    __builtin_prefetch(&c->slots[hash & c->mask], 1);
     return ++c->waiting == QUEUE ? settle(c, e) : DP_OK;
 }
 
-/* A piece longer than word_max: words of at most that, cut between characters. */
-static int count_parts(struct dp_bpe_counter *c, struct dp_span word, const char *end, struct dp_err *e)
+static int count_short_or_long(struct dp_bpe_counter *c, struct dp_span word, struct dp_err *e)
 {
-    c->words_cut++;
-    while (word.len) {
-        size_t n = word.len < c->word_max ? word.len : c->word_max;
-        for (size_t back = 0; n < word.len && back < 3 && n > 1 && ((uint8_t)word.ptr[n] & 0xc0) == 0x80; back++) n--;
-        DP_TRY(count(c, dp_span(word.ptr, n), end, e));
+    char copy[16] = {0};
+    if (word.len > INLINE_MAX) return count_long(c, word, c->weight, e);
+    memcpy(copy, word.ptr, word.len);
+    return queue_word(c, copy, word.len, e);
+}
+
+/* A piece that isn't short, or has too few bytes behind it. One longer than word_max is cut between characters. */
+static __attribute__((noinline)) int count_odd(struct dp_bpe_counter *c, struct dp_span word, struct dp_err *e)
+{
+    c->words_cut += word.len > c->word_max;
+    while (word.len > c->word_max) {
+        size_t n = c->word_max;
+        for (int back = 0; back < 3 && ((uint8_t)word.ptr[n] & 0xc0) == 0x80; back++) n--;
+        DP_TRY(count_short_or_long(c, dp_span(word.ptr, n), e));
         c->total += c->weight;
         word = dp_span(word.ptr + n, word.len - n);
     }
-    return DP_OK;
+    return count_short_or_long(c, word, e);
 }
 
-static inline int count_piece(struct dp_bpe_counter *c, const char *from, const char *to, const char *end, struct dp_err *e)
+/* Count a piece; `end` is where bytes that can be read end. Whoever calls adds to total. */
+static inline int count(struct dp_bpe_counter *c, const char *from, const char *to, const char *end, struct dp_err *e)
 {
-    struct dp_span word = dp_span(from, (size_t)(to - from));
-    if (__builtin_expect(word.len > c->word_max, 0)) return count_parts(c, word, end, e);
-    c->total += c->weight;
-    return count(c, word, end, e);
+    size_t n = (size_t)(to - from);
+    if (__builtin_expect(n > INLINE_MAX || end - from < 16, 0)) return count_odd(c, dp_span(from, n), e);
+    return queue_word(c, from, n, e);
 }
 
 static int weigh(struct dp_bpe_counter *c, uint64_t n, struct dp_err *e)
@@ -494,7 +500,7 @@ static int add_pieces(struct dp_bpe_counter *c, struct dp_span text, struct dp_e
     size_t ends[ENDS], pos = 0, from = 0;
     int n;
     while ((n = c->cutter ? dp_cutter_run(c->cutter, text, &pos, ends, ENDS, e) : (int)dp_split_run(c->split, text, &pos, ends, ENDS)) > 0)
-        for (int i = 0; i < n; from = ends[i++]) DP_TRY(count_piece(c, text.ptr + from, text.ptr + ends[i], text.ptr + text.len, e));
+        for (int i = 0; i < n; from = ends[i++], c->total += c->weight) DP_TRY(count(c, text.ptr + from, text.ptr + ends[i], text.ptr + text.len, e));
     return n;
 }
 
@@ -539,6 +545,7 @@ int dp_bpe_counter_add_lines(struct dp_bpe_counter *c, struct dp_span text, uint
     size_t ends[ENDS], pos = 0, n;
     const char *p = text.ptr, *begin = p, *line = p, *end = p + text.len; /* p: what isn't counted yet; begin: of a piece of the whole */
     size_t special = 0, len;
+    uint64_t pieces = 0;
     if (c->cutter || c->sample || !dp_text_can_cut(c->split) || dp_special_find_next(c->specials, text, &special, &len)) return add_line_by_line(c, text, lines, e);
     DP_TRY(weigh(c, 1, e));
     while ((n = dp_split_run(c->split, text, &pos, ends, ENDS)) > 0)
@@ -553,10 +560,12 @@ int dp_bpe_counter_add_lines(struct dp_bpe_counter *c, struct dp_span text, uint
                 const char *from = p;
                 bool same = from == begin && to < line - 1;
                 p = same ? to : (const char *)dp_split_next(c->split, (const uint8_t *)p, (const uint8_t *)line);
-                DP_TRY(count_piece(c, from, p, end, e));
+                DP_TRY(count(c, from, p, end, e));
+                pieces++;
             }
             begin = to;
         }
+    c->total += pieces;
     return DP_OK;
 }
 
@@ -565,7 +574,7 @@ int dp_bpe_counter_add_word(struct dp_bpe_counter *c, struct dp_span word, uint6
     if (!n || !word.len) return DP_OK;
     DP_TRY(weigh(c, n, e));
     c->total += n;
-    return count(c, word, word.ptr + word.len, e);
+    return count_short_or_long(c, word, e);
 }
 
 int dp_bpe_counter_merge(struct dp_bpe_counter *into, struct dp_bpe_counter *from, struct dp_err *e)

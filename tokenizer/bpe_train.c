@@ -421,6 +421,12 @@ static inline void merge_at(struct dp_bpe_trainer *t, uint32_t cell, struct dp_m
     c[next - 1] = m.id;
 }
 
+static inline void fetch_cell(const struct dp_bpe_trainer *t, uint32_t cell)
+{
+    __builtin_prefetch(&t->cells[cell], 1);
+    __builtin_prefetch(&t->word_off[cell]);
+}
+
 static int merge_pair(struct dp_bpe_trainer *t, uint32_t pair, struct dp_merge m, struct dp_err *e)
 {
     uint32_t *list = t->pool + t->pairs[pair].list, n = t->pairs[pair].list_len, left_len = t->len[m.left], right_len = t->len[m.right];
@@ -430,12 +436,11 @@ static int merge_pair(struct dp_bpe_trainer *t, uint32_t pair, struct dp_merge m
     if (!sorted) qsort(list, n, sizeof *list, compare_cells);
     DP_TRY(reserve(&t->found, &t->found_cap, 2 * (size_t)n, sizeof *t->found, e));
     for (int side = 0; side < 2; side++) DP_TRY(reserve(&t->near[side].v, &t->near[side].cap, n < t->size ? n : t->size, sizeof *t->near[side].v, e));
+    for (uint32_t i = 0; i < n && i < 2 * AHEAD; i++) fetch_cell(t, list[i]);
+    for (uint32_t i = 0; i < n && i < AHEAD; i++) __builtin_prefetch(freq_of(t, list[i]));
     for (uint32_t i = 0; i < n; i++) {
         uint32_t cell = list[i];
-        if (i + 2 * AHEAD < n) {
-            __builtin_prefetch(&t->cells[list[i + 2 * AHEAD]], 1);
-            __builtin_prefetch(&t->word_off[list[i + 2 * AHEAD]]);
-        }
+        if (i + 2 * AHEAD < n) fetch_cell(t, list[i + 2 * AHEAD]);
         if (i + AHEAD < n) __builtin_prefetch(freq_of(t, list[i + AHEAD]));
         if (i % LOOK_EVERY == 0) DP_TRY(dp_progress_go_on(e));
         if (t->cells[cell] != m.left || t->cells[cell + left_len] != m.right) continue;

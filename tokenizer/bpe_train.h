@@ -71,7 +71,7 @@ int dp_bpe_counter_open(struct dp_bpe_counter **out, enum dp_split split, struct
 /* Past it, words go to temporary files in `dir`, a string that lives as long as the counter. With dir NULL, add and merge then fail with
  * DP_LIMIT and the counter must be closed. Nothing is ever left out silently. */
 void dp_bpe_counter_budget(struct dp_bpe_counter *c, uint64_t bytes_max, const char *dir);
-/* Pretokens of more than n bytes (1 MiB unless stated) are cut, between characters, into words of at most n: bounds what text without spaces
+/* Pretokens of more than n bytes (16 at least; 1 MiB unless stated) are cut, between characters, into words of at most n: bounds what text without spaces
  * costs. Counters that are merged should agree on it. */
 void dp_bpe_counter_word_max(struct dp_bpe_counter *c, size_t n);
 /* Split `text` and count its pieces. */
