@@ -13,7 +13,7 @@
   tokenizer_parity.py train FILE VOCAB           merges against HF (hf) and rustbpe (bytes), then ids of the trained one against HF
 VOCABS is a folder with {gpt2,cl100k_base,o200k_base}.{tiktoken,json}; pip packages: tokenizers tiktoken rustbpe. Needs `make` (build/release/libdpipe.so);
 DPIPE_LIB names another. Exit status 1 at the first difference, 77 when a package or the library is missing."""
-import base64, ctypes as C, json, os, random, subprocess, sys, tempfile, time
+import base64, ctypes as C, json, os, random, re, subprocess, sys, tempfile, time
 
 try:
     import rustbpe, tiktoken
@@ -486,9 +486,15 @@ def small_corpus(r, files):
     return [r.choice(alphabets)[0] * r.randrange(1, 9) + r.choice(alphabets) for _ in range(n)]
 
 
+def without(texts, specials):
+    """What stands between the special tokens, each as a text of its own: dpipe doesn't learn from them, Hugging Face does."""
+    cut = '|'.join(map(re.escape, sorted(specials, key=len, reverse=True)))
+    return [y for x in texts for y in re.split(cut, x)] if specials else texts
+
+
 def learn_one(r, texts, folder, count):
     vocab, split, unit = r.choice([257, 260, 300, 400, 1000, 100000]), r.choice(SPLITS), r.choice(['whole', 'lines', 'jsonl'])
-    specials = r.choice([[], [], ['<|endoftext|>'], ['<|endoftext|>', '<pad>', '[SEP]']])
+    specials, learnt = r.choice([[], [], ['<|endoftext|>'], ['<|endoftext|>', '<pad>', '[SEP]']]), r.random() < .5
     if unit != 'jsonl': texts = [''.join(texts)]
     with open(f'{folder}/in', 'w', encoding='utf-8', newline='') as f:
         f.write(''.join(json.dumps({'text': x}, ensure_ascii=r.random() < .5) + '\n' for x in texts) if unit == 'jsonl' else texts[0])
@@ -501,10 +507,10 @@ def learn_one(r, texts, folder, count):
         v = max(vocab, 257 + len(sp))
         what = f'{tie} {split} {v} {unit} {sp} of {texts!r:.3000}'
         threads, level = str(r.choice([1, 2, 5])), r.choice(levels_here())
-        run_program(['train-bpe', '--vocab-size', str(v), '--split', split, '--tie', tie, *flags, '--threads', threads, '--special-tokens', ','.join(sp), '-o', f'{folder}/out', f'{folder}/in'], b'', level)
+        run_program(['train-bpe', '--vocab-size', str(v), '--split', split, '--tie', tie, *flags, '--threads', threads, '--special-tokens', ','.join(sp), *(['--learn-special-text'] if learnt else []), '-o', f'{folder}/out', f'{folder}/in'], b'', level)
         got = [tuple(l.split(' ')) for l in open(f'{folder}/out/merges.txt', encoding='utf-8', newline='').read().split('\n')[1:-1]]
         if tie == 'hf':
-            h = hf_train(texts, v, split, sp)
+            h = hf_train(texts if learnt else without(texts, sp), v, split, sp)
             d = json.loads(h.to_str())['model']
             same(f'merges {what}', got, [tuple(m) for m in d['merges']])
             if json.load(open(f'{folder}/out/vocab.json')) != d['vocab']: print(f'DIFFERENT vocab {what}'); sys.exit(1)
