@@ -20,7 +20,7 @@
 
 #include <stdlib.h>
 
-enum { GROUP = 512, HEAD_BYTES = 7, HEAD_IDS = 2, HEAD_BITS_MIN = 6, HEAD_BITS_MAX = 13, READ = 16, RUN = 16, MANY = 64, DECODE_GROUP = 256 };
+enum { GROUP = 512, HEAD_BYTES = 7, HEAD_IDS = 2, HEAD_BITS_MIN = 6, HEAD_BITS_MAX = 13, READ = 16, RUN = 16, MANY = 64 };
 
 #define NO_KEY 2 /* hi of a pretoken too long for the cache: that of no entry */
 
@@ -492,79 +492,6 @@ int dp_encode_count(struct dp_encoder *c, struct dp_span text, uint64_t *count, 
     if (!text.len) return DP_OK;
     int rc = encode_all(c, text, &ids, count, e);
     dp_ids_release(&ids);
-    return rc;
-}
-
-/* The first id of ids[0..n), which stands at `from` of all, that no token has. */
-static int no_token(const struct dp_tokenizer *t, const uint32_t *ids, size_t n, size_t from, struct dp_err *e)
-{
-    size_t i = 0;
-    while (i + 1 < n && ids[i] < t->size && t->bytes[ids[i]].ptr) i++;
-    DP_FAIL(e, CORRUPT, "id %u at position %zu is no token of this tokenizer (%u ids): was the text encoded with another?", ids[i], from + i, t->size);
-}
-
-/* Append n ids that are in range and among which are long tokens or none at all, or for which there is little room. */
-static int decode_slow(const struct dp_tokenizer *t, const uint32_t *ids, size_t n, size_t from, struct dp_buf *out, struct dp_err *e)
-{
-    for (size_t i = 0; i < n; i++) {
-        struct dp_span b = t->bytes[ids[i]];
-        if (!b.ptr) return no_token(t, ids, n, from, e);
-        if (b.len > out->bytes_max || out->len > out->bytes_max - b.len) DP_FAIL(e, LIMIT, "ids are more than %zu bytes of text", out->bytes_max);
-        char *to = dp_buf_reserve(out, b.len);
-        if (!to) DP_FAIL(e, NOMEM, "%zu bytes of decoded text", out->len + b.len);
-        memcpy(to, b.ptr, b.len);
-        out->len += b.len;
-    }
-    return DP_OK;
-}
-
-/* Append n ids, DECODE_GROUP at most. A short token is a copy of 16 bytes, of which the next one overwrites what is too much. */
-static int decode_group(const struct dp_tokenizer *t, const uint32_t *ids, size_t n, size_t from, struct dp_buf *out, struct dp_err *e)
-{
-    const struct dp_short_bytes *table = t->short_bytes;
-    const size_t room = DECODE_GROUP * sizeof *table;
-    uint32_t top = 0;
-    for (size_t i = 0; i < n; i++) {
-        top = ids[i] > top ? ids[i] : top;
-        __builtin_prefetch(&table[ids[i]]);
-    }
-    if (top >= t->size) return no_token(t, ids, n, from, e);
-    if (room > out->bytes_max || out->len > out->bytes_max - room) return decode_slow(t, ids, n, from, out, e);
-    char *to = dp_buf_reserve(out, room), *begin = to;
-    bool odd = false;
-    if (!to) DP_FAIL(e, NOMEM, "%zu bytes of decoded text", out->len + room);
-    for (size_t i = 0; i < n; i++) {
-        const struct dp_short_bytes *b = &table[ids[i]];
-        uint8_t len = b->len;
-        memcpy(to, b, sizeof *b);
-        odd |= (uint8_t)(len - 1) >= DP_SHORT_BYTES;
-        to += len;
-    }
-    if (odd) return decode_slow(t, ids, n, from, out, e);
-    out->len += (size_t)(to - begin);
-    return DP_OK;
-}
-
-static int decode_sp(const struct dp_tokenizer *t, const uint32_t *ids, size_t n, struct dp_buf *out, struct dp_err *e)
-{
-    for (size_t i = 0; i < n; i++)
-        if (ids[i] >= t->size) return no_token(t, ids, n, 0, e);
-    dp_sp_decode(t->sp, ids, n, out);
-    return dp_buf_check(out, "decoded text", e);
-}
-
-int dp_decode(const struct dp_tokenizer *t, const uint32_t *ids, size_t n, struct dp_buf *out, struct dp_err *e)
-{
-    size_t len = out->len;
-    if (t->sp) {
-        int sp_rc = decode_sp(t, ids, n, out, e);
-        if (sp_rc < 0) out->len = len;
-        return sp_rc;
-    }
-    int rc = dp_buf_reserve(out, 0) ? DP_OK : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "decoded text");
-    for (size_t i = 0; rc >= 0 && i < n; i += DECODE_GROUP) rc = decode_group(t, ids + i, n - i < DECODE_GROUP ? n - i : DECODE_GROUP, i, out, e);
-    if (rc < 0) out->len = len;
-    if (out->ptr) out->ptr[out->len] = 0;
     return rc;
 }
 

@@ -146,7 +146,7 @@ static int copy_short(struct dp_tokenizer *t, const char *name, struct dp_err *e
     for (uint32_t i = 0; i < t->size; i++) {
         size_t n = t->bytes[i].len;
         if (!t->bytes[i].ptr) continue;
-        t->short_bytes[i].len = (uint8_t)(n <= DP_SHORT_BYTES ? n : DP_SHORT_BYTES + 1);
+        t->short_bytes[i].len = (uint8_t)(n <= DP_SHORT_BYTES ? n : DP_LONG_BYTES);
         if (n <= DP_SHORT_BYTES) memcpy(t->short_bytes[i].text, t->bytes[i].ptr, n);
     }
     return DP_OK;

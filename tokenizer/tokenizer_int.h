@@ -20,8 +20,8 @@ struct dp_merge {
     uint32_t left, right, id;
 };
 
-/* A token's bytes in one place, for decoding; len 0: no token has the id, above DP_SHORT_BYTES: see bytes. */
-enum { DP_SHORT_BYTES = 15 };
+/* A token's bytes in one place, for decoding; len 0: no token has the id, DP_LONG_BYTES: see bytes. */
+enum { DP_SHORT_BYTES = 15, DP_LONG_BYTES = 255 };
 struct dp_short_bytes {
     char text[DP_SHORT_BYTES];
     uint8_t len;
