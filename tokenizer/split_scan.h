@@ -153,12 +153,11 @@ INLINE void lines(struct found *f, const struct window *w, uint64_t begin)
 {
     uint64_t bs = w->blank & w->newline << 1 & ~begin;
     f->starts |= bs;
-    uint64_t top = (w->known & ~(w->known >> 1)) & w->blank;
-    if (top) { /* the last run goes on behind the window */
-        uint64_t not_blank = ~w->blank & below((unsigned)__builtin_ctzll(top));
-        unsigned r = not_blank ? 64 - (unsigned)__builtin_clzll(not_blank) : 0;
-        if (r && bs >> r & 1) f->limit = r - 1;
-    }
+    /* Without branches that can't be guessed: where the last run begins, if it goes on behind the window and is one of bs. */
+    uint64_t top = w->known & ~(w->known >> 1) & w->blank, before = (~w->blank & (top - 1)) | 1;
+    unsigned r = 64 - (unsigned)__builtin_clzll(before);
+    bool cut = (top != 0) & (bs >> (r & 63)) & 1;
+    f->limit = cut ? r - 1 : f->limit;
     if ((bs + w->blank) & ~w->blank & w->newline)
         for (uint64_t k = bs; k; k &= k - 1) {
             uint64_t one = k & -k, behind = (one + w->blank) & ~w->blank;
@@ -171,7 +170,7 @@ INLINE void white_space(struct found *f, const struct window *w, uint64_t other,
 {
     uint64_t white = w->blank | w->newline;
     uint64_t taken = w->newline & other << 1; /* by the piece of punctuation before */
-    uint64_t behind = taken ? (taken + w->newline) & ~w->newline : 0;
+    uint64_t behind = (taken + w->newline) & ~w->newline;
     f->starts |= (white & ~(white << 1) & ~taken) | (behind & w->blank);
     if (slash) f->bad |= behind & w->slash;
     lines(f, w, behind);
@@ -188,9 +187,11 @@ INLINE void numbers(struct found *f, const struct window *w, bool three, bool hi
         f->starts |= n;
         return;
     }
-    uint64_t s = n & ~(n << 1), full = n & n << 1 & n << 2 & n << 3; /* ends of four in a row */
+    uint64_t s = n & ~(n << 1), four = n & n << 1 & n << 2 & n << 3, seven = four & four << 3; /* ends of as many in a row */
+    s |= s << 3 & four;
+    s |= s << 6 & seven;
     f->starts |= s;
-    while ((s = s << 3 & full)) f->starts |= s;
+    while (__builtin_expect((s = s << 3 & four & ~f->starts) != 0, 0)) f->starts |= s; /* more than 12 */
 }
 
 /* marks: marks are letters. */
