@@ -1,7 +1,7 @@
 #include "cli/cut_diff.h"
 
 #include "base/hash.h"
-#include "tokenizer/tokenizer.h"
+#include "tokenizer/token_meter.h"
 
 #include <stdlib.h>
 
@@ -66,21 +66,31 @@ struct walk {
     const struct dp_tokenizer *t;
     const struct dp_ids *ids;
     size_t i, end; /* tokens taken; bytes of them */
+    size_t blank;  /* bytes of the first token that aren't in the text: dp_token_blank */
     uint64_t cuts;
 };
+
+static struct walk walk_of(const struct dp_tokenizer *t, const struct dp_ids *ids, struct dp_span text)
+{
+    struct walk w = {.t = t, .ids = ids, .blank = dp_token_blank(t, text.len, ids->ptr, ids->len)};
+    if (w.blank && ids->len && dp_tokenizer_bytes(t, ids->ptr[0]).len == 1) w.i = 1, w.blank = 0; /* a token of its own */
+    return w;
+}
 
 static void take(struct walk *w, size_t from)
 {
     size_t at = w->end - from;
     if (at < DP_CUT_BYTES_MAX) w->cuts |= UINT64_C(1) << at;
-    w->end += dp_tokenizer_bytes(w->t, w->ids->ptr[w->i++]).len;
+    w->end += dp_tokenizer_bytes(w->t, w->ids->ptr[w->i++]).len - w->blank;
+    w->blank = 0;
 }
 
 int dp_cut_diff_text(struct dp_cut_diff *d, struct dp_span text, const struct dp_tokenizer *a, const struct dp_ids *a_ids, const struct dp_tokenizer *b,
                      const struct dp_ids *b_ids, struct dp_err *e)
 {
-    struct walk x = {.t = a, .ids = a_ids}, y = {.t = b, .ids = b_ids};
-    bool other_ids = false, other_cuts = false;
+    struct walk x = walk_of(a, a_ids, text), y = walk_of(b, b_ids, text);
+    bool other_ids = x.i != y.i || (x.i && a_ids->ptr[0] != b_ids->ptr[0]), other_cuts = false;
+    if (other_ids && !d->other_ids) note_first(d, text, 0);
     while (x.i < a_ids->len && y.i < b_ids->len) {
         size_t from = x.end, i = x.i, j = y.i;
         x.cuts = y.cuts = 0;

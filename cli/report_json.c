@@ -112,7 +112,7 @@ static void tokenizer(struct dp_jsonw *w, const struct dp_survey_tokenizer *t, b
     dp_jsonw_begin(w, '{');
     put_text(w, "name", t->name);
     put_text(w, "file", t->path);
-    put_text(w, "split", dp_split_name(dp_tokenizer_split(t->t)));
+    put_text(w, "split", dp_report_split(t->t));
     put(w, "ids", dp_tokenizer_size(t->t));
     put_text(w, "digest", hex);
     put(w, "tokens", u.tokens);

@@ -71,12 +71,12 @@ void dp_report_text_groups(const struct dp_survey *s, struct dp_buf *out)
 
 static void tokenizers(const struct dp_survey *s, struct dp_buf *out)
 {
-    dp_buf_printf(out, "%-14s %-10s %9s %9s %8s %9s %10s %10s  %s\n", "tokenizer", "split", "tokens", "unused", "", "entropy", "efficiency", "Renyi 2.5", "file");
+    dp_buf_printf(out, "%-14s %-13s %9s %9s %8s %9s %10s %10s  %s\n", "tokenizer", "split", "tokens", "unused", "", "entropy", "efficiency", "Renyi 2.5", "file");
     for (size_t t = 0; t < s->tokenizers; t++) {
         struct dp_vocabulary_use u;
         dp_vocabulary_use(s->tokenizer[t].t, s->tokenizer[t].used, &u);
         column(out, dp_span_str(s->tokenizer[t].name), 14);
-        dp_buf_printf(out, " %-10s %9u %9u %7.2f%% %9.4f %10.4f %10.4f  ", dp_split_name(dp_tokenizer_split(s->tokenizer[t].t)), u.tokens, u.unused,
+        dp_buf_printf(out, " %-13s %9u %9u %7.2f%% %9.4f %10.4f %10.4f  ", dp_report_split(s->tokenizer[t].t), u.tokens, u.unused,
                       100.0 * u.unused / u.tokens, u.entropy, u.efficiency, u.renyi_efficiency);
         dp_buf_printf(out, "%s\n", s->tokenizer[t].path);
     }

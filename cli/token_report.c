@@ -46,6 +46,11 @@ void dp_token_show(struct dp_span b, size_t most, struct dp_buf *out)
     dp_buf_add_str(out, p < all ? "...\"" : "\"");
 }
 
+const char *dp_report_split(const struct dp_tokenizer *t)
+{
+    return dp_tokenizer_is_sp(t) ? "sentencepiece" : dp_split_name(dp_tokenizer_split(t));
+}
+
 size_t dp_report_longest(const struct dp_survey_tokenizer *t, uint32_t *ids, size_t n)
 {
     size_t have = 0;

@@ -34,6 +34,8 @@ void dp_report_text_groups(const struct dp_survey *s, struct dp_buf *out);
  * one that turns the line around. */
 void dp_token_show(struct dp_span bytes, size_t most, struct dp_buf *out);
 
+/* The name of its split, or what it is instead. */
+const char *dp_report_split(const struct dp_tokenizer *t);
 /* What a vocabulary has: the ids of the longest ordinary tokens, longest first, then by id; returns how many (at most n). */
 size_t dp_report_longest(const struct dp_survey_tokenizer *t, uint32_t *ids, size_t n);
 /* Ordinary tokens by their length in bytes, the last place for all longer ones. */

@@ -75,7 +75,7 @@ static bool same_merge(const struct vocabularies *v, uint32_t rank)
 static void compare_merges(struct vocabularies *v)
 {
     uint32_t n = dp_tokenizer_merges(v->a), m = dp_tokenizer_merges(v->b), least = n < m ? n : m;
-    v->lists = !dp_tokenizer_ranks(v->a) && !dp_tokenizer_ranks(v->b);
+    v->lists = !dp_tokenizer_ranks(v->a) && !dp_tokenizer_ranks(v->b) && !dp_tokenizer_is_sp(v->a) && !dp_tokenizer_is_sp(v->b);
     if (!v->lists) return;
     while (v->merge < least && same_merge(v, v->merge)) v->merge++;
     v->merges_differ = v->merge < least || n != m;
@@ -84,6 +84,7 @@ static void compare_merges(struct vocabularies *v)
 /* The name of a split, or what a splitter does. */
 static struct dp_span split_text(const struct dp_tokenizer *t)
 {
+    if (dp_tokenizer_is_sp(t)) return dp_span_str(dp_report_split(t));
     return dp_splitter_text(dp_tokenizer_splitter(t), dp_tokenizer_split(t));
 }
 
@@ -134,7 +135,7 @@ static void text_vocabularies(const struct vocabularies *v, const struct dp_surv
     const struct dp_tokenizer *t[2] = {v->a, v->b};
     for (int k = 0; k < 2; k++) {
         dp_buf_printf(out, "%c: %s: %llu tokens, %s%s, split ", 'A' + k, s->tokenizer[k].path, (unsigned long long)v->tokens[k],
-                      dp_tokenizer_ranks(t[k]) ? "merges by rank" : "a list of merges", dp_tokenizer_ignore_merges(t[k]) ? ", whole tokens first" : "");
+                      dp_tokenizer_is_sp(t[k]) ? "merges by score" : dp_tokenizer_ranks(t[k]) ? "merges by rank" : "a list of merges", dp_tokenizer_ignore_merges(t[k]) ? ", whole tokens first" : "");
         if (dp_tokenizer_splitter(t[k])) dp_token_show(split_text(t[k]), 400, out);
         else dp_buf_add_span(out, split_text(t[k]));
         dp_buf_add_char(out, '\n');
@@ -147,7 +148,7 @@ static void text_vocabularies(const struct vocabularies *v, const struct dp_surv
     list(out, "special only in A", v->a, &v->special[0]);
     list(out, "special only in B", v->b, &v->special[1]);
     moved(out, "special, other ids", v, &v->special_moved, true);
-    if (!v->lists) dp_buf_printf(out, "%-22s not compared: at least one has none, its ids say what merges first\n", "lists of merges");
+    if (!v->lists) dp_buf_printf(out, "%-22s not compared: at least one has none, its ids or scores say what merges first\n", "lists of merges");
     else if (!v->merges_differ) dp_buf_printf(out, "%-22s the same, %u\n", "lists of merges", v->merge);
     else {
         dp_buf_printf(out, "%-22s first differ at merge %u: A ", "lists of merges", v->merge);

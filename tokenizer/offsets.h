@@ -20,7 +20,8 @@ struct dp_offset {
 };
 enum dp_offset_unit { DP_OFFSET_BYTES, DP_OFFSET_CHARS };
 
-/* Of ids[0..n), which dp_encode gave for `text`, into out[0..n). DP_CORRUPT names the first id that isn't at its place in the text, or says
+/* Of ids[0..n), which dp_encode gave for `text`, into out[0..n). An added token has the white space that it takes (lstrip, rstrip). DP_CONFIG where a normalizer
+ * changed the text, so that ids are of another; DP_CORRUPT names the first id that isn't at its place in the text, or says
  * what of the text has no id: ids of another text, or of another tokenizer. */
 int dp_offsets(const struct dp_tokenizer *t, struct dp_span text, const uint32_t *ids, size_t n, enum dp_offset_unit unit,
                struct dp_offset *out, struct dp_err *e);

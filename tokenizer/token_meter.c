@@ -54,6 +54,7 @@ int dp_text_words(struct dp_text_words *w, struct dp_span text, struct dp_err *e
     const uint8_t *base = (const uint8_t *)text.ptr, *end = base + text.len, *p = base, *begin = NULL;
     bool alone = false; /* the word is a letter of a spaceless script: only marks go on with it */
     w->n = w->chars = 0;
+    w->bytes = text.len;
     while (p < end) {
         int len = 1;
         int32_t cp = *p;
@@ -121,11 +122,20 @@ void dp_token_meter_close(struct dp_token_meter *m)
     free(m);
 }
 
+size_t dp_token_blank(const struct dp_tokenizer *t, size_t text_bytes, const uint32_t *ids, size_t n)
+{
+    size_t bytes = 0;
+    if (!dp_tokenizer_is_sp(t)) return 0;
+    for (size_t i = 0; i < n; i++) bytes += t->bytes[ids[i]].len;
+    return bytes == text_bytes + 1;
+}
+
 void dp_token_meter_add(const struct dp_token_meter *m, const struct dp_text_words *w, const uint32_t *ids, size_t n, struct dp_token_count *to,
                         uint64_t *used)
 {
     size_t at = 0, k = 0; /* bytes before the token; the first word that ends behind it */
     uint64_t touching = 0; /* tokens that have a byte of word k so far */
+    size_t first = dp_token_blank(m->t, w->bytes, ids, n);
     to->tokens += n;
     to->words += w->n;
     for (size_t i = 0; i < n; i++) {
@@ -133,9 +143,9 @@ void dp_token_meter_add(const struct dp_token_meter *m, const struct dp_text_wor
         to->byte_tokens += len == 1;
         to->part_tokens += m->part[ids[i]];
         if (used) used[ids[i]]++;
-        for (; k < w->n && w->word[k].begin < end; k++) {
+        for (; k < w->n && w->word[k].begin + first < end; k++) {
             touching++;
-            if (w->word[k].end > end) break;
+            if (w->word[k].end + first > end) break;
             to->word_tokens += touching;
             to->whole_words += touching == 1;
             touching = 0;

@@ -19,7 +19,7 @@
 struct dp_text_words {
     struct dp_offset *word;
     size_t n, cap;
-    size_t chars; /* of the text */
+    size_t chars, bytes; /* of the text */
 };
 /* The words of `text` instead of what was there. */
 int dp_text_words(struct dp_text_words *w, struct dp_span text, struct dp_err *e);
@@ -37,10 +37,14 @@ void dp_token_count_add(struct dp_token_count *to, const struct dp_token_count *
 struct dp_token_meter;
 int dp_token_meter_open(struct dp_token_meter **out, const struct dp_tokenizer *t, struct dp_err *e);
 void dp_token_meter_close(struct dp_token_meter *m);
-/* Adds what ids[0..n) of the text with these words are; used[id] is raised for each (NULL: isn't wanted). Where the ids don't add up to the text (a tokenizer that
- * normalises), word_tokens and whole_words are those of as much of it as they cover: compare fertility with care. */
+/* Adds what ids[0..n) of the text with these words are; used[id] is raised for each (NULL: isn't wanted). Where the ids don't add up to the text
+ * (a tokenizer that normalises; the blank that a sentencepiece model puts first is allowed for), word_tokens and whole_words are those of as much of it as they
+ * cover: compare fertility with care. */
 void dp_token_meter_add(const struct dp_token_meter *m, const struct dp_text_words *w, const uint32_t *ids, size_t n, struct dp_token_count *to,
                         uint64_t *used);
+
+/* 1 where a sentencepiece model put a blank before a text of so many bytes, and changed nothing else of its length; else 0. */
+size_t dp_token_blank(const struct dp_tokenizer *t, size_t text_bytes, const uint32_t *ids, size_t n);
 
 /* How a vocabulary was used, from used[0..dp_tokenizer_size()). Special tokens are left out. */
 struct dp_vocabulary_use {

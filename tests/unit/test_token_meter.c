@@ -100,6 +100,43 @@ TEST(tokens_of_words)
     free(w.word);
 }
 
+/* A sentencepiece model's ids begin with a blank that isn't in the text: words are counted as if it weren't there. */
+TEST(words_of_a_sentencepiece_model)
+{
+    struct dp_tokenizer *t = NULL;
+    struct dp_encoder *c;
+    struct dp_token_meter *m;
+    struct dp_token_count n = {0};
+    struct dp_text_words w = {0};
+    struct dp_ids ids = {0};
+    const char *text = "the pair, a thread of data";
+    REQUIRE_OK(dp_tokenizer_load_file(&t, "tests/data/tokenizer/sp_bytes.model", NULL, &err));
+    REQUIRE_OK(dp_token_meter_open(&m, t, &err));
+    REQUIRE_OK(dp_text_words(&w, dp_span_str(text), &err));
+    REQUIRE_OK(dp_encoder_open(&c, t, 0, DP_SPECIAL_NONE, &err));
+    REQUIRE_OK(dp_encode(c, dp_span_str(text), &ids, &err));
+    dp_token_meter_add(m, &w, ids.ptr, ids.len, &n, NULL);
+    uint64_t touching = 0, whole = 0;
+    for (size_t k = 0; k < w.n; k++) {
+        uint64_t of_word = 0;
+        for (size_t i = 0, at = 0; i < ids.len; i++) {
+            size_t end = at + dp_tokenizer_bytes(t, ids.ptr[i]).len;
+            of_word += at < w.word[k].end + 1 && end > w.word[k].begin + 1;
+            at = end;
+        }
+        touching += of_word;
+        whole += of_word == 1;
+    }
+    CHECK_INT(n.words, 6);
+    CHECK_INT(n.word_tokens, touching);
+    CHECK_INT(n.whole_words, whole);
+    dp_encoder_close(c);
+    dp_ids_release(&ids);
+    dp_token_meter_close(m);
+    dp_tokenizer_free(t);
+    free(w.word);
+}
+
 TEST(use_of_a_vocabulary)
 {
     struct dp_tokenizer *b = bytes_only();

@@ -104,6 +104,30 @@ TEST(encoding_in_pieces)
     }
 }
 
+/* Where text is changed before it is encoded nothing is proven: all is kept, and no part begins anew. */
+TEST(models_that_normalise_keep_all)
+{
+    struct dp_tokenizer *t = NULL;
+    struct dp_encoder *c;
+    struct dp_encode_stream *s;
+    struct dp_ids whole = {0}, parts = {0};
+    struct dp_span text = dp_span_str("one two three, four five");
+    REQUIRE_OK(dp_tokenizer_load_file(&t, "tests/data/tokenizer/sp_bytes.model", NULL, &err));
+    REQUIRE_OK(dp_encoder_open(&c, t, 0, DP_SPECIAL_NONE, &err));
+    REQUIRE_OK(dp_encode_stream_open(&s, c, 0, &err));
+    REQUIRE_OK(dp_encode(c, text, &whole, &err));
+    for (size_t i = 0; i < text.len; i++) REQUIRE_OK(dp_encode_stream_push(s, dp_span(text.ptr + i, 1), &parts, &err));
+    CHECK_INT(parts.len, 0);
+    REQUIRE_OK(dp_encode_stream_finish(s, &parts, &err));
+    CHECK(parts.len == whole.len && begins(&whole, &parts));
+    CHECK_INT(dp_encode_restart(t, DP_SPECIAL_NONE, text, 1), text.len);
+    dp_ids_release(&whole);
+    dp_ids_release(&parts);
+    dp_encode_stream_close(s);
+    dp_encoder_close(c);
+    dp_tokenizer_free(t);
+}
+
 TEST(what_is_kept_back_is_bounded)
 {
     struct dp_tokenizer *t = load(NULL);
