@@ -54,7 +54,7 @@ static int run(struct dp_cli *c, struct dp_err *e)
 }
 
 extern const struct dp_command dp_cmd_tokenizer;
-const struct dp_command dp_cmd_tokenizer = {.name = "tokenizer", .summary = "look at tokenizers and change them", .args = "info FILE | report [FILE...] | compare A B [FILE...] | nest FILE | prune FILE [TEXT...]", .rows = rows,
+const struct dp_command dp_cmd_tokenizer = {.name = "tokenizer", .summary = "look at tokenizers and change them", .args = "info FILE | report [FILE...] | compare A B [FILE...] | convert FILE | nest FILE | prune FILE [TEXT...]", .rows = rows,
     .own_size = sizeof(struct dp_tokenizer_args), .args_min = 1, .args_max = -1, .run = run,
     .about = "  info FILE          what a tokenizer file holds, as a JSON object\n"
              "  convert FILE -o PATH [--to hf|tiktoken|vocab|gguf|sp]   the same tokenizer in another format: tokenizer.json (in a folder, with what\n"
