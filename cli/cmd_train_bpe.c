@@ -56,6 +56,7 @@ static int open_base(struct dp_cli *c, struct run *r, struct dp_err *e)
     if (o->super && !o->extend) DP_FAIL(e, USAGE, "--super goes with --extend; --super-from N says where a new vocabulary begins to learn across words");
     if (!o->extend) return DP_OK;
     DP_TRY(dp_tokenizer_load_file(&r->base, o->extend, NULL, e));
+    if (dp_tokenizer_is_sp(r->base)) DP_FAIL(e, CONFIG, "%s: a sentencepiece model can't be extended: it has no list of merges", o->extend);
     b->base = r->base;
     if (o->super || dp_tokenizer_split(r->base) == DP_SPLIT_SUPERBPE) b->super_from = (int64_t)dp_tokenizer_size(r->base);
     return DP_OK;

@@ -54,6 +54,7 @@ static int rebuild(struct dp_tokenizer **out, const struct dp_tokenizer *t, cons
 {
     uint32_t size = 0;
     struct dp_tokenizer_parts parts = dp_tokenizer_parts_of(t);
+    if (t->sp) DP_FAIL(e, CONFIG, "a sentencepiece model has no merges that could be left out");
     for (uint32_t i = 0; i < t->size; i++)
         if (map[i] >= (int32_t)size) size = (uint32_t)map[i] + 1;
     struct dp_span *bytes = calloc((size_t)size + 1, sizeof *bytes);
@@ -72,6 +73,7 @@ static int rebuild(struct dp_tokenizer **out, const struct dp_tokenizer *t, cons
     for (size_t i = 0; i < t->special_count; i++) {
         specials[i] = t->specials[i];
         specials[i].id = (uint32_t)map[specials[i].id];
+        specials[i].flags &= ~(unsigned)DP_ADDED_OUTSIDE; /* outside, readers would number it anew */
     }
     parts.size = size;
     parts.bytes = bytes;
@@ -143,6 +145,7 @@ static int keep_only(struct dp_tokenizer **out, const struct dp_tokenizer *t, co
 /* What can't go. */
 static void mark_fixed(const struct dp_tokenizer *t, uint8_t *keep)
 {
+    for (size_t i = 0; i < t->special_count; i++) keep[t->specials[i].id] = 1; /* added ones may be ordinary too */
     for (uint32_t i = 0; i < t->size; i++) keep[i] = t->bytes[i].ptr && (t->is_special[i] || t->bytes[i].len == 1 || keep[i]);
 }
 
