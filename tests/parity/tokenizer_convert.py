@@ -68,7 +68,7 @@ def by_gguf(w, file, texts, want, split):
         each([l.tokenize(x.encode(), add_bos=False, special=False) for x, _ in plain], [y for _, y in plain], [x for x, _ in plain], f'{split}: llama.cpp')
 
 
-def by_tiktoken(w, file, texts, split):
+def by_tiktoken(w, file, texts, split):  # not of superbpe, whose pattern leaves gaps, which tiktoken drops
     dpipe('tokenizer', 'convert', file, '-o', f'{w}/t.tiktoken')
     enc = tiktoken.Encoding(split, pat_str=tp.PAT[split], mergeable_ranks=tiktoken.load.load_tiktoken_bpe(f'{w}/t.tiktoken'), special_tokens={})
     plain = [json.loads(r)['ids'] for r in dpipe('tokenize', '--tokenizer', file, '--jsonl', stdin=jsonl({'text': t} for t in texts)).splitlines()]
@@ -107,7 +107,7 @@ def main():
             if split in ('gpt2', 'qwen2'): by_vocab(w, file, texts, want, split)
             make(file, split, None, EXTRA[:2])
             by_gguf(w, file, texts, ids(file, texts), split)
-            if isinstance(tp.PAT[split], str): by_tiktoken(w, file, texts, split)
+            if isinstance(tp.PAT[split], str) and split != 'superbpe': by_tiktoken(w, file, texts, split)
         by_sentencepiece(top)
 
 
