@@ -23,7 +23,7 @@ static const struct {
 } known[] = {
     {"gpt-2", "gpt2", false},      {"llama-bpe", "cl100k", true},  {"llama3", "cl100k", true},   {"llama-v3", "cl100k", true}, {"dbrx", "cl100k", false},
     {"smaug-bpe", "cl100k", false}, {"gpt-4o", "o200k", false},     {"llama4", "o200k", false},   {"qwen2", "qwen2", false},
-    {"qwen35", "qwen3.5", false},  {"tekken", "tekken", true},      {"deepseek-v3", "deepseek-v3", false}, {"superbpe", "superbpe", false},
+    {"qwen35", "qwen3.5", false},  {"tekken", "tekken", true},      {"deepseek-v3", "deepseek-v3", false},
 };
 enum { KNOWN = sizeof known / sizeof *known };
 

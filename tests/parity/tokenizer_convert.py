@@ -106,7 +106,7 @@ def main():
             by_hf(w, file, texts, want, split)
             if split in ('gpt2', 'qwen2'): by_vocab(w, file, texts, want, split)
             make(file, split, None, EXTRA[:2])
-            by_gguf(w, file, texts, ids(file, texts), split)
+            if split != 'superbpe': by_gguf(w, file, texts, ids(file, texts), split)
             if isinstance(tp.PAT[split], str) and split != 'superbpe': by_tiktoken(w, file, texts, split)
         by_sentencepiece(top)
 
