@@ -6,6 +6,7 @@
 #include "tokenizer/tokenizer_int.h"
 
 #include "base/arena.h"
+#include "base/base64.h"
 
 #include <stdlib.h>
 
@@ -27,46 +28,6 @@ static const struct {
 #undef S
 };
 
-static int base64_value(char c)
-{
-    if (c >= 'A' && c <= 'Z') return c - 'A';
-    if (c >= 'a' && c <= 'z') return c - 'a' + 26;
-    if (c >= '0' && c <= '9') return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/* Decode into `to` (room for in.len / 4 * 3); the length, or -1. */
-static int64_t base64_decode(struct dp_span in, char *to)
-{
-    if (!in.len || in.len % 4) return -1;
-    size_t pad = (in.ptr[in.len - 1] == '=') + (size_t)(in.ptr[in.len - 1] == '=' && in.ptr[in.len - 2] == '=');
-    size_t n = 0;
-    for (size_t i = 0; i < in.len; i += 4) {
-        uint32_t v = 0;
-        for (size_t k = 0; k < 4; k++) {
-            int d = i + k >= in.len - pad ? 0 : base64_value(in.ptr[i + k]);
-            if (d < 0) return -1;
-            v = v << 6 | (uint32_t)d;
-        }
-        to[n++] = (char)(v >> 16);
-        to[n++] = (char)(v >> 8);
-        to[n++] = (char)v;
-    }
-    return (int64_t)(n - pad);
-}
-
-static void base64_encode(struct dp_buf *out, struct dp_span s)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (size_t i = 0; i < s.len; i += 3) {
-        size_t n = s.len - i < 3 ? s.len - i : 3;
-        uint32_t v = 0;
-        for (size_t k = 0; k < 3; k++) v = v << 8 | (k < n ? (uint8_t)s.ptr[i + k] : 0);
-        char four[4] = {digits[v >> 18], digits[v >> 12 & 63], n > 1 ? digits[v >> 6 & 63] : '=', n > 2 ? digits[v & 63] : '='};
-        dp_buf_add(out, four, 4);
-    }
-}
-
 /* One line without its end into tokens[]; *size grows to the highest rank + 1. */
 static int read_line(struct dp_span line, size_t number, struct dp_span *tokens, uint32_t *size, struct dp_arena *mem, const char *name,
                      struct dp_err *e)
@@ -85,10 +46,11 @@ static int read_line(struct dp_span line, size_t number, struct dp_span *tokens,
         DP_FAIL(e, CORRUPT, "%s: line %zu: rank %llu; ranks are below 2097152", name, number, (unsigned long long)rank);
     char *to = dp_arena_alloc(mem, code.len / 4 * 3 + 3);
     if (!to) DP_FAIL(e, NOMEM, "%s: line %zu", name, number);
-    int64_t n = base64_decode(code, to);
-    if (n <= 0) DP_FAIL(e, CORRUPT, "%s: line %zu: the token isn't base64", name, number);
+    size_t n = 0;
+    struct dp_err why;
+    if (!code.len || code.len % 4 || dp_base64_decode(code, to, &n, &why) < 0 || !n) DP_FAIL(e, CORRUPT, "%s: line %zu: the token isn't base64", name, number);
     if (tokens[rank].ptr) DP_FAIL(e, CORRUPT, "%s: line %zu: rank %llu again", name, number, (unsigned long long)rank);
-    tokens[rank] = dp_span(to, (size_t)n);
+    tokens[rank] = dp_span(to, n);
     if (rank >= *size) *size = (uint32_t)rank + 1;
     return DP_OK;
 }
@@ -169,7 +131,7 @@ int dp_tokenizer_save_tiktoken(const struct dp_tokenizer *t, struct dp_buf *out,
     if (!t->ranks) DP_TRY(check_ranks(t, e));
     for (uint32_t i = 0; i < t->size; i++) {
         if (!t->bytes[i].ptr || t->is_special[i]) continue;
-        base64_encode(out, t->bytes[i]);
+        dp_base64_encode(out, t->bytes[i]);
         dp_buf_add_char(out, ' ');
         dp_buf_add_uint(out, i);
         dp_buf_add_char(out, '\n');
