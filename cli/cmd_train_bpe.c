@@ -324,14 +324,21 @@ static int count_files(struct dp_cli *c, struct run *r, struct dp_err *e)
     return rc;
 }
 
-/* Who trains on files compares with other trainers, which learn from all words: so the default leaves out far fewer than a workspace's, whose
- * budget of memory is smaller. */
-static void default_words(struct dp_cli *c)
+static bool given(const struct dp_cli *c, const char *name)
 {
-    const uint64_t preset = UINT64_C(16) << 20;
     for (size_t i = 0; i < c->flags; i++)
-        if (strcmp(c->flag[i].row->name, "words_bytes_max") == 0) return;
-    if (c->options.bpe.words_bytes_max == preset) c->options.bpe.words_bytes_max = 8 * preset;
+        if (strcmp(c->flag[i].row->name, name) == 0) return true;
+    return false;
+}
+
+/* Who trains on files compares with other trainers. They learn from all words: far fewer are left out than in a workspace, whose budget of memory is
+ * smaller. They have no special tokens unless told: --vocab-size gives the merges that it gives there, to the last one. */
+static void other_presets(struct dp_cli *c)
+{
+    struct dp_bpe_train_options *o = &c->options.bpe;
+    const uint64_t preset = UINT64_C(16) << 20;
+    if (!given(c, "words_bytes_max") && o->words_bytes_max == preset) o->words_bytes_max = 8 * preset;
+    if (!given(c, "special_tokens") && o->special_tokens && strcmp(o->special_tokens, "<|endoftext|>") == 0) *o->special_tokens = 0;
 }
 
 static int run(struct dp_cli *c, struct dp_err *e)
@@ -344,7 +351,7 @@ static int run(struct dp_cli *c, struct dp_err *e)
         return dp_cli_run_until(c, DP_STEP_TRAIN_BPE, e);
     }
     DP_TRY(dp_cli_options(c, e));
-    default_words(c);
+    other_presets(c);
     dp_arena_init(&r.mem, SIZE_MAX / 2);
     int rc = open_base(c, &r, e);
     if (rc >= 0) rc = read_seeds(c, &r, e);
@@ -366,4 +373,4 @@ const struct dp_command dp_cmd_train_bpe = {.name = "train-bpe", .summary = "tra
     .about = "On the workspace's kept documents; or, with -o, on files: writes tokenizer.json, vocab.json, merges.txt, tokenizer.tiktoken and report.json.\n\n"
              "A FILE may be compressed (gzip, zstd, xz, bzip2, lz4), a folder, or - for standard input. Each line is a text, each line's member with --jsonl, each file with "
              "--whole-file: no token is learnt across two texts. The result depends on texts and options alone. A run that was interrupted goes on from what it kept in "
-             "DIR/resume when the same command is given again. --count-only and --from-counts cut the work for many machines. docs/train-bpe.md has more."};
+             "DIR/resume when the same command is given again. Without --special-tokens there are none. --count-only and --from-counts cut the work for many machines. docs/train-bpe.md has more."};

@@ -69,7 +69,7 @@ expect 64 train --from-counts --super-from 300 -o x ab.words
 # refused
 expect 74 train -o x nowhere.txt; says "$work/err" "nowhere.txt"
 : >empty; expect 65 train -o x empty; says "$work/err" "no text to learn from"
-expect 78 train --vocab-size 256 -o x a.txt; says "$work/err" "256 bytes and 1 special"
+expect 78 train --vocab-size 256 --special-tokens '<|endoftext|>' -o x a.txt; says "$work/err" "256 bytes and 1 special"
 expect 64 train a.txt
 expect 64 train -o x
 expect 64 train -o x --jsonl --whole-file b.jsonl

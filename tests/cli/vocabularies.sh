@@ -16,7 +16,7 @@ expect 78 "$DPIPE" train-bpe -q --vocab-size 600 --super-from 300 --super-veto c
 expect 64 "$DPIPE" train-bpe -q --super -o "$work/c" "$work/1"
 # Special tokens are cut out.
 { cat "$work/1"; yes 'river<|endoftext|>stone' | head -400; } >"$work/with"
-train -o "$work/s" "$work/with"; train -o "$work/k" --learn-special-text "$work/with"
+eot='<|endoftext|>'; train -o "$work/s" --special-tokens "$eot" "$work/with"; train -o "$work/k" --special-tokens "$eot" --learn-special-text "$work/with"
 grep -q '"endo' "$work/s/vocab.json" && bad "a special token is learnt" || ok; says "$work/k/vocab.json" '"endoftext"'
 # Nested and extended are what training gives.
 for tie in hf bytes; do
