@@ -8,7 +8,8 @@ recipe() { # recipe SOURCE [MORE]: a recipe that watches SOURCE
 }
 serve() { "$DPIPE" serve -w "$1" "${@:2}" >>"$work/log" 2>&1 & pid=$!; }
 # http SOCKET-OR-PORT PATH [HEADER]: status line and body. bash speaks TCP; the Unix socket is asked through the status command.
-http() { exec 8<>"/dev/tcp/127.0.0.1/$1" || return 1; printf 'GET %s HTTP/1.1\r\nHost: localhost\r\n%bConnection: close\r\n\r\n' "$2" "${3:-}" >&8; timeout 10 cat <&8; exec 8>&-; }
+# In a shell of its own that a server which closes early doesn't kill.
+http() ( trap '' PIPE; exec 8<>"/dev/tcp/127.0.0.1/$1" || exit 1; printf 'GET %s HTTP/1.1\r\nHost: localhost\r\n%bConnection: close\r\n\r\n' "$2" "${3:-}" >&8 2>/dev/null; timeout 10 cat <&8 )
 # wait_for SECONDS COMMAND...: until it succeeds
 wait_for() { local n=$(($1 * 20)); shift; while [ $n -gt 0 ]; do "$@" >/dev/null 2>&1 && return 0; sleep 0.05; n=$((n - 1)); done; return 1; }
 ready() { http "$port" /readyz | grep -q '^HTTP/1.1 200'; }

@@ -6,7 +6,7 @@ trap 'kill -9 $(jobs -p) 2>/dev/null; rm -rf "$work"' EXIT
 port=$((20000 + $$ % 20000))
 serve() { "$DPIPE" serve -w "$w" --http "127.0.0.1:$port" "$@" >>"$work/log" 2>&1 & pid=$!; }
 # ask METHOD PATH [FIELDS]: the whole answer in $work/o
-ask() { exec 8<>"/dev/tcp/127.0.0.1/$port" || return 1; printf '%s %s HTTP/1.1\r\nHost: 127.0.0.1:%s\r\n%bConnection: close\r\n\r\n' "$1" "$2" "$port" "${3:-}" >&8; timeout 10 cat <&8 >"$work/o"; exec 8>&-; }
+ask() ( trap '' PIPE; exec 8<>"/dev/tcp/127.0.0.1/$port" || exit 1; printf '%s %s HTTP/1.1\r\nHost: 127.0.0.1:%s\r\n%bConnection: close\r\n\r\n' "$1" "$2" "$port" "${3:-}" >&8 2>/dev/null; timeout 10 cat <&8 >"$work/o" )
 status() { same "$(head -1 "$work/o" | cut -d' ' -f2)" "$1" "status of $2"; }
 wait_for() { local n=$(($1 * 20)); shift; while [ $n -gt 0 ]; do "$@" >/dev/null 2>&1 && return 0; sleep 0.05; n=$((n - 1)); done; return 1; }
 up() { ask GET /livez && grep -q '^HTTP/1.1 200' "$work/o"; }
