@@ -275,6 +275,15 @@ static void warn_left_out(struct dp_cli *c, const struct run *r)
                (unsigned long long)((const struct own *)c->own)->word_bytes_max);
 }
 
+/* Stopped behind counting: the state of that is there all the same. */
+static int say_kept(const char *output, int rc, struct dp_err *e)
+{
+    char *state = dp_fs_join(output, "resume/state.json");
+    if (state && dp_fs_exists(state)) rc = dp_err_set(e, DP_STOPPED, 0, __FILE__, __LINE__, "stopped; what is counted is kept in %s/resume: the same command goes on from there", output);
+    free(state);
+    return rc;
+}
+
 static int train_files(struct dp_cli *c, struct run *r, struct dp_err *e)
 {
     const struct own *o = c->own;
@@ -283,6 +292,7 @@ static int train_files(struct dp_cli *c, struct run *r, struct dp_err *e)
     int rc = get_counts(c, r, o->output, e);
     if (rc >= 0 && r->ranks.rank == 0) rc = train(c, r, &t, e);
     if (rc >= 0 && r->ranks.rank == 0) rc = write_all(c, r, t, e);
+    if (rc == DP_STOPPED) rc = say_kept(o->output, rc, e);
     if (rc < 0) dp_ranks_abort(&r->ranks, e, dp_code_exit(rc));
     DP_TRY(dp_ranks_agree(&r->ranks, rc, e)); /* the others keep their states until it is done */
     forget(c, r, o->output);
