@@ -12,6 +12,7 @@
  * still taken whole, and words of the count below are taken in order of their bytes while they fit. So it is a pure function of the counts. */
 #include "tokenizer/bpe_train.h"
 
+#include "base/large.h"
 #include "base/progress.h"
 #include "tokenizer/bpe_veto.h"
 #include "tokenizer/split_int.h"
@@ -21,7 +22,6 @@
 #include "tokenizer/word_runs.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
 
 enum {
     CHUNK = 1 << 20,
@@ -91,19 +91,6 @@ static inline struct dp_span word_of(const struct slot *s)
     return dp_span((const char *)(uintptr_t)s->lo, s->hi & LONG_LEN);
 }
 
-/* Zeroed; on large pages where the system gives them, so that a random look-up waits for one cache line and not for a page table too. */
-static struct slot *open_table(size_t n)
-{
-    enum { LARGE_PAGE = 2 << 20 };
-    size_t bytes = n * sizeof(struct slot);
-    if (bytes < 2 * LARGE_PAGE) return calloc(n, sizeof(struct slot));
-    bytes = (bytes + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
-    struct slot *p = aligned_alloc(LARGE_PAGE, bytes);
-    if (!p) return NULL;
-    madvise(p, bytes, MADV_HUGEPAGE);
-    return memset(p, 0, bytes);
-}
-
 int dp_bpe_counter_open(struct dp_bpe_counter **out, enum dp_split split, struct dp_err *e)
 {
     struct dp_bpe_counter *c = calloc(1, sizeof *c);
@@ -114,7 +101,7 @@ int dp_bpe_counter_open(struct dp_bpe_counter **out, enum dp_split split, struct
         c->bytes_max = UINT64_C(16) << 30;
         c->word_max = WORD_BYTES_MAX;
         c->weight = 1;
-        c->slots = open_table(c->mask + 1);
+        c->slots = dp_large_alloc((c->mask + 1) * sizeof *c->slots);
         c->bytes = (c->mask + 1) * sizeof *c->slots;
     }
     if (!c || !c->slots) {
@@ -341,7 +328,7 @@ static int grow(struct dp_bpe_counter *c, struct dp_err *e)
     size_t mask = c->mask * 2 + 1;
     if (must_spill(c, (mask + 1) * sizeof *c->slots)) return spill(c, e);
     DP_TRY(charge(c, (mask + 1) * sizeof *c->slots, e));
-    struct slot *slots = open_table(mask + 1);
+    struct slot *slots = dp_large_alloc((mask + 1) * sizeof *slots);
     if (!slots) {
         c->bytes -= (mask + 1) * sizeof *slots;
         DP_FAIL(e, NOMEM, "%zu slots for pretokens", mask + 1);
