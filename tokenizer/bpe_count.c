@@ -29,13 +29,12 @@ enum {
     QUEUE = 512,
     LOOK_EVERY = 1 << 16,
     PARTS = 1 << 16,
-    INLINE_MAX = 15, /* bytes of a word that stands in its slot */
 };
 #define LONG_WORD (UINT64_C(0xff) << 56)
 #define LONG_LEN UINT64_C(0xffffffff)
 #define WORD_BYTES_MAX ((size_t)1 << 20)
 
-/* Short words: their bytes, then the length in the top byte of hi. Others: hi has LONG_WORD, 24 bits of the hash, and the length; lo is the
+/* Short words: dp_word_key. Others: hi has LONG_WORD, 24 bits of the hash, and the length; lo is the
  * place of the bytes. */
 struct slot {
     uint64_t lo, hi;
@@ -151,7 +150,7 @@ void dp_bpe_counter_budget(struct dp_bpe_counter *c, uint64_t bytes_max, const c
 
 void dp_bpe_counter_word_max(struct dp_bpe_counter *c, size_t n)
 {
-    DP_ASSERT(n > INLINE_MAX);
+    DP_ASSERT(n > DP_WORD_KEY_MAX);
     c->word_max = n;
 }
 
@@ -425,20 +424,9 @@ static int settle(struct dp_bpe_counter *c, struct dp_err *e)
     return DP_OK;
 }
 
-/* A short word at p, where 16 bytes can be read, joins the queue. */
-static inline int queue_word(struct dp_bpe_counter *c, const char *p, size_t n, struct dp_err *e)
+/* A short word, whose key is lo and hi, joins the queue. */
+static inline int queue_word(struct dp_bpe_counter *c, uint64_t lo, uint64_t hi, struct dp_err *e)
 {
-#define M(k) (k) >= 8 ? UINT64_MAX : (UINT64_C(1) << ((k) & 7) * 8) - 1
-#define ROW(n) {M(n), (n) > 8 ? M((n) - 8) : 0, (uint64_t)(n) << 56}
-    static const uint64_t masks[INLINE_MAX + 1][3] = {ROW(0), ROW(1), ROW(2),  ROW(3),  ROW(4),  ROW(5),  ROW(6),  ROW(7),
-                                                      ROW(8), ROW(9), ROW(10), ROW(11), ROW(12), ROW(13), ROW(14), ROW(15)};
-#undef ROW
-#undef M
-    uint64_t lo, hi;
-    memcpy(&lo, p, 8);
-    memcpy(&hi, p + 8, 8);
-    lo &= masks[n][0];
-    hi = (hi & masks[n][1]) | masks[n][2];
     uint64_t hash = dp_word_mix(lo, hi);
     c->queue[c->waiting] = (struct waiting){lo, hi, hash, c->weight};
     __builtin_prefetch(&c->slots[hash & c->mask], 1);
@@ -447,10 +435,10 @@ static inline int queue_word(struct dp_bpe_counter *c, const char *p, size_t n, 
 
 static int count_short_or_long(struct dp_bpe_counter *c, struct dp_span word, struct dp_err *e)
 {
-    char copy[16] = {0};
-    if (word.len > INLINE_MAX) return count_long(c, word, c->weight, e);
-    memcpy(copy, word.ptr, word.len);
-    return queue_word(c, copy, word.len, e);
+    uint64_t lo, hi;
+    if (word.len > DP_WORD_KEY_MAX) return count_long(c, word, c->weight, e);
+    dp_word_key_exact(word.ptr, word.len, &lo, &hi);
+    return queue_word(c, lo, hi, e);
 }
 
 /* A piece that isn't short, or has too few bytes behind it. One longer than word_max is cut between characters. */
@@ -471,8 +459,10 @@ static __attribute__((noinline)) int count_odd(struct dp_bpe_counter *c, struct 
 static inline int count(struct dp_bpe_counter *c, const char *from, const char *to, const char *end, struct dp_err *e)
 {
     size_t n = (size_t)(to - from);
-    if (__builtin_expect(n > INLINE_MAX || end - from < 16, 0)) return count_odd(c, dp_span(from, n), e);
-    return queue_word(c, from, n, e);
+    uint64_t lo, hi;
+    if (__builtin_expect(n > DP_WORD_KEY_MAX || end - from < DP_WORD_KEY_READ, 0)) return count_odd(c, dp_span(from, n), e);
+    dp_word_key(from, n, &lo, &hi);
+    return queue_word(c, lo, hi, e);
 }
 
 static int weigh(struct dp_bpe_counter *c, uint64_t n, struct dp_err *e)

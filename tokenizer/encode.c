@@ -20,7 +20,7 @@
 
 #include <stdlib.h>
 
-enum { GROUP = 512, HEAD_BYTES = 7, HEAD_IDS = 2, HEAD_BITS_MIN = 6, HEAD_BITS_MAX = 13, READ = 16, RUN = 16, MANY = 64 };
+enum { GROUP = 512, HEAD_BYTES = 7, HEAD_IDS = 2, HEAD_BITS_MIN = 6, HEAD_BITS_MAX = 13, RUN = 16, MANY = 64 };
 
 #define NO_KEY 2 /* hi of a pretoken too long for the cache: that of no entry */
 
@@ -139,35 +139,28 @@ static int merge_word(struct dp_encoder *c, struct dp_span word, struct dp_err *
     return dp_bpe_merge(c->t, &c->scratch, word, c->tmp.ptr, &c->tmp.len, e);
 }
 
-static inline uint64_t low_bytes(size_t n)
+static inline struct dp_cache_key in_bucket(uint64_t lo, uint64_t hi, size_t bucket_mask)
 {
-    static const uint64_t masks[9] = {
-        0, 0xff, 0xffff, 0xffffff, 0xffffffff, UINT64_C(0xffffffffff), UINT64_C(0xffffffffffff), UINT64_C(0xffffffffffffff), UINT64_MAX};
-    return masks[n];
+    uint64_t h = lo * UINT64_C(0x9e3779b97f4a7c15) + hi * UINT64_C(0xe7037ed1a0b428db);
+    return (struct dp_cache_key){lo, hi, (size_t)(h ^ h >> 32) & bucket_mask};
 }
 
-/* Of a pretoken of at most 15 bytes; READ bytes may be read from p. */
+/* Of a pretoken of at most DP_CACHE_SHORT bytes; DP_WORD_KEY_READ bytes may be read from p. */
 static inline struct dp_cache_key short_key(const char *p, size_t n, size_t bucket_mask)
 {
-    struct dp_cache_key k;
-    memcpy(&k.lo, p, 8);
-    memcpy(&k.hi, p + 8, 8);
-    k.lo &= low_bytes(n < 8 ? n : 8);
-    k.hi &= low_bytes(n < 8 ? 0 : n - 8);
-    k.hi |= (uint64_t)n << 56;
-    uint64_t h = k.lo * UINT64_C(0x9e3779b97f4a7c15) + k.hi * UINT64_C(0xe7037ed1a0b428db);
-    k.bucket = (size_t)(h ^ h >> 32) & bucket_mask;
-    return k;
+    uint64_t lo, hi;
+    dp_word_key(p, n, &lo, &hi);
+    return in_bucket(lo, hi, bucket_mask);
 }
 
 /* Of a pretoken that is long or ends near the end of the text. */
 __attribute__((noinline)) static struct dp_cache_key rare_key(const struct dp_encoder *c, struct dp_span word)
 {
-    char copy[READ] = {0};
+    uint64_t lo, hi;
     if (word.len > DP_CACHE_LONG) return (struct dp_cache_key){.hi = NO_KEY};
     if (word.len > DP_CACHE_SHORT) return dp_cache_long_key(&c->cache, word);
-    memcpy(copy, word.ptr, word.len);
-    return short_key(copy, word.len, c->cache.young->bucket_mask);
+    dp_word_key_exact(word.ptr, word.len, &lo, &hi);
+    return in_bucket(lo, hi, c->cache.young->bucket_mask);
 }
 
 /* Where a pretoken that the head lacks stands: its place in the group, and above bit 16 how many ids the head gave before it. */
@@ -188,7 +181,7 @@ static inline uint64_t head_hash(uint64_t key)
     return key * UINT64_C(0x9e3779b97f4a7c15);
 }
 
-/* Look up the pieces [begins[i], begins[i + 1]) of text, READ bytes before its end at least. Returns the number of misses; one more says the end.
+/* Look up the pieces [begins[i], begins[i + 1]) of text, DP_WORD_KEY_READ bytes before its end at least. Returns the number of misses; one more says the end.
  * No branches: which words are there can't be guessed. In a function of its own its values fit the registers. */
 __attribute__((noinline)) static size_t look_up_head(const struct dp_encoder *c, struct dp_span text, const size_t *begins, size_t n, uint32_t *ids,
                                                      struct miss *misses)
@@ -261,12 +254,12 @@ __attribute__((noinline)) static void make_keys(const struct dp_encoder *c, stru
 {
     const size_t mask = c->cache.young->bucket_mask;
     const struct dp_cache_bucket *buckets = c->cache.young->buckets;
-    const char *last = g->text.ptr + g->text.len - READ;
+    const char *last = g->text.ptr + g->text.len - DP_WORD_KEY_READ;
     size_t rare = 0;
     uint16_t rares[GROUP];
     for (size_t i = 0; i < g->missing; i++) {
         struct dp_span word = word_of(g, i);
-        bool is_rare = word.len > DP_CACHE_SHORT || g->text.len < READ || word.ptr > last;
+        bool is_rare = word.len > DP_CACHE_SHORT || g->text.len < DP_WORD_KEY_READ || word.ptr > last;
         if (__builtin_expect(is_rare, 0)) g->keys[i] = rare_key(c, word);
         else g->keys[i] = short_key(word.ptr, word.len, mask);
         rares[rare] = (uint16_t)i;
@@ -366,7 +359,7 @@ static int encode_group(struct dp_encoder *c, struct group *g, size_t n, struct 
     const size_t *begins = g->begins;
     size_t readable = n, learnt = 0, got;
     DP_TRY(dp_ids_reserve(out, begins[n] - begins[0] + RUN, e)); /* an id has a byte at least; take_run */
-    while (readable && begins[readable - 1] + READ > g->text.len) readable--;
+    while (readable && begins[readable - 1] + DP_WORD_KEY_READ > g->text.len) readable--;
     g->missing = look_up_head(c, g->text, begins, readable, g->known, g->misses);
     const struct miss end = {(uint32_t)n | (uint32_t)ids_before(g->misses[g->missing]) << 16};
     for (; readable < n; readable++) g->misses[g->missing++] = (struct miss){(uint32_t)readable | (uint32_t)ids_before(end) << 16};

@@ -10,10 +10,10 @@ struct dp_units {
     uint64_t within[1024];      /* a bit for two bytes that a token of the first stage has side by side */
 };
 
-enum { SLOT_BITS = 16, KEY_MAX = 15, INLINE_IDS = 4 };
+enum { SLOT_BITS = 16, INLINE_IDS = 4 };
 
 struct slot {
-    uint64_t lo, hi; /* bytes, their number in the top byte; 0: empty */
+    uint64_t lo, hi; /* dp_word_key; 0: empty */
     uint32_t ids[INLINE_IDS]; /* ids[0] has their number above bit 24 */
 };
 
@@ -125,14 +125,10 @@ static int unit(struct dp_unit_merger *m, struct dp_span w, size_t room, uint32_
 {
     const struct dp_tokenizer *first = m->t->units->first;
     if (w.len == 1) return *n = 1, to[0] = first->byte_id[(uint8_t)w.ptr[0]], DP_OK;
-    if (w.len > KEY_MAX) return dp_bpe_merge(first, &m->scratch, w, to, n, e);
-    uint64_t key[2] = {0, 0};
-    if (room >= 16) {
-        memcpy(key, w.ptr, 16);
-        if (w.len < 8) key[0] &= (UINT64_C(1) << 8 * w.len) - 1, key[1] = 0;
-        else key[1] &= (UINT64_C(1) << 8 * (w.len - 8)) - 1;
-    } else memcpy(key, w.ptr, w.len);
-    key[1] |= (uint64_t)w.len << 56;
+    if (w.len > DP_WORD_KEY_MAX) return dp_bpe_merge(first, &m->scratch, w, to, n, e);
+    uint64_t key[2];
+    if (room >= DP_WORD_KEY_READ) dp_word_key(w.ptr, w.len, &key[0], &key[1]);
+    else dp_word_key_exact(w.ptr, w.len, &key[0], &key[1]);
     struct slot *s = &m->slots[dp_word_mix(key[0], key[1]) >> (64 - SLOT_BITS)];
     if (s->lo == key[0] && s->hi == key[1]) {
         memcpy(to, s->ids, sizeof s->ids);

@@ -13,15 +13,16 @@
 
 #include "base/err.h"
 #include "base/span.h"
+#include "tokenizer/word_hash.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
-enum { DP_CACHE_SHORT = 15, DP_CACHE_INLINE_IDS = 8, DP_CACHE_LONG = 1024 }; /* INLINE_IDS: what reading an entry writes */
+enum { DP_CACHE_SHORT = DP_WORD_KEY_MAX, DP_CACHE_INLINE_IDS = 8, DP_CACHE_LONG = 1024 }; /* INLINE_IDS: what reading an entry writes */
 #define DP_CACHE_IN_POOL UINT64_C(0xff) /* in place of the number of ids */
 
-/* lo, hi: the bytes, then the length in the top byte of hi; or a hash (dp_cache_long_key). hi is never below 2^56. */
+/* lo, hi: dp_word_key, or a hash (dp_cache_long_key). hi is never below 2^56. */
 struct dp_cache_key {
     uint64_t lo, hi;
     size_t bucket;
