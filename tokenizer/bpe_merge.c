@@ -131,31 +131,45 @@ static void heap_push(uint64_t *h, size_t *len, uint64_t x)
     h[i] = x;
 }
 
-#define NONE UINT32_MAX
+#define NONE DP_NO_ID
 
-static int merge_long(const struct dp_tokenizer *t, struct dp_merge_scratch *s, struct dp_span word, uint32_t *ids, size_t *n,
-                      struct dp_err *e)
+/* A list of tokens under way. */
+struct list {
+    uint64_t *heap; /* room for three entries a token: one at the begin, two for a merge */
+    uint32_t *next, *prev;
+    uint32_t *rank; /* of ids[i] with its neighbour now: what an entry must equal to be valid */
+};
+
+/* In the scratch, for len tokens; `of` says in messages what they are. */
+static int open_list(struct list *l, struct dp_merge_scratch *s, size_t len, const char *of, struct dp_err *e)
 {
-    size_t len = word.len, need = len * (3 * sizeof(uint64_t) + 3 * sizeof(uint32_t));
-    if (len > INT32_MAX) DP_FAIL(e, LIMIT, "a pretoken of %zu bytes; at most 2^31", len);
+    size_t need = len * (3 * sizeof(uint64_t) + 3 * sizeof(uint32_t));
+    if (len > INT32_MAX) DP_FAIL(e, LIMIT, "a pretoken of %zu %s; at most 2^31", len, of);
     if (need > s->bytes) {
         void *p = realloc(s->mem, need);
-        if (!p) DP_FAIL(e, NOMEM, "merging a pretoken of %zu bytes", len);
+        if (!p) DP_FAIL(e, NOMEM, "merging a pretoken of %zu %s", len, of);
         s->mem = p;
         s->bytes = need;
     }
-    uint64_t *heap = s->mem;
-    uint32_t *next = (uint32_t *)(heap + 3 * len), *prev = next + len, *rank = prev + len;
-    size_t pushed = 0;
+    l->heap = s->mem;
+    l->next = (uint32_t *)(l->heap + 3 * len);
+    l->prev = l->next + len;
+    l->rank = l->prev + len;
+    return DP_OK;
+}
+
+/* Merge ids[0..len), of which the ranks are in the list; returns how many are left. */
+static size_t merge_list(const struct dp_tokenizer *t, struct list *l, uint32_t *ids, size_t len)
+{
+    uint64_t *heap = l->heap;
+    uint32_t *next = l->next, *prev = l->prev, *rank = l->rank;
+    size_t pushed = 0, left = 0;
     for (size_t i = 0; i < len; i++) {
-        ids[i] = t->byte_id[(uint8_t)word.ptr[i]];
+        if (rank[i] != NONE) heap[pushed++] = (uint64_t)rank[i] << 32 | i;
         prev[i] = i ? (uint32_t)i - 1 : NONE;
         next[i] = i + 1 < len ? (uint32_t)i + 1 : NONE;
     }
-    for (size_t i = 0; i < len; i++) { /* rank[i] is that of i with its neighbour now: what an entry must equal to be valid */
-        rank[i] = i + 1 < len ? t->byte_pairs[(uint8_t)word.ptr[i] << 8 | (uint8_t)word.ptr[i + 1]] : NONE;
-        if (rank[i] != NONE) heap[pushed++] = (uint64_t)rank[i] << 32 | i;
-    }
+    if (!pushed) return len;
     for (size_t i = pushed / 2; i-- > 0;) heap_down(heap, pushed, i);
     while (pushed) {
         uint64_t top = heap[0];
@@ -178,8 +192,30 @@ static int merge_long(const struct dp_tokenizer *t, struct dp_merge_scratch *s, 
             if (rank[before] != NONE) heap_push(heap, &pushed, (uint64_t)rank[before] << 32 | before);
         }
     }
-    *n = 0;
-    for (uint32_t i = 0; i != NONE; i = next[i]) ids[(*n)++] = ids[i];
+    for (uint32_t i = 0; i != NONE; i = next[i]) ids[left++] = ids[i];
+    return left;
+}
+
+static int merge_long(const struct dp_tokenizer *t, struct dp_merge_scratch *s, struct dp_span word, uint32_t *ids, size_t *n,
+                      struct dp_err *e)
+{
+    const uint8_t *p = (const uint8_t *)word.ptr;
+    struct list l;
+    DP_TRY(open_list(&l, s, word.len, "bytes", e));
+    for (size_t i = 0; i < word.len; i++) {
+        ids[i] = t->byte_id[p[i]];
+        l.rank[i] = i + 1 < word.len ? t->byte_pairs[p[i] << 8 | p[i + 1]] : NONE;
+    }
+    *n = merge_list(t, &l, ids, word.len);
+    return DP_OK;
+}
+
+int dp_bpe_merge_tokens(const struct dp_tokenizer *t, struct dp_merge_scratch *s, uint32_t *ids, size_t *n, struct dp_err *e)
+{
+    struct list l;
+    DP_TRY(open_list(&l, s, *n, "tokens", e));
+    for (size_t i = 0; i < *n; i++) l.rank[i] = i + 1 < *n ? dp_pair_rank(t, ids[i], ids[i + 1]) : NONE;
+    *n = merge_list(t, &l, ids, *n);
     return DP_OK;
 }
 

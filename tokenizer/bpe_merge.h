@@ -18,7 +18,10 @@ void dp_merge_scratch_release(struct dp_merge_scratch *s);
 /* Write the ids of `word` to ids, which has room for word.len; their number in *n. DP_NOMEM, or DP_LIMIT past 2^31 bytes. */
 int dp_bpe_merge(const struct dp_tokenizer *t, struct dp_merge_scratch *s, struct dp_span word, uint32_t *ids, size_t *n, struct dp_err *e);
 
-/* The same of several words, whose ids are at once in ids: the room for word i begins at the sum of the lengths before. Faster than one by one:
+/* Merge ids[0 .. *n), tokens already, in place; *n is then how many are left. */
+int dp_bpe_merge_tokens(const struct dp_tokenizer *t, struct dp_merge_scratch *s, uint32_t *ids, size_t *n, struct dp_err *e);
+
+/* dp_bpe_merge of several words, whose ids are at once in ids: the room for word i begins at the sum of the lengths before. Faster than one by one:
  * while the tables' lines for one word come, the others go on. */
 int dp_bpe_merge_many(const struct dp_tokenizer *t, struct dp_merge_scratch *s, const struct dp_span *words, size_t words_n, uint32_t *ids, uint32_t *n,
                       struct dp_err *e);

@@ -21,8 +21,6 @@ struct dp_unit_merger {
     const struct dp_tokenizer *t;
     struct dp_merge_scratch scratch;
     struct slot *slots;
-    void *mem; /* of join() */
-    size_t mem_bytes;
 };
 
 /* --- preparing --- */
@@ -116,7 +114,6 @@ void dp_unit_merger_close(struct dp_unit_merger *m)
     if (!m) return;
     dp_merge_scratch_release(&m->scratch);
     free(m->slots);
-    free(m->mem);
     free(m);
 }
 
@@ -145,77 +142,6 @@ static int unit(struct dp_unit_merger *m, struct dp_span w, size_t room, uint32_
     return DP_OK;
 }
 
-/* --- the second stage --- */
-
-static void heap_down(uint64_t *h, size_t len, size_t i)
-{
-    uint64_t x = h[i];
-    for (size_t k; (k = 2 * i + 1) < len; i = k) {
-        if (k + 1 < len && h[k + 1] < h[k]) k++;
-        if (h[k] >= x) break;
-        h[i] = h[k];
-    }
-    h[i] = x;
-}
-
-static void heap_push(uint64_t *h, size_t *len, uint64_t x)
-{
-    size_t i = (*len)++;
-    for (; i && x < h[(i - 1) / 2]; i = (i - 1) / 2) h[i] = h[(i - 1) / 2];
-    h[i] = x;
-}
-
-/* As merge_long in bpe_merge.c, over tokens. */
-static int join(struct dp_unit_merger *m, uint32_t *ids, size_t *n, struct dp_err *e)
-{
-    const struct dp_tokenizer *t = m->t;
-    size_t len = *n, pushed = 0, need = len * (3 * sizeof(uint64_t) + 3 * sizeof(uint32_t));
-    if (len > INT32_MAX) DP_FAIL(e, LIMIT, "a piece of %zu tokens; at most 2^31", len);
-    if (need > m->mem_bytes) {
-        void *p = realloc(m->mem, need);
-        if (!p) DP_FAIL(e, NOMEM, "merging a piece of %zu tokens", len);
-        m->mem = p;
-        m->mem_bytes = need;
-    }
-    uint64_t *heap = m->mem;
-    uint32_t *next = (uint32_t *)(heap + 3 * len), *prev = next + len, *rank = prev + len;
-    for (size_t i = 0; i + 1 < len; i++) {
-        rank[i] = dp_pair_rank(t, ids[i], ids[i + 1]);
-        if (rank[i] != DP_NO_ID) heap[pushed++] = (uint64_t)rank[i] << 32 | i;
-    }
-    if (!pushed) return DP_OK;
-    rank[len - 1] = DP_NO_ID;
-    for (size_t i = 0; i < len; i++) {
-        prev[i] = (uint32_t)i - 1;
-        next[i] = i + 1 < len ? (uint32_t)i + 1 : DP_NO_ID;
-    }
-    for (size_t i = pushed / 2; i-- > 0;) heap_down(heap, pushed, i);
-    while (pushed) {
-        uint64_t top = heap[0];
-        heap[0] = heap[--pushed];
-        if (pushed) heap_down(heap, pushed, 0);
-        uint32_t at = (uint32_t)top;
-        if (rank[at] != top >> 32) continue;
-        uint32_t gone = next[at], after = next[gone], before = prev[at];
-        ids[at] = dp_rank_id(t, rank[at]);
-        rank[gone] = rank[at] = DP_NO_ID;
-        next[at] = after;
-        if (after != DP_NO_ID) {
-            prev[after] = at;
-            rank[at] = dp_pair_rank(t, ids[at], ids[after]);
-            if (rank[at] != DP_NO_ID) heap_push(heap, &pushed, (uint64_t)rank[at] << 32 | at);
-        }
-        if (before != DP_NO_ID) {
-            rank[before] = dp_pair_rank(t, ids[before], ids[at]);
-            if (rank[before] != DP_NO_ID) heap_push(heap, &pushed, (uint64_t)rank[before] << 32 | before);
-        }
-    }
-    size_t k = 0;
-    for (uint32_t i = 0; i != DP_NO_ID; i = next[i]) ids[k++] = ids[i];
-    *n = k;
-    return DP_OK;
-}
-
 int dp_unit_merge(struct dp_unit_merger *m, struct dp_span piece, struct dp_ids *out, struct dp_err *e)
 {
     const uint64_t *within = m->t->units->within;
@@ -230,7 +156,7 @@ int dp_unit_merge(struct dp_unit_merger *m, struct dp_span piece, struct dp_ids 
         DP_TRY(unit(m, dp_span(piece.ptr + from, i - from), piece.len - from, ids + n, &got, e));
         n += got;
     }
-    DP_TRY(join(m, ids, &n, e));
+    DP_TRY(dp_bpe_merge_tokens(m->t, &m->scratch, ids, &n, e)); /* the second stage */
     out->len += n;
     return DP_OK;
 }
