@@ -226,6 +226,26 @@ int dp_bpe_merge(const struct dp_tokenizer *t, struct dp_merge_scratch *s, struc
     return DP_OK;
 }
 
+bool dp_bpe_last_two(const struct dp_tokenizer *t, uint32_t id, uint32_t below, uint32_t *ids)
+{
+    struct dp_span b = t->bytes[id];
+    size_t n = b.len;
+    for (size_t i = 0; i < n; i++) ids[i] = t->byte_id[(uint8_t)b.ptr[i]];
+    while (n > 2) {
+        uint32_t best = below;
+        size_t at = 0;
+        for (size_t i = 0; i + 1 < n; i++) {
+            uint32_t rank = dp_pair_rank(t, ids[i], ids[i + 1]);
+            if (rank < best) best = rank, at = i;
+        }
+        if (best == below) return false;
+        ids[at] = dp_rank_id(t, best);
+        n--;
+        memmove(ids + at + 1, ids + at + 2, (n - at - 1) * sizeof *ids);
+    }
+    return n == 2;
+}
+
 int dp_bpe_merge_many(const struct dp_tokenizer *t, struct dp_merge_scratch *s, const struct dp_span *words, size_t words_n, uint32_t *ids, uint32_t *n,
                       struct dp_err *e)
 {

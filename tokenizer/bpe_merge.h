@@ -21,6 +21,10 @@ int dp_bpe_merge(const struct dp_tokenizer *t, struct dp_merge_scratch *s, struc
 /* Merge ids[0 .. *n), tokens already, in place; *n is then how many are left. */
 int dp_bpe_merge_tokens(const struct dp_tokenizer *t, struct dp_merge_scratch *s, uint32_t *ids, size_t *n, struct dp_err *e);
 
+/* The two parts, in ids[0] and ids[1], that merging by ranks below `below` leaves of a token's bytes; false when it doesn't come down to two. ids has room for
+ * its bytes. */
+bool dp_bpe_last_two(const struct dp_tokenizer *t, uint32_t id, uint32_t below, uint32_t *ids);
+
 /* dp_bpe_merge of several words, whose ids are at once in ids: the room for word i begins at the sum of the lengths before. Faster than one by one:
  * while the tables' lines for one word come, the others go on. */
 int dp_bpe_merge_many(const struct dp_tokenizer *t, struct dp_merge_scratch *s, const struct dp_span *words, size_t words_n, uint32_t *ids, uint32_t *n,

@@ -498,28 +498,6 @@ static void write_token(struct dp_jsonw *w, const struct dp_tokenizer *t, uint32
     else dp_jsonw_str(w, dp_buf_span(tmp));
 }
 
-/* The two parts that merge last into a token of a rank vocabulary: least rank first, ranks below its own only.
- * false when it doesn't come down to two. `ids` has room for the token's bytes. */
-static bool last_cut(const struct dp_tokenizer *t, uint32_t id, uint32_t *ids)
-{
-    struct dp_span b = t->bytes[id];
-    size_t n = b.len;
-    for (size_t i = 0; i < n; i++) ids[i] = t->byte_id[(uint8_t)b.ptr[i]];
-    while (n > 2) {
-        uint32_t best = id;
-        size_t at = 0;
-        for (size_t i = 0; i + 1 < n; i++) {
-            uint32_t rank = dp_pair_rank(t, ids[i], ids[i + 1]);
-            if (rank < best) best = rank, at = i;
-        }
-        if (best == id) return false;
-        ids[at] = best;
-        n--;
-        memmove(ids + at + 1, ids + at + 2, (n - at - 1) * sizeof *ids);
-    }
-    return n == 2;
-}
-
 int dp_tokenizer_each_merge(const struct dp_tokenizer *t, void (*write)(void *ctx, uint32_t left, uint32_t right), void *ctx, struct dp_err *e)
 {
     if (!t->ranks) {
@@ -532,7 +510,7 @@ int dp_tokenizer_each_merge(const struct dp_tokenizer *t, void (*write)(void *ct
     uint32_t *ids = malloc(longest * sizeof *ids);
     if (!ids) DP_FAIL(e, NOMEM, "writing merges");
     for (uint32_t i = 0; i < t->size; i++)
-        if (t->bytes[i].ptr && !t->is_special[i] && t->bytes[i].len > 1 && last_cut(t, i, ids)) write(ctx, ids[0], ids[1]);
+        if (t->bytes[i].ptr && !t->is_special[i] && t->bytes[i].len > 1 && dp_bpe_last_two(t, i, i, ids)) write(ctx, ids[0], ids[1]);
     free(ids);
     return DP_OK;
 }

@@ -1,5 +1,6 @@
 #include "tokenizer/vocab_change.h"
 
+#include "tokenizer/bpe_merge.h"
 #include "tokenizer/tokenizer_int.h"
 
 #include <stdlib.h>
@@ -16,23 +17,10 @@ static bool ordinary(const struct dp_tokenizer *t, uint32_t id)
 /* The two parts that merge last; `ids` has room for the token's bytes. */
 static struct cut last_merge(const struct dp_tokenizer *t, uint32_t id, uint32_t *ids)
 {
-    struct dp_span b = t->bytes[id];
-    size_t n = b.len;
-    for (size_t i = 0; i < n; i++) ids[i] = t->byte_id[(uint8_t)b.ptr[i]];
-    while (n > 1) {
-        uint32_t best = DP_NO_ID;
-        size_t at = 0;
-        for (size_t i = 0; i + 1 < n; i++) {
-            uint32_t rank = dp_pair_rank(t, ids[i], ids[i + 1]);
-            if (rank < best) best = rank, at = i;
-        }
-        if (best == DP_NO_ID) break;
-        struct cut c = {ids[at], ids[at + 1]};
-        ids[at] = dp_rank_id(t, best);
-        if (--n == 1) return ids[0] == id ? c : (struct cut){DP_NO_ID, DP_NO_ID};
-        memmove(ids + at + 1, ids + at + 2, (n - at - 1) * sizeof *ids);
-    }
-    return (struct cut){DP_NO_ID, DP_NO_ID};
+    const struct cut none = {DP_NO_ID, DP_NO_ID};
+    if (!dp_bpe_last_two(t, id, DP_NO_ID, ids)) return none;
+    uint32_t rank = dp_pair_rank(t, ids[0], ids[1]);
+    return rank != DP_NO_ID && dp_rank_id(t, rank) == id ? (struct cut){ids[0], ids[1]} : none;
 }
 
 static int find_cuts(const struct dp_tokenizer *t, struct cut **out, struct dp_err *e)
