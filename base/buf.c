@@ -79,6 +79,15 @@ void dp_buf_add_uint(struct dp_buf *b, uint64_t v)
     dp_buf_add(b, c + at, sizeof c - at);
 }
 
+void dp_buf_add_varint(struct dp_buf *b, uint64_t v)
+{
+    unsigned char c[10];
+    size_t n = 0;
+    for (; v >= 128; v >>= 7) c[n++] = (unsigned char)(v | 128);
+    c[n++] = (unsigned char)v;
+    dp_buf_add(b, c, n);
+}
+
 void dp_buf_printf(struct dp_buf *b, const char *fmt, ...)
 {
     va_list ap;

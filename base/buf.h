@@ -35,6 +35,7 @@ void dp_buf_add_str(struct dp_buf *b, const char *s);
 void dp_buf_add_span(struct dp_buf *b, struct dp_span s);
 void dp_buf_add_char(struct dp_buf *b, char c);
 void dp_buf_add_uint(struct dp_buf *b, uint64_t v); /* in decimal; much faster than printf */
+void dp_buf_add_varint(struct dp_buf *b, uint64_t v); /* LEB128: seven bits a byte, the lowest first */
 void dp_buf_printf(struct dp_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* DP_LIMIT when an append was refused for the maximum, DP_NOMEM when memory ran out; `what` names the content. */
 int dp_buf_check(const struct dp_buf *b, const char *what, struct dp_err *e);

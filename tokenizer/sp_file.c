@@ -161,22 +161,16 @@ int dp_tokenizer_load_sp(struct dp_tokenizer **out, struct dp_span content, cons
 
 /* ---- writing ---- */
 
-static void put_varint(struct dp_buf *b, uint64_t v)
-{
-    for (; v >= 128; v >>= 7) dp_buf_add_char(b, (char)(v | 128));
-    dp_buf_add_char(b, (char)v);
-}
-
 static void put_int(struct dp_buf *b, uint32_t number, int64_t v)
 {
-    put_varint(b, (uint64_t)number << 3);
-    put_varint(b, (uint64_t)v);
+    dp_buf_add_varint(b, (uint64_t)number << 3);
+    dp_buf_add_varint(b, (uint64_t)v);
 }
 
 static void put_bytes(struct dp_buf *b, uint32_t number, struct dp_span s)
 {
-    put_varint(b, (uint64_t)number << 3 | 2);
-    put_varint(b, s.len);
+    dp_buf_add_varint(b, (uint64_t)number << 3 | 2);
+    dp_buf_add_varint(b, s.len);
     dp_buf_add_span(b, s);
 }
 

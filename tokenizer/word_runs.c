@@ -86,20 +86,11 @@ static int flush(struct dp_word_runs *r, struct dp_err *e)
     return DP_OK;
 }
 
-static void put_varint(struct dp_buf *b, uint64_t v)
-{
-    unsigned char c[VARINT_MAX];
-    size_t n = 0;
-    for (; v >= 128; v >>= 7) c[n++] = (unsigned char)(v | 128);
-    c[n++] = (unsigned char)v;
-    dp_buf_add(b, c, n);
-}
-
 int dp_word_runs_add(struct dp_word_runs *r, struct dp_span word, uint64_t count, struct dp_err *e)
 {
     size_t had = r->out.len;
-    put_varint(&r->out, word.len);
-    put_varint(&r->out, count);
+    dp_buf_add_varint(&r->out, word.len);
+    dp_buf_add_varint(&r->out, count);
     dp_buf_add_span(&r->out, word);
     r->written += r->out.len - had;
     return r->out.len >= BLOCK || r->out.full ? flush(r, e) : DP_OK;

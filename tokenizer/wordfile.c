@@ -29,15 +29,6 @@ struct dp_wordfile_writer {
     uint64_t words, total;
 };
 
-static void put_varint(struct dp_buf *b, uint64_t v)
-{
-    unsigned char c[VARINT_MAX];
-    size_t n = 0;
-    for (; v >= 128; v >>= 7) c[n++] = (unsigned char)(v | 128);
-    c[n++] = (unsigned char)v;
-    dp_buf_add(b, c, n);
-}
-
 static void put_u64(struct dp_buf *b, uint64_t v)
 {
     unsigned char c[8];
@@ -115,9 +106,9 @@ int dp_wordfile_add(struct dp_wordfile_writer *w, struct dp_span word, uint64_t 
     } else {
         size_t max = word.len < w->last.len ? word.len : w->last.len, same = 0;
         while (same < max && word.ptr[same] == w->last.ptr[same]) same++;
-        put_varint(&w->buf, same);
-        put_varint(&w->buf, word.len - same);
-        put_varint(&w->buf, count);
+        dp_buf_add_varint(&w->buf, same);
+        dp_buf_add_varint(&w->buf, word.len - same);
+        dp_buf_add_varint(&w->buf, count);
         dp_buf_add(&w->buf, word.ptr + same, word.len - same);
         w->last.len = same;
         dp_buf_add(&w->last, word.ptr + same, word.len - same);
@@ -132,8 +123,8 @@ int dp_wordfile_finish(struct dp_wordfile_writer *w, struct dp_err *e)
 {
     if (!w->text) {
         char hex[DP_HEX256];
-        put_varint(&w->buf, 0);
-        put_varint(&w->buf, 0);
+        dp_buf_add_varint(&w->buf, 0);
+        dp_buf_add_varint(&w->buf, 0);
         put_u64(&w->buf, w->words);
         put_u64(&w->buf, w->total);
         DP_TRY(flush(w, e));
