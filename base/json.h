@@ -59,6 +59,37 @@ void dp_jsonw_bool(struct dp_jsonw *w, bool v);
 void dp_jsonw_null(struct dp_jsonw *w);
 void dp_jsonw_raw(struct dp_jsonw *w, struct dp_span json); /* a finished value */
 void dp_jsonw_copy(struct dp_jsonw *w, const struct dp_json *v); /* a value that was read; NULL: null */
+/* "key":value */
+static inline void dp_jsonw_member(struct dp_jsonw *w, const char *key, const char *v)
+{
+    dp_jsonw_key(w, key);
+    dp_jsonw_cstr(w, v);
+}
+static inline void dp_jsonw_member_int(struct dp_jsonw *w, const char *key, int64_t v)
+{
+    dp_jsonw_key(w, key);
+    dp_jsonw_int(w, v);
+}
+static inline void dp_jsonw_member_uint(struct dp_jsonw *w, const char *key, uint64_t v)
+{
+    dp_jsonw_key(w, key);
+    dp_jsonw_uint(w, v);
+}
+static inline void dp_jsonw_member_real(struct dp_jsonw *w, const char *key, double v)
+{
+    dp_jsonw_key(w, key);
+    dp_jsonw_real(w, v);
+}
+static inline void dp_jsonw_member_bool(struct dp_jsonw *w, const char *key, bool v)
+{
+    dp_jsonw_key(w, key);
+    dp_jsonw_bool(w, v);
+}
+static inline void dp_jsonw_member_null(struct dp_jsonw *w, const char *key)
+{
+    dp_jsonw_key(w, key);
+    dp_jsonw_null(w);
+}
 /* Append s as the inside of a JSON string, escaped, without the quotes. */
 void dp_json_escape(struct dp_buf *buf, struct dp_span s);
 

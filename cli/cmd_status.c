@@ -139,25 +139,19 @@ static void print_text(struct report *r, const struct dp_loss_log *loss, uint64_
 }
 
 static void print_live_json(struct dp_jsonw *w, const struct dp_json *live);
-static void json_count(struct dp_jsonw *w, const char *key, uint64_t n)
-{
-    dp_jsonw_key(w, key);
-    dp_jsonw_uint(w, n);
-}
-
 static void json_stage(struct dp_jsonw *w, const char *name, const struct dp_stage_counts *c)
 {
     dp_jsonw_begin(w, '{');
     dp_jsonw_key(w, "stage");
     dp_jsonw_cstr(w, name);
-    json_count(w, "documents_in", c->docs_in);
-    json_count(w, "documents_out", c->docs_out);
-    json_count(w, "bytes_in", c->bytes_in);
-    json_count(w, "bytes_out", c->bytes_out);
+    dp_jsonw_member_uint(w, "documents_in", c->docs_in);
+    dp_jsonw_member_uint(w, "documents_out", c->docs_out);
+    dp_jsonw_member_uint(w, "bytes_in", c->bytes_in);
+    dp_jsonw_member_uint(w, "bytes_out", c->bytes_out);
     dp_jsonw_key(w, "dropped");
     dp_jsonw_begin(w, '{');
     for (int d = 1; d < DP_DROP_COUNT; d++)
-        if (c->drop[d]) json_count(w, dp_drop_name((enum dp_drop)d), c->drop[d]);
+        if (c->drop[d]) dp_jsonw_member_uint(w, dp_drop_name((enum dp_drop)d), c->drop[d]);
     dp_jsonw_end(w, '}');
     dp_jsonw_end(w, '}');
 }
@@ -166,7 +160,7 @@ static void json_loss(struct dp_jsonw *w, const struct dp_loss_log *loss)
 {
     dp_jsonw_key(w, "loss");
     dp_jsonw_begin(w, '{');
-    json_count(w, "steps", loss->n);
+    dp_jsonw_member_uint(w, "steps", loss->n);
     dp_jsonw_key(w, "first");
     dp_jsonw_real(w, loss->loss[0]);
     dp_jsonw_key(w, "last");
@@ -188,7 +182,7 @@ static void print_json(struct report *r, const struct dp_loss_log *loss, uint64_
     for (int s = 0; s < r->done; s++) dp_jsonw_cstr(&w, dp_step_name((enum dp_step)s));
     dp_jsonw_end(&w, ']');
     print_live_json(&w, r->live);
-    json_count(&w, "units_failed", r->units_failed);
+    dp_jsonw_member_uint(&w, "units_failed", r->units_failed);
     dp_jsonw_key(&w, "stages");
     dp_jsonw_begin(&w, '[');
     for (size_t i = 0; i < r->stages; i++) json_stage(&w, r->stage[i].name, &r->stage[i].c);
@@ -198,16 +192,16 @@ static void print_json(struct report *r, const struct dp_loss_log *loss, uint64_
     for (size_t i = 0; i < r->langs; i++) {
         dp_jsonw_key(&w, r->lang[i].name);
         dp_jsonw_begin(&w, '{');
-        json_count(&w, "documents", r->lang[i].docs);
-        json_count(&w, "bytes", r->lang[i].bytes);
-        json_count(&w, "tokens", r->lang[i].tokens);
+        dp_jsonw_member_uint(&w, "documents", r->lang[i].docs);
+        dp_jsonw_member_uint(&w, "bytes", r->lang[i].bytes);
+        dp_jsonw_member_uint(&w, "tokens", r->lang[i].tokens);
         dp_jsonw_end(&w, '}');
     }
     dp_jsonw_end(&w, '}');
     dp_jsonw_key(&w, "shards");
     dp_jsonw_begin(&w, '{');
-    json_count(&w, "documents", shards_docs);
-    json_count(&w, "tokens", tokens);
+    dp_jsonw_member_uint(&w, "documents", shards_docs);
+    dp_jsonw_member_uint(&w, "tokens", tokens);
     dp_jsonw_end(&w, '}');
     if (loss->n) json_loss(&w, loss);
     dp_jsonw_end(&w, '}');

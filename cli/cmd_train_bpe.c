@@ -109,18 +109,6 @@ static int write_file(const char *dir, const char *name, int rc, const struct dp
     return rc;
 }
 
-static void say_uint(struct dp_jsonw *w, const char *key, uint64_t v)
-{
-    dp_jsonw_key(w, key);
-    dp_jsonw_uint(w, v);
-}
-
-static void say_real(struct dp_jsonw *w, const char *key, double v)
-{
-    dp_jsonw_key(w, key);
-    dp_jsonw_real(w, v);
-}
-
 /* What was counted and learnt depends on nothing but text and options; "seconds" and what follows it is of this run. */
 static void report(struct dp_cli *c, const struct run *r, const struct dp_tokenizer *t, struct dp_buf *b)
 {
@@ -131,36 +119,36 @@ static void report(struct dp_cli *c, const struct run *r, const struct dp_tokeni
     getrusage(RUSAGE_SELF, &u);
     dp_jsonw_init(&w, b, 2);
     dp_jsonw_begin(&w, '{');
-    say_uint(&w, "tokens", dp_tokenizer_tokens(t));
-    say_uint(&w, "tokens_asked", (uint64_t)c->options.bpe.vocab_size);
-    say_uint(&w, "merges", dp_tokenizer_merges(t));
+    dp_jsonw_member_uint(&w, "tokens", dp_tokenizer_tokens(t));
+    dp_jsonw_member_uint(&w, "tokens_asked", (uint64_t)c->options.bpe.vocab_size);
+    dp_jsonw_member_uint(&w, "merges", dp_tokenizer_merges(t));
     dp_jsonw_key(&w, "split");
     dp_jsonw_str(&w, dp_bpe_counter_split_text(n));
-    say_uint(&w, "words", dp_bpe_counter_total(n));
-    say_uint(&w, "words_unique", dp_bpe_counter_unique(n));
-    say_uint(&w, "words_bytes_max", c->options.bpe.words_bytes_max);
-    say_uint(&w, "words_left_out", dp_bpe_counter_left_out(n));
-    say_real(&w, "coverage", dp_bpe_counter_coverage(n));
+    dp_jsonw_member_uint(&w, "words", dp_bpe_counter_total(n));
+    dp_jsonw_member_uint(&w, "words_unique", dp_bpe_counter_unique(n));
+    dp_jsonw_member_uint(&w, "words_bytes_max", c->options.bpe.words_bytes_max);
+    dp_jsonw_member_uint(&w, "words_left_out", dp_bpe_counter_left_out(n));
+    dp_jsonw_member_real(&w, "coverage", dp_bpe_counter_coverage(n));
     if (!o->from_counts) {
-        say_uint(&w, "words_cut", r->counted.words_cut);
-        say_uint(&w, "files", r->counted.files);
-        say_uint(&w, "texts", r->counted.texts);
-        say_uint(&w, "bytes", r->counted.bytes);
-        say_real(&w, "sample", o->sample);
-        say_uint(&w, "sample_bytes", o->sample_bytes);
-        say_uint(&w, "seed", c->global.seed >= 0 ? (uint64_t)c->global.seed : 0);
+        dp_jsonw_member_uint(&w, "words_cut", r->counted.words_cut);
+        dp_jsonw_member_uint(&w, "files", r->counted.files);
+        dp_jsonw_member_uint(&w, "texts", r->counted.texts);
+        dp_jsonw_member_uint(&w, "bytes", r->counted.bytes);
+        dp_jsonw_member_real(&w, "sample", o->sample);
+        dp_jsonw_member_uint(&w, "sample_bytes", o->sample_bytes);
+        dp_jsonw_member_uint(&w, "seed", c->global.seed >= 0 ? (uint64_t)c->global.seed : 0);
         dp_jsonw_key(&w, "domains");
         dp_domains_json(&r->counted.domains, false, &w);
     }
     dp_jsonw_key(&w, "seconds");
     dp_jsonw_begin(&w, '{');
-    say_real(&w, "count", r->count_seconds);
-    say_real(&w, "count_before_resume", r->counted.resumed_seconds);
-    say_real(&w, "train", r->train_seconds);
-    say_real(&w, "cpu", (double)u.ru_utime.tv_sec + (double)u.ru_stime.tv_sec + 1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec));
+    dp_jsonw_member_real(&w, "count", r->count_seconds);
+    dp_jsonw_member_real(&w, "count_before_resume", r->counted.resumed_seconds);
+    dp_jsonw_member_real(&w, "train", r->train_seconds);
+    dp_jsonw_member_real(&w, "cpu", (double)u.ru_utime.tv_sec + (double)u.ru_stime.tv_sec + 1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec));
     dp_jsonw_end(&w, '}');
-    say_uint(&w, "threads", (uint64_t)c->global.threads);
-    say_uint(&w, "memory_peak_bytes", (uint64_t)u.ru_maxrss * 1024);
+    dp_jsonw_member_uint(&w, "threads", (uint64_t)c->global.threads);
+    dp_jsonw_member_uint(&w, "memory_peak_bytes", (uint64_t)u.ru_maxrss * 1024);
     dp_jsonw_end(&w, '}');
     dp_buf_add_char(b, '\n');
 }

@@ -211,16 +211,11 @@ void dp_corpus_save(const struct dp_corpus *c, struct dp_jsonw *w)
     for (size_t i = 0; i < c->n; i++) {
         const struct dp_corpus_file *f = &c->file[i]->f;
         dp_jsonw_begin(w, '{');
-        dp_jsonw_key(w, "path");
-        dp_jsonw_cstr(w, f->path);
-        dp_jsonw_key(w, "bytes");
-        dp_jsonw_uint(w, f->bytes);
-        dp_jsonw_key(w, "changed_ns");
-        dp_jsonw_uint(w, f->stamp);
-        dp_jsonw_key(w, "offset");
-        dp_jsonw_uint(w, f->offset);
-        dp_jsonw_key(w, "done");
-        dp_jsonw_bool(w, f->done);
+        dp_jsonw_member(w, "path", f->path);
+        dp_jsonw_member_uint(w, "bytes", f->bytes);
+        dp_jsonw_member_uint(w, "changed_ns", f->stamp);
+        dp_jsonw_member_uint(w, "offset", f->offset);
+        dp_jsonw_member_bool(w, "done", f->done);
         dp_jsonw_end(w, '}');
     }
     dp_jsonw_end(w, ']');

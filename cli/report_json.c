@@ -2,23 +2,11 @@
 
 #include <math.h>
 
-static void put(struct dp_jsonw *w, const char *key, uint64_t v)
-{
-    dp_jsonw_key(w, key);
-    dp_jsonw_uint(w, v);
-}
-
 /* Six digits are enough, and the same on every machine. */
 static void put_real(struct dp_jsonw *w, const char *key, double v)
 {
     dp_jsonw_key(w, key);
     dp_jsonw_real(w, round(v * 1e6) / 1e6);
-}
-
-static void put_text(struct dp_jsonw *w, const char *key, const char *v)
-{
-    dp_jsonw_key(w, key);
-    dp_jsonw_cstr(w, v);
 }
 
 static void put_shown(struct dp_jsonw *w, const char *key, struct dp_span token)
@@ -37,17 +25,17 @@ void dp_report_json_group(struct dp_jsonw *w, const struct dp_survey *s, const s
         dp_jsonw_key(w, "name");
         dp_jsonw_str(w, g->name);
     }
-    put(w, "texts", g->texts);
-    put(w, "bytes", g->bytes);
-    put(w, "chars", g->chars);
-    put(w, "words", g->count[0].words);
+    dp_jsonw_member_uint(w, "texts", g->texts);
+    dp_jsonw_member_uint(w, "bytes", g->bytes);
+    dp_jsonw_member_uint(w, "chars", g->chars);
+    dp_jsonw_member_uint(w, "words", g->count[0].words);
     dp_jsonw_key(w, "tokenizers");
     dp_jsonw_begin(w, '[');
     for (size_t t = 0; t < s->tokenizers; t++) {
         struct dp_token_rates r = dp_token_rates(g, t);
         dp_jsonw_begin(w, '{');
-        put_text(w, "name", s->tokenizer[t].name);
-        put(w, "tokens", g->count[t].tokens);
+        dp_jsonw_member(w, "name", s->tokenizer[t].name);
+        dp_jsonw_member_uint(w, "tokens", g->count[t].tokens);
         put_real(w, "bytes_per_token", r.bytes_per_token);
         put_real(w, "chars_per_token", r.chars_per_token);
         put_real(w, "fertility", r.fertility);
@@ -82,10 +70,10 @@ static void lengths(struct dp_jsonw *w, const struct dp_survey_tokenizer *t)
     dp_jsonw_begin(w, '[');
     for (int i = 0; i < DP_REPORT_LENGTHS; i++) {
         dp_jsonw_begin(w, '{');
-        put(w, i + 1 < DP_REPORT_LENGTHS ? "bytes" : "bytes_min", (uint64_t)i + 1);
-        put(w, "tokens", l.tokens[i]);
-        put(w, "used", l.used[i]);
-        put(w, "count", l.count[i]);
+        dp_jsonw_member_uint(w, i + 1 < DP_REPORT_LENGTHS ? "bytes" : "bytes_min", (uint64_t)i + 1);
+        dp_jsonw_member_uint(w, "tokens", l.tokens[i]);
+        dp_jsonw_member_uint(w, "used", l.used[i]);
+        dp_jsonw_member_uint(w, "count", l.count[i]);
         dp_jsonw_end(w, '}');
     }
     dp_jsonw_end(w, ']');
@@ -95,10 +83,10 @@ static void one_token(struct dp_jsonw *w, const struct dp_survey_tokenizer *t, u
 {
     struct dp_span b = dp_tokenizer_bytes(t->t, id);
     dp_jsonw_begin(w, '{');
-    put(w, "id", id);
-    put(w, "bytes", b.len);
+    dp_jsonw_member_uint(w, "id", id);
+    dp_jsonw_member_uint(w, "bytes", b.len);
     put_shown(w, "token", b);
-    put(w, "count", t->used[id]);
+    dp_jsonw_member_uint(w, "count", t->used[id]);
     dp_jsonw_end(w, '}');
 }
 
@@ -110,13 +98,13 @@ static void tokenizer(struct dp_jsonw *w, const struct dp_survey_tokenizer *t, b
     dp_vocabulary_use(t->t, t->used, &u);
     dp_hash128_hex(dp_tokenizer_digest(t->t), hex);
     dp_jsonw_begin(w, '{');
-    put_text(w, "name", t->name);
-    put_text(w, "file", t->path);
-    put_text(w, "split", dp_report_split(t->t));
-    put(w, "ids", dp_tokenizer_size(t->t));
-    put_text(w, "digest", hex);
-    put(w, "tokens", u.tokens);
-    put(w, "unused", u.unused);
+    dp_jsonw_member(w, "name", t->name);
+    dp_jsonw_member(w, "file", t->path);
+    dp_jsonw_member(w, "split", dp_report_split(t->t));
+    dp_jsonw_member_uint(w, "ids", dp_tokenizer_size(t->t));
+    dp_jsonw_member(w, "digest", hex);
+    dp_jsonw_member_uint(w, "tokens", u.tokens);
+    dp_jsonw_member_uint(w, "unused", u.unused);
     put_real(w, "unused_share", u.tokens ? (double)u.unused / u.tokens : 0);
     put_real(w, "entropy_bits", u.entropy);
     put_real(w, "entropy_efficiency", u.efficiency);
@@ -144,12 +132,12 @@ void dp_report_json(const struct dp_survey *s, bool list_unused, struct dp_buf *
     dp_jsonw_begin(&w, '{');
     dp_jsonw_key(&w, "definitions");
     dp_jsonw_begin(&w, '{');
-    put_text(&w, "word", "a run of letters, marks and numbers; in scripts written without spaces, each letter");
-    put_text(&w, "fertility", "tokens that have a byte of a word, mean over words");
-    put_text(&w, "one_token_words", "share of words with one such token");
-    put_text(&w, "single_byte_tokens", "share of tokens of one byte");
-    put_text(&w, "partial_character_tokens", "share of tokens that aren't whole characters");
-    put_text(&w, "entropy_bits", "of the distribution of ordinary tokens; efficiencies are divided by log2 of their number, Renyi's of order 2.5");
+    dp_jsonw_member(&w, "word", "a run of letters, marks and numbers; in scripts written without spaces, each letter");
+    dp_jsonw_member(&w, "fertility", "tokens that have a byte of a word, mean over words");
+    dp_jsonw_member(&w, "one_token_words", "share of words with one such token");
+    dp_jsonw_member(&w, "single_byte_tokens", "share of tokens of one byte");
+    dp_jsonw_member(&w, "partial_character_tokens", "share of tokens that aren't whole characters");
+    dp_jsonw_member(&w, "entropy_bits", "of the distribution of ordinary tokens; efficiencies are divided by log2 of their number, Renyi's of order 2.5");
     dp_jsonw_end(&w, '}');
     dp_jsonw_key(&w, "tokenizers");
     dp_jsonw_begin(&w, '[');

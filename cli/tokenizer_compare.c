@@ -190,12 +190,6 @@ static void text_places(const struct dp_cut_diff *d, struct dp_buf *out)
 
 /* --- JSON --- */
 
-static void put(struct dp_jsonw *w, const char *key, uint64_t v)
-{
-    dp_jsonw_key(w, key);
-    dp_jsonw_uint(w, v);
-}
-
 static void put_shown(struct dp_jsonw *w, const char *key, struct dp_span token)
 {
     struct dp_buf b;
@@ -206,24 +200,18 @@ static void put_shown(struct dp_jsonw *w, const char *key, struct dp_span token)
     dp_buf_release(&b);
 }
 
-static void put_bool(struct dp_jsonw *w, const char *key, bool v)
-{
-    dp_jsonw_key(w, key);
-    dp_jsonw_bool(w, v);
-}
-
 static void json_examples(struct dp_jsonw *w, const char *key, const struct dp_tokenizer *t, const struct dp_tokenizer *other, bool special, const struct examples *x)
 {
     dp_jsonw_key(w, key);
     dp_jsonw_begin(w, '{');
-    put(w, "count", x->n);
+    dp_jsonw_member_uint(w, "count", x->n);
     dp_jsonw_key(w, "examples");
     dp_jsonw_begin(w, '[');
     for (uint64_t i = 0; i < x->n && i < EXAMPLES; i++) {
         struct dp_span b = dp_tokenizer_bytes(t, x->id[i]);
         dp_jsonw_begin(w, '{');
-        put(w, "id", x->id[i]);
-        if (other) put(w, "other_id", (uint64_t)(special ? dp_tokenizer_special(other, b) : dp_tokenizer_id(other, b)));
+        dp_jsonw_member_uint(w, "id", x->id[i]);
+        if (other) dp_jsonw_member_uint(w, "other_id", (uint64_t)(special ? dp_tokenizer_special(other, b) : dp_tokenizer_id(other, b)));
         put_shown(w, "token", b);
         dp_jsonw_end(w, '}');
     }
@@ -257,12 +245,12 @@ static void json_tokenizers(struct dp_jsonw *w, const struct vocabularies *v, co
         dp_jsonw_begin(w, '{');
         dp_jsonw_key(w, "file");
         dp_jsonw_cstr(w, s->tokenizer[k].path);
-        put(w, "tokens", v->tokens[k]);
-        put(w, "ids", dp_tokenizer_size(t[k]));
+        dp_jsonw_member_uint(w, "tokens", v->tokens[k]);
+        dp_jsonw_member_uint(w, "ids", dp_tokenizer_size(t[k]));
         dp_jsonw_key(w, "split");
         dp_jsonw_str(w, split_text(t[k]));
-        put_bool(w, "ignore_merges", dp_tokenizer_ignore_merges(t[k]));
-        put_bool(w, "by_rank", dp_tokenizer_ranks(t[k]));
+        dp_jsonw_member_bool(w, "ignore_merges", dp_tokenizer_ignore_merges(t[k]));
+        dp_jsonw_member_bool(w, "by_rank", dp_tokenizer_ranks(t[k]));
         dp_jsonw_key(w, "digest");
         dp_jsonw_cstr(w, hex);
         dp_jsonw_end(w, '}');
@@ -273,8 +261,8 @@ static void json_tokenizers(struct dp_jsonw *w, const struct vocabularies *v, co
 static void json_vocabularies(struct dp_jsonw *w, const struct vocabularies *v, const struct dp_survey *s)
 {
     json_tokenizers(w, v, s);
-    put_bool(w, "same", v->same);
-    put(w, "common", v->common);
+    dp_jsonw_member_bool(w, "same", v->same);
+    dp_jsonw_member_uint(w, "common", v->common);
     json_examples(w, "only_a", v->a, NULL, false, &v->only[0]);
     json_examples(w, "only_b", v->b, NULL, false, &v->only[1]);
     json_examples(w, "other_ids", v->a, v->b, false, &v->moved);
@@ -285,7 +273,7 @@ static void json_vocabularies(struct dp_jsonw *w, const struct vocabularies *v, 
     if (!v->lists || !v->merges_differ) dp_jsonw_null(w);
     else {
         dp_jsonw_begin(w, '{');
-        put(w, "rank", v->merge);
+        dp_jsonw_member_uint(w, "rank", v->merge);
         json_merge(w, "a", v->a, v->merge);
         json_merge(w, "b", v->b, v->merge);
         dp_jsonw_end(w, '}');
@@ -310,15 +298,15 @@ static void json_cut(struct dp_jsonw *w, const char *key, const struct dp_cut_pl
 
 static void json_texts(struct dp_jsonw *w, const struct dp_survey *s, const struct dp_cut_diff *d)
 {
-    put(w, "texts", d->texts);
-    put(w, "texts_with_other_ids", d->other_ids);
-    put(w, "texts_with_other_cuts", d->other_cuts);
-    put(w, "places", d->places);
+    dp_jsonw_member_uint(w, "texts", d->texts);
+    dp_jsonw_member_uint(w, "texts_with_other_ids", d->other_ids);
+    dp_jsonw_member_uint(w, "texts_with_other_cuts", d->other_cuts);
+    dp_jsonw_member_uint(w, "places", d->places);
     dp_jsonw_key(w, "frequent_places");
     dp_jsonw_begin(w, '[');
     for (size_t i = 0; i < d->n && i < 10 * EXAMPLES; i++) {
         dp_jsonw_begin(w, '{');
-        put(w, "count", d->place[i].count);
+        dp_jsonw_member_uint(w, "count", d->place[i].count);
         put_shown(w, "text", dp_span(d->place[i].text, d->place[i].len));
         json_cut(w, "a", &d->place[i], d->place[i].a);
         json_cut(w, "b", &d->place[i], d->place[i].b);
@@ -329,8 +317,8 @@ static void json_texts(struct dp_jsonw *w, const struct dp_survey *s, const stru
     if (!d->other_ids) dp_jsonw_null(w);
     else {
         dp_jsonw_begin(w, '{');
-        put(w, "text", d->first + 1);
-        put(w, "byte", d->first_at);
+        dp_jsonw_member_uint(w, "text", d->first + 1);
+        dp_jsonw_member_uint(w, "byte", d->first_at);
         put_shown(w, "excerpt", dp_span(d->excerpt, d->excerpt_len));
         dp_jsonw_end(w, '}');
     }

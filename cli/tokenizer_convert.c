@@ -50,12 +50,6 @@ static int write_saved(const struct dp_tokenizer *t, save_fn save, const char *d
     return rc;
 }
 
-static void put_flag(struct dp_jsonw *w, const char *key, bool v)
-{
-    dp_jsonw_key(w, key);
-    dp_jsonw_bool(w, v);
-}
-
 /* bos_token, eos_token and unk_token: the end of text, as GPT-2 has it; null keeps transformers from adding one. */
 static void put_named(struct dp_jsonw *w, const struct dp_tokenizer *t, bool nulls)
 {
@@ -77,8 +71,8 @@ static void put_config(struct dp_jsonw *w, const struct dp_tokenizer *t, const c
     dp_jsonw_begin(w, '{');
     dp_jsonw_key(w, "tokenizer_class");
     dp_jsonw_cstr(w, class);
-    put_flag(w, "add_prefix_space", false);
-    put_flag(w, "clean_up_tokenization_spaces", false);
+    dp_jsonw_member_bool(w, "add_prefix_space", false);
+    dp_jsonw_member_bool(w, "clean_up_tokenization_spaces", false);
     put_named(w, t, true);
     dp_jsonw_key(w, "added_tokens_decoder");
     dp_jsonw_begin(w, '{');
@@ -88,11 +82,11 @@ static void put_config(struct dp_jsonw *w, const struct dp_tokenizer *t, const c
         dp_jsonw_begin(w, '{');
         dp_jsonw_key(w, "content");
         dp_jsonw_str(w, s[i].text);
-        put_flag(w, "lstrip", s[i].flags & DP_ADDED_LSTRIP);
-        put_flag(w, "normalized", s[i].flags & DP_ADDED_NORMALIZED);
-        put_flag(w, "rstrip", s[i].flags & DP_ADDED_RSTRIP);
-        put_flag(w, "single_word", s[i].flags & DP_ADDED_SINGLE_WORD);
-        put_flag(w, "special", s[i].flags & DP_ADDED_SPECIAL);
+        dp_jsonw_member_bool(w, "lstrip", s[i].flags & DP_ADDED_LSTRIP);
+        dp_jsonw_member_bool(w, "normalized", s[i].flags & DP_ADDED_NORMALIZED);
+        dp_jsonw_member_bool(w, "rstrip", s[i].flags & DP_ADDED_RSTRIP);
+        dp_jsonw_member_bool(w, "single_word", s[i].flags & DP_ADDED_SINGLE_WORD);
+        dp_jsonw_member_bool(w, "special", s[i].flags & DP_ADDED_SPECIAL);
         dp_jsonw_end(w, '}');
     }
     dp_jsonw_end(w, '}');

@@ -2,28 +2,16 @@
 #include "cli/tokenizer_verbs.h"
 #include "tokenizer/tokenizer.h"
 
-static void put(struct dp_jsonw *w, const char *key, uint64_t v)
-{
-    dp_jsonw_key(w, key);
-    dp_jsonw_uint(w, v);
-}
-
-static void put_text(struct dp_jsonw *w, const char *key, const char *v)
-{
-    dp_jsonw_key(w, key);
-    dp_jsonw_cstr(w, v);
-}
-
 /* The known split's pattern, or each step of a pre-tokenizer of its own. */
 static void put_split(struct dp_jsonw *w, const struct dp_tokenizer *t)
 {
     struct dp_splitter *s = dp_tokenizer_splitter(t);
-    put_text(w, "kind", dp_tokenizer_is_sp(t) ? "sentencepiece" : "byte-level");
+    dp_jsonw_member(w, "kind", dp_tokenizer_is_sp(t) ? "sentencepiece" : "byte-level");
     if (dp_tokenizer_is_sp(t)) return;
-    if (dp_tokenizer_normal(t) == DP_NORMAL_NFC) put_text(w, "normalizer", "NFC");
-    put_text(w, "split", dp_split_name(dp_tokenizer_split(t)));
+    if (dp_tokenizer_normal(t) == DP_NORMAL_NFC) dp_jsonw_member(w, "normalizer", "NFC");
+    dp_jsonw_member(w, "split", dp_split_name(dp_tokenizer_split(t)));
     if (!s) {
-        put_text(w, "pattern", dp_split_pattern(dp_tokenizer_split(t)));
+        dp_jsonw_member(w, "pattern", dp_split_pattern(dp_tokenizer_split(t)));
         return;
     }
     dp_jsonw_key(w, "steps");
@@ -47,12 +35,12 @@ int dp_tokenizer_info(struct dp_cli *c, const struct dp_tokenizer_args *o, const
     dp_jsonw_init(&w, &b, 2);
     dp_jsonw_begin(&w, '{');
     put_split(&w, t);
-    put(&w, "ids", dp_tokenizer_size(t));
-    put(&w, "tokens", dp_tokenizer_tokens(t));
-    put(&w, "merges", dp_tokenizer_merges(t));
+    dp_jsonw_member_uint(&w, "ids", dp_tokenizer_size(t));
+    dp_jsonw_member_uint(&w, "tokens", dp_tokenizer_tokens(t));
+    dp_jsonw_member_uint(&w, "merges", dp_tokenizer_merges(t));
     dp_jsonw_key(&w, "ignore_merges");
     dp_jsonw_bool(&w, dp_tokenizer_ignore_merges(t));
-    put_text(&w, "digest", hex);
+    dp_jsonw_member(&w, "digest", hex);
     size_t count;
     const struct dp_special *s = dp_tokenizer_specials(t, &count);
     dp_jsonw_key(&w, "special_tokens");

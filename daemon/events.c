@@ -267,15 +267,3 @@ void dp_events_tell(void (*fn)(void *ctx), void *ctx)
     E.ctx = ctx;
     pthread_mutex_unlock(&E.mu);
 }
-
-void dp_jsonw_member(struct dp_jsonw *w, const char *key, const char *text)
-{
-    dp_jsonw_key(w, key);
-    dp_jsonw_cstr(w, text);
-}
-
-void dp_jsonw_member_int(struct dp_jsonw *w, const char *key, int64_t v)
-{
-    dp_jsonw_key(w, key);
-    dp_jsonw_int(w, v);
-}

@@ -58,8 +58,4 @@ enum dp_log_level dp_event_level(struct dp_span name);
 /* `fn` is told of every event but debug ones and of every run, on the thread that reports it; NULL: nobody. */
 void dp_events_tell(void (*fn)(void *ctx), void *ctx);
 
-/* "key":value */
-void dp_jsonw_member(struct dp_jsonw *w, const char *key, const char *text);
-void dp_jsonw_member_int(struct dp_jsonw *w, const char *key, int64_t v);
-
 #endif

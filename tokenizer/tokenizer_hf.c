@@ -539,45 +539,27 @@ static void write_merge_text(void *ctx, uint32_t left, uint32_t right)
     dp_buf_add_char(m->out, '\n');
 }
 
-static void write_bool(struct dp_jsonw *w, const char *key, bool v)
-{
-    dp_jsonw_key(w, key);
-    dp_jsonw_bool(w, v);
-}
-
-static void write_null(struct dp_jsonw *w, const char *key)
-{
-    dp_jsonw_key(w, key);
-    dp_jsonw_null(w);
-}
-
-static void write_string(struct dp_jsonw *w, const char *key, const char *v)
-{
-    dp_jsonw_key(w, key);
-    dp_jsonw_cstr(w, v);
-}
-
 static void write_byte_level(struct dp_jsonw *w, bool regex)
 {
     dp_jsonw_begin(w, '{');
-    write_string(w, "type", "ByteLevel");
-    write_bool(w, "add_prefix_space", false);
-    write_bool(w, "trim_offsets", true);
-    write_bool(w, "use_regex", regex);
+    dp_jsonw_member(w, "type", "ByteLevel");
+    dp_jsonw_member_bool(w, "add_prefix_space", false);
+    dp_jsonw_member_bool(w, "trim_offsets", true);
+    dp_jsonw_member_bool(w, "use_regex", regex);
     dp_jsonw_end(w, '}');
 }
 
 static void write_split(struct dp_jsonw *w, const char *kind, struct dp_span pattern, enum dp_split_join join)
 {
     dp_jsonw_begin(w, '{');
-    write_string(w, "type", "Split");
+    dp_jsonw_member(w, "type", "Split");
     dp_jsonw_key(w, "pattern");
     dp_jsonw_begin(w, '{');
     dp_jsonw_key(w, kind);
     dp_jsonw_str(w, pattern);
     dp_jsonw_end(w, '}');
-    write_string(w, "behavior", behaviors[join]);
-    write_bool(w, "invert", false);
+    dp_jsonw_member(w, "behavior", behaviors[join]);
+    dp_jsonw_member_bool(w, "invert", false);
     dp_jsonw_end(w, '}');
 }
 
@@ -596,8 +578,8 @@ static void write_step(struct dp_jsonw *w, const struct dp_split_step *s, struct
     case DP_CUT_DIGITS:
         if (s->digits < 2) {
             dp_jsonw_begin(w, '{');
-            write_string(w, "type", "Digits");
-            write_bool(w, "individual_digits", s->digits == 1);
+            dp_jsonw_member(w, "type", "Digits");
+            dp_jsonw_member_bool(w, "individual_digits", s->digits == 1);
             dp_jsonw_end(w, '}');
             break;
         }
@@ -625,7 +607,7 @@ static void write_pre_tokenizer(struct dp_jsonw *w, const struct dp_tokenizer *t
         return;
     }
     dp_jsonw_begin(w, '{');
-    write_string(w, "type", "Sequence");
+    dp_jsonw_member(w, "type", "Sequence");
     dp_jsonw_key(w, "pretokenizers");
     dp_jsonw_begin(w, '[');
     for (size_t i = 0; i + gpt2 < n; i++) write_step(w, &steps[i], tmp);
@@ -656,11 +638,11 @@ static int write_added(struct dp_jsonw *w, const struct dp_tokenizer *t, struct 
         dp_jsonw_uint(w, s[i].id);
         dp_jsonw_key(w, "content");
         dp_jsonw_str(w, s[i].text);
-        write_bool(w, "single_word", s[i].flags & DP_ADDED_SINGLE_WORD);
-        write_bool(w, "lstrip", s[i].flags & DP_ADDED_LSTRIP);
-        write_bool(w, "rstrip", s[i].flags & DP_ADDED_RSTRIP);
-        write_bool(w, "normalized", s[i].flags & DP_ADDED_NORMALIZED);
-        write_bool(w, "special", s[i].flags & DP_ADDED_SPECIAL);
+        dp_jsonw_member_bool(w, "single_word", s[i].flags & DP_ADDED_SINGLE_WORD);
+        dp_jsonw_member_bool(w, "lstrip", s[i].flags & DP_ADDED_LSTRIP);
+        dp_jsonw_member_bool(w, "rstrip", s[i].flags & DP_ADDED_RSTRIP);
+        dp_jsonw_member_bool(w, "normalized", s[i].flags & DP_ADDED_NORMALIZED);
+        dp_jsonw_member_bool(w, "special", s[i].flags & DP_ADDED_SPECIAL);
         dp_jsonw_end(w, '}');
     }
     dp_jsonw_end(w, ']');
@@ -694,7 +676,7 @@ static void write_normalizer(struct dp_jsonw *w, enum dp_normal normal)
         return;
     }
     dp_jsonw_begin(w, '{');
-    write_string(w, "type", "NFC");
+    dp_jsonw_member(w, "type", "NFC");
     dp_jsonw_end(w, '}');
 }
 
@@ -702,14 +684,14 @@ static int write_model(struct dp_jsonw *w, const struct dp_tokenizer *t, struct 
 {
     dp_jsonw_key(w, "model");
     dp_jsonw_begin(w, '{');
-    write_string(w, "type", "BPE");
-    write_null(w, "dropout");
+    dp_jsonw_member(w, "type", "BPE");
+    dp_jsonw_member_null(w, "dropout");
     write_kept(w, t, DP_KEPT_UNK_TOKEN);
-    write_null(w, "continuing_subword_prefix");
-    write_null(w, "end_of_word_suffix");
-    write_bool(w, "fuse_unk", false);
-    write_bool(w, "byte_fallback", false);
-    write_bool(w, "ignore_merges", t->ignore_merges);
+    dp_jsonw_member_null(w, "continuing_subword_prefix");
+    dp_jsonw_member_null(w, "end_of_word_suffix");
+    dp_jsonw_member_bool(w, "fuse_unk", false);
+    dp_jsonw_member_bool(w, "byte_fallback", false);
+    dp_jsonw_member_bool(w, "ignore_merges", t->ignore_merges);
     dp_jsonw_key(w, "vocab");
     write_vocab(w, t, tmp);
     dp_jsonw_key(w, "merges");
@@ -729,7 +711,7 @@ int dp_tokenizer_save_hf(const struct dp_tokenizer *t, struct dp_buf *out, struc
     dp_buf_init(&tmp, DP_TOKENIZER_FILE_BYTES_MAX);
     dp_jsonw_init(&w, out, 0);
     dp_jsonw_begin(&w, '{');
-    write_string(&w, "version", "1.0");
+    dp_jsonw_member(&w, "version", "1.0");
     write_kept(&w, t, DP_KEPT_TRUNCATION);
     write_kept(&w, t, DP_KEPT_PADDING);
     int rc;
