@@ -9,16 +9,6 @@ static void put_real(struct dp_jsonw *w, const char *key, double v)
     dp_jsonw_real(w, round(v * 1e6) / 1e6);
 }
 
-static void put_shown(struct dp_jsonw *w, const char *key, struct dp_span token)
-{
-    struct dp_buf b;
-    dp_buf_init(&b, 1 << 20);
-    dp_token_show(token, 1 << 16, &b);
-    dp_jsonw_key(w, key);
-    dp_jsonw_str(w, dp_span(b.ptr + 1, b.len - 2)); /* without its quotes */
-    dp_buf_release(&b);
-}
-
 void dp_report_json_group(struct dp_jsonw *w, const struct dp_survey *s, const struct dp_survey_group *g)
 {
     if (g->name.ptr) {
@@ -85,7 +75,7 @@ static void one_token(struct dp_jsonw *w, const struct dp_survey_tokenizer *t, u
     dp_jsonw_begin(w, '{');
     dp_jsonw_member_uint(w, "id", id);
     dp_jsonw_member_uint(w, "bytes", b.len);
-    put_shown(w, "token", b);
+    dp_token_put_shown(w, "token", b, DP_SHOWN_TOKEN);
     dp_jsonw_member_uint(w, "count", t->used[id]);
     dp_jsonw_end(w, '}');
 }

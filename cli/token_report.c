@@ -46,6 +46,16 @@ void dp_token_show(struct dp_span b, size_t most, struct dp_buf *out)
     dp_buf_add_str(out, p < all ? "...\"" : "\"");
 }
 
+void dp_token_put_shown(struct dp_jsonw *w, const char *key, struct dp_span bytes, size_t most)
+{
+    struct dp_buf b;
+    dp_buf_init(&b, 1 << 20);
+    dp_token_show(bytes, most, &b);
+    dp_jsonw_key(w, key);
+    dp_jsonw_str(w, dp_span(b.ptr + 1, b.len - 2)); /* without its quotes */
+    dp_buf_release(&b);
+}
+
 const char *dp_report_split(const struct dp_tokenizer *t)
 {
     return dp_tokenizer_is_sp(t) ? "sentencepiece" : dp_split_name(dp_tokenizer_split(t));

@@ -33,6 +33,9 @@ void dp_report_text_groups(const struct dp_survey *s, struct dp_buf *out);
 /* A token or text in quotes, as characters where it has any that can be shown, other bytes as \xNN; past `most` bytes cut with "...". Never a control character, nor
  * one that turns the line around. */
 void dp_token_show(struct dp_span bytes, size_t most, struct dp_buf *out);
+/* The same as a member of a JSON object, without the quotes. */
+enum { DP_SHOWN_TOKEN = 1 << 16, DP_SHOWN_TEXT = 1 << 12 };
+void dp_token_put_shown(struct dp_jsonw *w, const char *key, struct dp_span bytes, size_t most);
 
 /* The name of its split, or what it is instead. */
 const char *dp_report_split(const struct dp_tokenizer *t);

@@ -190,16 +190,6 @@ static void text_places(const struct dp_cut_diff *d, struct dp_buf *out)
 
 /* --- JSON --- */
 
-static void put_shown(struct dp_jsonw *w, const char *key, struct dp_span token)
-{
-    struct dp_buf b;
-    dp_buf_init(&b, 1 << 20);
-    dp_token_show(token, 1 << 12, &b);
-    dp_jsonw_key(w, key);
-    dp_jsonw_str(w, dp_span(b.ptr + 1, b.len - 2));
-    dp_buf_release(&b);
-}
-
 static void json_examples(struct dp_jsonw *w, const char *key, const struct dp_tokenizer *t, const struct dp_tokenizer *other, bool special, const struct examples *x)
 {
     dp_jsonw_key(w, key);
@@ -212,7 +202,7 @@ static void json_examples(struct dp_jsonw *w, const char *key, const struct dp_t
         dp_jsonw_begin(w, '{');
         dp_jsonw_member_uint(w, "id", x->id[i]);
         if (other) dp_jsonw_member_uint(w, "other_id", (uint64_t)(special ? dp_tokenizer_special(other, b) : dp_tokenizer_id(other, b)));
-        put_shown(w, "token", b);
+        dp_token_put_shown(w, "token", b, DP_SHOWN_TEXT);
         dp_jsonw_end(w, '}');
     }
     dp_jsonw_end(w, ']');
@@ -229,8 +219,8 @@ static void json_merge(struct dp_jsonw *w, const char *key, const struct dp_toke
     }
     dp_tokenizer_merge(t, rank, &l, &r, &id);
     dp_jsonw_begin(w, '{');
-    put_shown(w, "left", dp_tokenizer_bytes(t, l));
-    put_shown(w, "right", dp_tokenizer_bytes(t, r));
+    dp_token_put_shown(w, "left", dp_tokenizer_bytes(t, l), DP_SHOWN_TEXT);
+    dp_token_put_shown(w, "right", dp_tokenizer_bytes(t, r), DP_SHOWN_TEXT);
     dp_jsonw_end(w, '}');
 }
 
@@ -307,7 +297,7 @@ static void json_texts(struct dp_jsonw *w, const struct dp_survey *s, const stru
     for (size_t i = 0; i < d->n && i < 10 * EXAMPLES; i++) {
         dp_jsonw_begin(w, '{');
         dp_jsonw_member_uint(w, "count", d->place[i].count);
-        put_shown(w, "text", dp_span(d->place[i].text, d->place[i].len));
+        dp_token_put_shown(w, "text", dp_span(d->place[i].text, d->place[i].len), DP_SHOWN_TEXT);
         json_cut(w, "a", &d->place[i], d->place[i].a);
         json_cut(w, "b", &d->place[i], d->place[i].b);
         dp_jsonw_end(w, '}');
@@ -319,7 +309,7 @@ static void json_texts(struct dp_jsonw *w, const struct dp_survey *s, const stru
         dp_jsonw_begin(w, '{');
         dp_jsonw_member_uint(w, "text", d->first + 1);
         dp_jsonw_member_uint(w, "byte", d->first_at);
-        put_shown(w, "excerpt", dp_span(d->excerpt, d->excerpt_len));
+        dp_token_put_shown(w, "excerpt", dp_span(d->excerpt, d->excerpt_len), DP_SHOWN_TEXT);
         dp_jsonw_end(w, '}');
     }
     dp_jsonw_key(w, "all");
