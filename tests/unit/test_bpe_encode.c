@@ -1,6 +1,6 @@
 /* Encoding: frozen ids of Hugging Face and tiktoken, the definition done slowly on random words and vocabularies, caches, special tokens,
  * decoding. */
-#include "tests/test.h"
+#include "tests/unit/tokenizer_data.h"
 
 #include "base/hash.h"
 #include "tokenizer/bpe_train.h"
@@ -10,17 +10,6 @@
 
 #include "base/fs.h"
 
-static struct dp_err err;
-
-static struct dp_tokenizer *load(const char *name, const char *split)
-{
-    char path[128];
-    struct dp_tokenizer *t = NULL;
-    snprintf(path, sizeof path, "tests/data/tokenizer/%s", name);
-    CHECK_OK(dp_tokenizer_load_file(&t, path, split, &err));
-    return t;
-}
-
 static int hex(char c)
 {
     return c <= '9' ? c - '0' : c - 'a' + 10;
@@ -28,7 +17,7 @@ static int hex(char c)
 
 static void frozen_ids(const char *vocab, const char *split, const char *file, size_t cache)
 {
-    struct dp_tokenizer *t = load(vocab, split);
+    struct dp_tokenizer *t = load_data(vocab, split);
     struct dp_encoder *c;
     struct dp_buf b, back;
     struct dp_ids ids = {0};
@@ -142,7 +131,7 @@ TEST(random_words_against_the_definition)
 
 TEST(long_pretokens_take_n_log_n)
 {
-    struct dp_tokenizer *t = load("hf.json", NULL);
+    struct dp_tokenizer *t = load_data("hf.json", NULL);
     struct dp_encoder *c;
     struct dp_ids ids = {0};
     struct dp_buf back;
@@ -173,7 +162,7 @@ TEST(long_pretokens_take_n_log_n)
 /* The same text through a cache that is always too small and one that never is. */
 TEST(caches_never_change_ids)
 {
-    struct dp_tokenizer *t = load("hf.json", NULL);
+    struct dp_tokenizer *t = load_data("hf.json", NULL);
     struct dp_encoder *small, *large;
     struct dp_ids a = {0}, b = {0};
     uint64_t seed = 3;
@@ -246,7 +235,7 @@ TEST(special_tokens)
 
 TEST(appending_and_empty_text)
 {
-    struct dp_tokenizer *t = load("hf.json", NULL);
+    struct dp_tokenizer *t = load_data("hf.json", NULL);
     struct dp_encoder *c;
     struct dp_ids ids = {0};
     REQUIRE(t != NULL);
@@ -265,7 +254,7 @@ TEST(appending_and_empty_text)
 
 TEST(decoding_refuses_unknown_ids)
 {
-    struct dp_tokenizer *t = load("hf.json", NULL);
+    struct dp_tokenizer *t = load_data("hf.json", NULL);
     struct dp_buf b;
     uint32_t ids[] = {5, 6, dp_tokenizer_size(t)};
     dp_buf_init(&b, 4);

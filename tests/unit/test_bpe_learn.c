@@ -1,6 +1,6 @@
 /* What is learnt: SuperBPE's second stage and seed tokens against definitions done the slow way, vetoes, special tokens, samples, nested
  * vocabularies. */
-#include "tests/test.h"
+#include "tests/unit/tokenizer_data.h"
 
 #include "base/fs.h"
 #include "base/hash.h"
@@ -9,8 +9,6 @@
 #include "tokenizer/bpe_veto.h"
 #include "tokenizer/encode.h"
 #include "tokenizer/text_sample.h"
-
-static struct dp_err err;
 
 static struct dp_tokenizer *train(struct dp_span text, const struct dp_bpe_train_options *o, int want)
 {
@@ -21,14 +19,6 @@ static struct dp_tokenizer *train(struct dp_span text, const struct dp_bpe_train
     CHECK_INT(dp_bpe_train(&t, o, c, NULL, NULL, &err), want);
     dp_bpe_counter_close(c);
     return t;
-}
-
-static struct dp_buf corpus(void)
-{
-    struct dp_buf b;
-    dp_buf_init(&b, 1 << 24);
-    if (dp_fs_read("tests/data/tokenizer/corpus.txt", &b, &err) < 0) DP_TEST_FAIL("%s", err.msg);
-    return b;
 }
 
 /* --- the definition: pieces as arrays of ids, pairs counted anew for each merge --- */
@@ -189,7 +179,7 @@ static size_t longest(const struct dp_tokenizer *t, bool chars)
 
 TEST(longest_tokens_hold)
 {
-    struct dp_buf text = corpus();
+    struct dp_buf text = read_data("corpus.txt");
     struct dp_span seeds[] = {dp_span_str(" alphabet"), dp_span_str("\xE4\xB8\xAD\xE6\x96\x87\xE5\xAD\x97")};
     for (int super = 0; super < 2; super++)
         for (int seeded = 0; seeded < 2; seeded++) {
@@ -214,7 +204,7 @@ TEST(longest_tokens_hold)
 
 TEST(special_tokens_are_not_learnt)
 {
-    struct dp_buf text = corpus(), with;
+    struct dp_buf text = read_data("corpus.txt"), with;
     dp_buf_init(&with, 1 << 24);
     for (size_t i = 0; i < text.len; i++) {
         dp_buf_add_char(&with, text.ptr[i]);
@@ -281,7 +271,7 @@ static uint32_t ids_of(const struct dp_tokenizer *t, struct dp_span text, uint32
 
 TEST(seed_tokens_are_there)
 {
-    struct dp_buf text = corpus();
+    struct dp_buf text = read_data("corpus.txt");
     static const char *const words[] = {" photosynthesis", "Donaudampfschifffahrt", " the", "\xE2\x9C\x93\xE2\x9C\x93", " photosynthetic", "abababab", "z", "aaaaaaa",
                                         " by the way", ", of course"};
     struct dp_span seeds[10];
@@ -422,7 +412,7 @@ TEST(super_needs_texts)
 
 TEST(vocabularies_are_nested)
 {
-    struct dp_buf text = corpus();
+    struct dp_buf text = read_data("corpus.txt");
     char specials[] = "<|endoftext|>,<|pad|>";
     for (int k = 0; k < 4; k++) {
         struct dp_bpe_train_options o = {.vocab_size = 1200, .tie = k & 1, .special_tokens = specials, .super_from = k & 2 ? 500 : 0, .super_bytes_max = 1 << 20};
@@ -447,7 +437,7 @@ TEST(vocabularies_are_nested)
 /* Going on from a vocabulary is as if training had never stopped. */
 TEST(extended_is_trained)
 {
-    struct dp_buf text = corpus();
+    struct dp_buf text = read_data("corpus.txt");
     char specials[] = "<|endoftext|>,<|pad|>";
     for (int k = 0; k < 4; k++) {
         bool hf = k < 2, super = k & 1;
@@ -472,7 +462,7 @@ TEST(extended_is_trained)
 
 TEST(ranks_are_extended)
 {
-    struct dp_buf text = corpus(), file;
+    struct dp_buf text = read_data("corpus.txt"), file;
     struct dp_bpe_train_options o = {.vocab_size = 600, .tie = DP_BPE_TIE_BYTES};
     struct dp_tokenizer *t = train(dp_buf_span(&text), &o, DP_OK), *ranks, *more;
     struct dp_span seed = dp_span_str(" photosynthesis");
@@ -502,7 +492,7 @@ TEST(ranks_are_extended)
 /* Many lines at once are as one after the other, whatever special tokens stand in them. */
 TEST(lines_with_special_tokens)
 {
-    struct dp_buf text = corpus(), with;
+    struct dp_buf text = read_data("corpus.txt"), with;
     char usual[] = "<|end|>,word", over[] = "<|end|>,a\nb,word\n";
     dp_buf_init(&with, 1 << 24);
     for (size_t i = 0; i < text.len; i++) {

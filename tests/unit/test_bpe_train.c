@@ -1,21 +1,9 @@
 /* Training: frozen merges of Hugging Face and rustbpe, a naive reference on random corpora, counters, limits. */
-#include "tests/test.h"
+#include "tests/unit/tokenizer_data.h"
 
 #include "base/fs.h"
 #include "base/hash.h"
 #include "tokenizer/bpe_train.h"
-
-static struct dp_err err;
-
-static struct dp_buf read_data(const char *name)
-{
-    char path[128];
-    struct dp_buf b;
-    snprintf(path, sizeof path, "tests/data/tokenizer/%s", name);
-    dp_buf_init(&b, 1 << 24);
-    if (dp_fs_read(path, &b, &err) < 0) DP_TEST_FAIL("%s", err.msg);
-    return b;
-}
 
 static struct dp_tokenizer *train(struct dp_span text, enum dp_split split, int tie, int64_t vocab, char *specials, int64_t min_count,
                                   int64_t bytes_max)

@@ -1,20 +1,9 @@
 /* GGUF's tokenizer fields: written and read again, what llama.cpp's names say, what is refused. tests/parity/tokenizer_convert.py has the reference readers. */
-#include "tests/test.h"
+#include "tests/unit/tokenizer_data.h"
 
 #include "base/fs.h"
 #include "tokenizer/encode.h"
 #include "tokenizer/tokenizer.h"
-
-static struct dp_err err;
-
-static struct dp_tokenizer *load_data(const char *name, const char *split)
-{
-    char path[128];
-    struct dp_tokenizer *t = NULL;
-    snprintf(path, sizeof path, "tests/data/tokenizer/%s", name);
-    if (dp_tokenizer_load_file(&t, path, split, &err) < 0) DP_TEST_FAIL("%s", err.msg);
-    return t;
-}
 
 static struct dp_buf save(const struct dp_tokenizer *t)
 {
@@ -24,23 +13,11 @@ static struct dp_buf save(const struct dp_tokenizer *t)
     return b;
 }
 
-static void same_ids(const struct dp_tokenizer *t, const struct dp_tokenizer *u)
+static void same_ids_of_corpus(const struct dp_tokenizer *t, const struct dp_tokenizer *u)
 {
-    struct dp_buf text;
-    struct dp_ids a = {0}, b = {0};
-    struct dp_encoder *c, *d;
-    dp_buf_init(&text, 1 << 20);
-    CHECK_OK(dp_fs_read("tests/data/tokenizer/corpus.txt", &text, &err));
+    struct dp_buf text = read_data("corpus.txt");
     dp_buf_add_str(&text, "x<|endoftext|>y");
-    REQUIRE_OK(dp_encoder_open(&c, t, 0, DP_SPECIAL_ALL, &err));
-    REQUIRE_OK(dp_encoder_open(&d, u, 0, DP_SPECIAL_ALL, &err));
-    CHECK_OK(dp_encode(c, dp_buf_span(&text), &a, &err));
-    CHECK_OK(dp_encode(d, dp_buf_span(&text), &b, &err));
-    CHECK(a.len == b.len && memcmp(a.ptr, b.ptr, a.len * sizeof *a.ptr) == 0);
-    dp_encoder_close(c);
-    dp_encoder_close(d);
-    dp_ids_release(&a);
-    dp_ids_release(&b);
+    same_ids(t, u, dp_buf_span(&text), DP_SPECIAL_ALL);
     dp_buf_release(&text);
 }
 
@@ -60,7 +37,7 @@ TEST(byte_level_round_trip)
         CHECK_INT(dp_tokenizer_split(u), dp_tokenizer_split(t));
         CHECK_INT(dp_tokenizer_eot(u), dp_tokenizer_eot(t));
         CHECK_INT(dp_tokenizer_tokens(u), dp_tokenizer_tokens(t));
-        same_ids(t, u);
+        same_ids_of_corpus(t, u);
         again = save(u);
         CHECK(dp_span_eq(dp_buf_span(&b), dp_buf_span(&again)));
         dp_tokenizer_free(t);

@@ -1,5 +1,5 @@
 /* sentencepiece models: frozen ids and texts of its Encode and Decode (tests/parity/tokenizer_sentencepiece.py), writing, what is refused. */
-#include "tests/test.h"
+#include "tests/unit/tokenizer_data.h"
 
 #include "base/fs.h"
 #include "base/json.h"
@@ -7,18 +7,6 @@
 #include "tokenizer/encode.h"
 #include "tokenizer/sp.h"
 #include "tokenizer/tokenizer.h"
-
-static struct dp_err err;
-
-static struct dp_buf read_data(const char *name)
-{
-    char path[128];
-    struct dp_buf b;
-    snprintf(path, sizeof path, "tests/data/tokenizer/%s", name);
-    dp_buf_init(&b, 1 << 24);
-    if (dp_fs_read(path, &b, &err) < 0) DP_TEST_FAIL("%s", err.msg);
-    return b;
-}
 
 static bool ids_are(const struct dp_ids *ids, const struct dp_json *want)
 {

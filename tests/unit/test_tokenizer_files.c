@@ -1,23 +1,11 @@
 /* Files: round trips between the formats, both merge notations, overrides, and what is refused. */
-#include "tests/test.h"
+#include "tests/unit/tokenizer_data.h"
 
 #include "base/fs.h"
 #include "base/json.h"
 #include "tokenizer/encode.h"
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/tokenizer_int.h"
-
-static struct dp_err err;
-
-static struct dp_buf read_data(const char *name)
-{
-    char path[128];
-    struct dp_buf b;
-    snprintf(path, sizeof path, "tests/data/tokenizer/%s", name);
-    dp_buf_init(&b, 1 << 24);
-    if (dp_fs_read(path, &b, &err) < 0) DP_TEST_FAIL("%s", err.msg);
-    return b;
-}
 
 TEST(byte_level_characters)
 {
@@ -115,8 +103,6 @@ TEST(tiktoken_round_trip_and_conversion)
 {
     struct dp_buf file = read_data("rust.tiktoken"), text = read_data("corpus.txt"), out;
     struct dp_tokenizer *t, *u;
-    struct dp_encoder *c, *d;
-    struct dp_ids a = {0}, b = {0};
     dp_buf_init(&out, 1 << 24);
     CHECK_INT(dp_tokenizer_load(&t, dp_buf_span(&file), "x.tiktoken", NULL, &err), DP_CONFIG);
     CHECK(strstr(err.msg, "pre-tokenizer") != NULL);
@@ -128,15 +114,7 @@ TEST(tiktoken_round_trip_and_conversion)
     CHECK_OK(dp_tokenizer_save_hf(t, &out, &err));
     REQUIRE_OK(dp_tokenizer_load(&u, dp_buf_span(&out), "converted", NULL, &err));
     CHECK_INT(dp_tokenizer_merges(u), dp_tokenizer_size(t) - 256);
-    REQUIRE_OK(dp_encoder_open(&c, t, 0, DP_SPECIAL_NONE, &err));
-    REQUIRE_OK(dp_encoder_open(&d, u, 0, DP_SPECIAL_NONE, &err));
-    CHECK_OK(dp_encode(c, dp_buf_span(&text), &a, &err));
-    CHECK_OK(dp_encode(d, dp_buf_span(&text), &b, &err));
-    CHECK(a.len == b.len && memcmp(a.ptr, b.ptr, a.len * sizeof *a.ptr) == 0);
-    dp_encoder_close(c);
-    dp_encoder_close(d);
-    dp_ids_release(&a);
-    dp_ids_release(&b);
+    same_ids(t, u, dp_buf_span(&text), DP_SPECIAL_NONE);
     dp_tokenizer_free(t);
     dp_tokenizer_free(u);
     dp_buf_release(&file);

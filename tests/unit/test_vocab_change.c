@@ -1,21 +1,11 @@
 /* Nested and pruned vocabularies: what training gives, and mapped ids for every text that used nothing of what is gone. */
-#include "tests/test.h"
+#include "tests/unit/tokenizer_data.h"
 
 #include "base/fs.h"
 #include "base/hash.h"
 #include "tokenizer/bpe_train.h"
 #include "tokenizer/encode.h"
 #include "tokenizer/vocab_change.h"
-
-static struct dp_err err;
-
-static struct dp_buf corpus(void)
-{
-    struct dp_buf b;
-    dp_buf_init(&b, 1 << 24);
-    if (dp_fs_read("tests/data/tokenizer/corpus.txt", &b, &err) < 0) DP_TEST_FAIL("%s", err.msg);
-    return b;
-}
 
 static struct dp_tokenizer *train(struct dp_span text, int64_t size, int tie, int64_t super_from)
 {
@@ -44,7 +34,7 @@ static struct dp_tokenizer *as_ranks(const struct dp_tokenizer *t)
 
 TEST(nested_is_trained)
 {
-    struct dp_buf text = corpus();
+    struct dp_buf text = read_data("corpus.txt");
     for (int tie = 0; tie < 2; tie++) {
         struct dp_tokenizer *large = train(dp_buf_span(&text), 1100, tie, 0), *nested, *small, *a, *b;
         for (int64_t n = 258; n <= 1100; n += 421) {
@@ -143,7 +133,7 @@ static void check_map(const struct dp_tokenizer *old, const struct dp_tokenizer 
 
 TEST(pruned_by_usage_and_by_name)
 {
-    struct dp_buf text = corpus();
+    struct dp_buf text = read_data("corpus.txt");
     struct dp_span part = dp_span(text.ptr, text.len / 16), all = dp_buf_span(&text);
     for (int kind = 0; kind < 5; kind++) { /* hf, bytes, SuperBPE of both, ranks */
         struct dp_tokenizer *t = train(all, 1000, kind & 1, kind == 2 || kind == 3 ? 600 : 0), *small;
