@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "base/log.h"
 
 #include "base/json.h"
@@ -159,13 +160,6 @@ struct summary {
     char *last;
 };
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Under site_mu: a new period begins; *s is what is to be told of the last one. */
 static void turn(struct dp_log_site *k, double t, struct summary *s)
 {
@@ -193,7 +187,7 @@ static bool admit(struct dp_log_site *k, enum dp_log_level level, const char *mo
     struct summary s = {0};
     int burst = log_burst * (level <= DP_LOG_ERROR ? 5 : 1);
     if (level >= DP_LOG_DEBUG || burst <= 0) return true;
-    double t = now();
+    double t = dp_now();
     pthread_mutex_lock(&site_mu);
     if (k->since == 0 || t - k->since >= DP_LOG_PERIOD_S) turn(k, t, &s);
     k->level = level;
@@ -248,7 +242,7 @@ void dp_log_flush(bool all)
 {
     for (;;) {
         struct summary s = {0};
-        double t = now();
+        double t = dp_now();
         pthread_mutex_lock(&site_mu);
         struct dp_log_site **k = &sites;
         while (*k && !all && t - (*k)->since < DP_LOG_PERIOD_S) k = &(*k)->next;

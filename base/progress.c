@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "base/progress.h"
 
 #include "base/log.h"
@@ -20,13 +21,6 @@ static struct {
     double t0, last;
     pthread_mutex_t mu;
 } P = {.mu = PTHREAD_MUTEX_INITIALIZER};
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Called by the log under its own lock, possibly while P.mu is held by a drawing thread: writes only. */
 static void clear_line(void)
@@ -57,7 +51,7 @@ static void amount(char *out, size_t n, uint64_t v, const char *unit)
 static void draw(bool last)
 {
     uint64_t done = P.done, docs = P.docs;
-    double t = now(), s = t - P.t0, rate = s > 0 ? (double)done / s : 0;
+    double t = dp_now(), s = t - P.t0, rate = s > 0 ? (double)done / s : 0;
     char a[48], r[48], tot[64] = "", eta[48] = "", line[400];
     amount(a, sizeof a, done, P.unit);
     amount(r, sizeof r, (uint64_t)rate, P.unit);
@@ -94,7 +88,7 @@ void dp_progress_begin(const char *label, const char *unit, uint64_t total)
     P.total = total;
     P.done = 0;
     P.docs = 0;
-    P.t0 = P.last = now();
+    P.t0 = P.last = dp_now();
     P.active = P.mode != DP_PROGRESS_QUIET;
     P.begun = true;
     P.ticks++;
@@ -104,7 +98,7 @@ void dp_progress_begin(const char *label, const char *unit, uint64_t total)
 static void maybe_draw(void)
 {
     if (pthread_mutex_trylock(&P.mu) != 0) return; /* somebody is drawing */
-    if (P.active && now() - P.last >= (P.tty ? 0.1 : 5.0)) draw(false);
+    if (P.active && dp_now() - P.last >= (P.tty ? 0.1 : 5.0)) draw(false);
     pthread_mutex_unlock(&P.mu);
 }
 
@@ -170,7 +164,7 @@ uint64_t dp_progress_ticks(void)
 void dp_progress_read(struct dp_progress_view *v)
 {
     pthread_mutex_lock(&P.mu);
-    *v = (struct dp_progress_view){.active = P.begun, .done = P.done, .docs = P.docs, .total = P.total, .seconds = P.begun ? now() - P.t0 : 0};
+    *v = (struct dp_progress_view){.active = P.begun, .done = P.done, .docs = P.docs, .total = P.total, .seconds = P.begun ? dp_now() - P.t0 : 0};
     snprintf(v->label, sizeof v->label, "%s", P.label);
     snprintf(v->unit, sizeof v->unit, "%s", P.unit);
     pthread_mutex_unlock(&P.mu);

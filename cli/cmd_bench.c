@@ -24,13 +24,6 @@ static const struct dp_opt rows[] = {
 };
 #undef O
 
-double dp_measure_seconds(clockid_t which)
-{
-    struct timespec t;
-    clock_gettime(which, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void cpu_model(char *out, size_t n)
 {
     FILE *f = fopen("/proc/cpuinfo", "re");

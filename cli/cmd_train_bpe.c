@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/progress.h"
@@ -10,7 +11,6 @@
 
 #include <stdlib.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 struct own {
@@ -76,13 +76,6 @@ static int read_seeds(struct dp_cli *c, struct run *r, struct dp_err *e)
     return rc;
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void merges_done(void *ctx, uint64_t done, uint64_t total)
 {
     const int64_t *wanted = ctx;
@@ -91,11 +84,11 @@ static void merges_done(void *ctx, uint64_t done, uint64_t total)
 
 static int train(struct dp_cli *c, struct run *r, struct dp_tokenizer **t, struct dp_err *e)
 {
-    double begun = now();
+    double begun = dp_now();
     dp_progress_begin("train-bpe", "tokens", (uint64_t)c->options.bpe.vocab_size);
     int rc = dp_bpe_train(t, &c->options.bpe, r->counted.counter, merges_done, &c->options.bpe.vocab_size, e);
     dp_progress_end();
-    r->train_seconds = now() - begun;
+    r->train_seconds = dp_now() - begun;
     return rc;
 }
 
@@ -237,10 +230,10 @@ static int get_counts(struct dp_cli *c, struct run *r, const char *dir, struct d
 {
     const struct own *o = c->own;
     struct dp_count_options k = count_options(c, r, dir);
-    double begun = now();
+    double begun = dp_now();
     int rc = o->from_counts ? read_counts(c, r, dir, e) : dp_count_corpus(&r->counted, &k, c->args, c->nargs, e);
     rc = dp_count_reduce(&r->counted, &k, &r->ranks, rc, e);
-    r->count_seconds = now() - begun;
+    r->count_seconds = dp_now() - begun;
     if (rc >= 0 && r->counted.counter && dp_bpe_counter_total(r->counted.counter) == 0) DP_FAIL(e, CORRUPT, "the files hold no text to learn from");
     return rc;
 }

@@ -1,5 +1,6 @@
 #include "cli/count_corpus.h"
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/progress.h"
@@ -7,7 +8,6 @@
 #include "cli/count_state.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 enum { LINE_ARENA = 1 << 30, FIELDS = 2 };
 
@@ -30,13 +30,6 @@ struct counting {
     int rc;
     struct dp_err err;
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Whether the text is counted. */
 static bool take(const struct counting *c, struct dp_domain *d, struct dp_span text, uint64_t number)
@@ -150,7 +143,7 @@ static int count_round(struct counting *c, struct worker *w, struct dp_err *e)
         if (rc != DP_OK) return rc < 0 ? rc : DP_OK;
         DP_TRY(count_piece(c, w, e));
         if (dp_progress_stopped()) break;
-    } while (now() < c->until && !failed(c));
+    } while (dp_now() < c->until && !failed(c));
     atomic_store(&c->more, true);
     return DP_OK;
 }
@@ -173,7 +166,7 @@ static void round_task(void *ctx, size_t i, int thread)
 /* *more: the corpus goes on. */
 static int one_round(struct counting *c, struct dp_pool *pool, double seconds, bool *more, struct dp_err *e)
 {
-    c->until = now() + seconds;
+    c->until = dp_now() + seconds;
     atomic_store(&c->more, false);
     dp_pool_run(pool, (size_t)c->threads, round_task, c);
     *more = atomic_load(&c->more);
@@ -269,9 +262,9 @@ static int count_all(struct counting *c, struct dp_pool *pool, struct dp_count_s
 {
     bool more = true, files = !dp_corpus_has_stdin(c->corpus) && !c->o->bpe->super_from; /* a sample of texts isn't kept */
     while (more) {
-        double begun = now();
+        double begun = dp_now();
         DP_TRY(one_round(c, pool, files ? c->o->checkpoint_seconds : 1e18, &more, e));
-        s->seconds += now() - begun;
+        s->seconds += dp_now() - begun;
         bool stopped = more && dp_progress_stopped();
         if (files && (more || s->n)) DP_TRY(checkpoint(c, s, d, e)); /* once there is a state, the end of counting is one */
         if (stopped && files) DP_FAIL(e, STOPPED, "stopped; what is counted is kept in %s: the same command goes on from there", s->dir);

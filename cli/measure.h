@@ -5,8 +5,6 @@
 #include "base/json.h"
 #include "cli/cli.h"
 
-#include <time.h>
-
 enum { DP_MEASURE_ROUNDS_MAX = 64 };
 
 /* The options of all benches; the help says which takes which. */
@@ -25,7 +23,6 @@ struct dp_measure_args {
 int dp_measure_feed(struct dp_cli *c, const struct dp_measure_args *o, const char **args, size_t n, struct dp_err *e);
 int dp_measure_tokenizer(struct dp_cli *c, const struct dp_measure_args *o, const char **args, size_t n, struct dp_err *e);
 
-double dp_measure_seconds(clockid_t which);
 /* VmRSS, VmHWM, RssAnon ... of this process. */
 double dp_measure_status_mib(const char *name);
 /* For qsort of doubles, ascending. */

@@ -2,6 +2,7 @@
  *
  * Ways take turns, round after round, so that a busy machine is busy for all of them; what is printed are medians. Of two processes the one that takes
  * more CPU seconds for an id is the slower side when each has a core of its own: on a busy machine that says more than the time does. */
+#include "base/clock.h"
 #include "base/fs.h"
 #include "cli/bench_data.h"
 #include "cli/measure.h"
@@ -45,7 +46,7 @@ struct bench {
 static double process_seconds(pid_t p)
 {
     clockid_t which;
-    return p && clock_getcpuclockid(p, &which) == 0 ? dp_measure_seconds(which) : 0;
+    return p && clock_getcpuclockid(p, &which) == 0 ? dp_clock_seconds(which) : 0;
 }
 
 /* --- servers --- */
@@ -139,15 +140,15 @@ static pid_t server_of(const struct bench *b, enum way w)
 
 static int measure(struct bench *b, enum way w, int64_t round, struct dp_err *e)
 {
-    double t = dp_measure_seconds(CLOCK_MONOTONIC), cpu = dp_measure_seconds(CLOCK_PROCESS_CPUTIME_ID), served = process_seconds(server_of(b, w)), n = 0, now;
+    double t = dp_now(), cpu = dp_clock_seconds(CLOCK_PROCESS_CPUTIME_ID), served = process_seconds(server_of(b, w)), n = 0, now;
     do {
         for (int k = 0; k < 32; k++, n += (double)b->feed.batch * (double)b->feed.seq_len) DP_TRY(one(b, w, e));
-        now = dp_measure_seconds(CLOCK_MONOTONIC);
+        now = dp_now();
     } while (now - t < b->o->seconds);
     if (round < 0) return DP_OK; /* it maps the pages */
     served = process_seconds(server_of(b, w)) - served;
     b->wall[w][round] = 1e-6 * n / (now - t);
-    b->cpu[w][round] = 1e-6 * n / (dp_measure_seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu);
+    b->cpu[w][round] = 1e-6 * n / (dp_clock_seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu);
     b->served[w][round] = served > 0 ? 1e-6 * n / served : 0;
     return DP_OK;
 }
@@ -164,13 +165,13 @@ static int open_feeds(struct bench *b, struct dp_err *e)
     static const enum way way[] = {FEED, READ, PACKED, PACKED_ORDER, MASKED};
     for (size_t i = 0; i < sizeof way / sizeof *way; i++) {
         struct dp_feed_options o = b->feed;
-        double t = dp_measure_seconds(CLOCK_MONOTONIC);
+        double t = dp_now();
         bool packed = way[i] == PACKED || way[i] == PACKED_ORDER;
         if (way[i] == MASKED) o.pack = DP_FEED_BESTFIT;
         if (way[i] == PACKED_ORDER) o.shuffle = false;
         DP_TRY(dp_feed_open(&b->f[way[i]], packed ? b->data.packed : b->manifest, &o, e));
         DP_TRY(dp_feed_next(b->f[way[i]], b->ids, e));
-        if (way[i] == FEED) b->first_ms = 1e3 * (dp_measure_seconds(CLOCK_MONOTONIC) - t);
+        if (way[i] == FEED) b->first_ms = 1e3 * (dp_now() - t);
     }
     return DP_OK;
 }

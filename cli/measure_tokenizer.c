@@ -3,6 +3,7 @@
  * Whatever is first in a process pays for page faults and cold tables, so the order is: training when it is asked for (its figures are then those of a fresh
  * process), encoding with the first number of threads, all the rest. Documents are taken by threads one after the other; nothing is allocated for the ids
  * beforehand but address space, as a program that wants ids has to touch new memory too. */
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/thread.h"
 #include "cli/measure.h"
@@ -108,14 +109,14 @@ struct clocks {
 };
 static struct clocks start(void)
 {
-    return (struct clocks){dp_measure_seconds(CLOCK_MONOTONIC), dp_measure_seconds(CLOCK_PROCESS_CPUTIME_ID)};
+    return (struct clocks){dp_now(), dp_clock_seconds(CLOCK_PROCESS_CPUTIME_ID)};
 }
 
 static void stop(struct timing *t, struct clocks since)
 {
     if (t->n == DP_MEASURE_ROUNDS_MAX) return;
-    t->wall[t->n] = dp_measure_seconds(CLOCK_MONOTONIC) - since.wall;
-    t->cpu[t->n++] = dp_measure_seconds(CLOCK_PROCESS_CPUTIME_ID) - since.cpu;
+    t->wall[t->n] = dp_now() - since.wall;
+    t->cpu[t->n++] = dp_clock_seconds(CLOCK_PROCESS_CPUTIME_ID) - since.cpu;
 }
 
 static void encode_task(void *ctx, size_t i, int worker)

@@ -1,5 +1,6 @@
 #include "daemon/inbox.h"
 
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/log.h"
 
@@ -43,13 +44,6 @@ struct dp_inbox {
     double rescan_by; /* at the latest */
     unsigned generation;
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 int dp_inbox_open(struct dp_inbox **out, struct dp_err *e)
 {
@@ -108,7 +102,7 @@ void dp_inbox_count(struct dp_inbox *w, size_t *folders, size_t *beyond)
 /* Later again while things still move, but not for ever: a folder that never rests must not hide what came into it. */
 static void rescan_in(struct dp_inbox *w, double s)
 {
-    double t = now();
+    double t = dp_now();
     if (w->rescan_at == 0) w->rescan_by = t + RESCAN_PATIENCE * (s > 0.1 ? s : 0.1);
     if (w->rescan_at == 0 || t + s > w->rescan_at) w->rescan_at = t + s;
     if (w->rescan_at > w->rescan_by) w->rescan_at = w->rescan_by;
@@ -132,7 +126,7 @@ static void put_off(struct dp_inbox *w, const char *path, const char *relative, 
 {
     struct pending *p = find_pending(w, path);
     if (p) {
-        p->due = now() + s;
+        p->due = dp_now() + s;
         p->open = is_open;
         return;
     }
@@ -144,7 +138,7 @@ static void put_off(struct dp_inbox *w, const char *path, const char *relative, 
             w->pending_cap = cap;
         }
     }
-    struct pending k = {strdup(path), strdup(relative), now() + s, is_open};
+    struct pending k = {strdup(path), strdup(relative), dp_now() + s, is_open};
     if (w->n == w->pending_cap || !k.path || !k.relative) {
         free_pending(&k);
         rescan_in(w, w->settle_s);
@@ -349,7 +343,7 @@ bool dp_inbox_accept(void *ctx, const char *path, const char *relative, const st
     double age = (double)(t.tv_sec - st->st_ctim.tv_sec) + 1e-9 * (double)(t.tv_nsec - st->st_ctim.tv_nsec);
     pthread_mutex_lock(&w->mu);
     struct pending *p = find_pending(w, path);
-    bool is_open = p && p->open && now() < p->due;
+    bool is_open = p && p->open && dp_now() < p->due;
     /* A ctime in the future (another machine's clock, or ours went back) would never be old enough, so it doesn't count. A file that
      * is still written then is seen as changed by a later look, and read again. */
     bool ok = !is_open && S_ISREG(st->st_mode) && (age >= w->settle_s || age < -1);
@@ -361,7 +355,7 @@ bool dp_inbox_accept(void *ctx, const char *path, const char *relative, const st
 
 double dp_inbox_wait(struct dp_inbox *w)
 {
-    double first = -1, t = now();
+    double first = -1, t = dp_now();
     pthread_mutex_lock(&w->mu);
     for (size_t i = 0; i < w->n; i++) {
         double s = w->pending[i].due > t ? w->pending[i].due - t : 0;
@@ -377,7 +371,7 @@ double dp_inbox_wait(struct dp_inbox *w)
 
 bool dp_inbox_due(struct dp_inbox *w, char **path, char **relative)
 {
-    double t = now();
+    double t = dp_now();
     bool found = false;
     pthread_mutex_lock(&w->mu);
     for (size_t i = 0; i < w->n && !found; i++) {
@@ -394,7 +388,7 @@ bool dp_inbox_due(struct dp_inbox *w, char **path, char **relative)
 bool dp_inbox_rescan(struct dp_inbox *w)
 {
     pthread_mutex_lock(&w->mu);
-    bool due = w->rescan_at > 0 && now() >= w->rescan_at;
+    bool due = w->rescan_at > 0 && dp_now() >= w->rescan_at;
     if (due) w->rescan_at = 0;
     pthread_mutex_unlock(&w->mu);
     return due;

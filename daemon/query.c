@@ -1,5 +1,6 @@
 #include "daemon/query.h"
 
+#include "base/clock.h"
 #include "base/fs.h"
 
 #include <pthread.h>
@@ -56,17 +57,10 @@ static int print_list(struct dp_query *q, struct dp_ask *a, enum dp_view_list li
     return rc;
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static int from_kept(struct dp_query *q, struct dp_ask *a, struct kept *k)
 {
     uint64_t stamp;
-    double t = now();
+    double t = dp_now();
     DP_TRY(dp_view_stamp(q->view, &stamp, &a->err));
     if (!k->there || (stamp != k->stamp && t - k->at >= 10 * k->took)) {
         struct dp_jsonw w;
@@ -76,7 +70,7 @@ static int from_kept(struct dp_query *q, struct dp_ask *a, struct kept *k)
         dp_buf_release(&k->out);
         dp_buf_init(&k->out, DP_ANSWER_MAX);
         dp_buf_add_span(&k->out, dp_buf_span(&a->out));
-        *k = (struct kept){k->out, stamp, now(), now() - t, !k->out.full};
+        *k = (struct kept){k->out, stamp, dp_now(), dp_now() - t, !k->out.full};
     } else dp_buf_add_span(&a->out, dp_buf_span(&k->out));
     return DP_OK;
 }

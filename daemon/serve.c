@@ -3,6 +3,7 @@
  * leave: what isn't published by then was never there, so leaving in the middle is as safe as kill -9. */
 #include "daemon/serve.h"
 
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/progress.h"
 #include "base/re.h"
@@ -23,13 +24,6 @@
 
 /* Behind drain_timeout units are told to stop, and have so long to come to a batch's end; then the process leaves without them. */
 static const double abandon_s = 2.5;
-
-double dp_serve_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* --- state --- */
 
@@ -131,7 +125,7 @@ void dp_serve_print_moving(struct dp_serve *s, struct dp_jsonw *w)
 void dp_serve_print(struct dp_serve *s, struct dp_jsonw *w)
 {
     dp_serve_print_still(s, w);
-    dp_jsonw_member_int(w, "uptime_s", (int64_t)(dp_serve_now() - s->started));
+    dp_jsonw_member_int(w, "uptime_s", (int64_t)(dp_now() - s->started));
     dp_serve_print_moving(s, w);
     dp_jsonw_member_int(w, "last_event", (int64_t)dp_events_last());
     dp_serve_feed_print(s->feed, w);
@@ -142,7 +136,7 @@ static void tell_state(struct dp_serve *s)
     struct dp_work_status w;
     struct dp_progress_view p;
     enum dp_serve_state st = dp_serve_state(s, &w);
-    double t = dp_serve_now();
+    double t = dp_now();
     if (st == s->state && t - s->status_at < 5) return;
     if (st != s->state) dp_event(DP_LOG_DEBUG, "state", "%s", dp_serve_state_name(st));
     s->state = st;
@@ -163,7 +157,7 @@ static void look_at_disk(struct dp_serve *s)
 {
     struct statvfs v;
     struct dp_work_status w;
-    double t = dp_serve_now();
+    double t = dp_now();
     if (statvfs(s->road.ws.dir, &v) != 0) return;
     s->disk_free = (uint64_t)v.f_bavail * v.f_frsize;
     s->disk_total = (uint64_t)v.f_blocks * v.f_frsize;
@@ -206,11 +200,11 @@ void dp_serve_hours(struct dp_serve *s, const char *hours)
 void dp_serve_stop(struct dp_serve *s)
 {
     if (s->stopping) {
-        s->stop_at = dp_serve_now(); /* asked twice: abandon at once */
+        s->stop_at = dp_now(); /* asked twice: abandon at once */
         return;
     }
     s->stopping = true;
-    s->stop_at = dp_serve_now() + s->o.drain_timeout_s;
+    s->stop_at = dp_now() + s->o.drain_timeout_s;
     dp_notify("STOPPING=1\nSTATUS=stopping");
     dp_event(DP_LOG_INFO, "state", "stopping: running units have %.0f s to end", s->o.drain_timeout_s);
     dp_work_quit(s->work);
@@ -235,7 +229,7 @@ static void leave_now(struct dp_serve *s)
 static void go_on_stopping(struct dp_serve *s)
 {
     struct dp_work_status w;
-    double t = dp_serve_now();
+    double t = dp_now();
     dp_work_status(s->work, &w);
     if (w.ended && dp_serve_feed_ended(s->feed)) {
         const struct timeval a_moment = {0, 50000}; /* for answers to leave */
@@ -256,7 +250,7 @@ static void go_on_stopping(struct dp_serve *s)
 static void feed_watchdog(struct dp_serve *s)
 {
     struct dp_work_status w;
-    double t = dp_serve_now(), limit = dp_notify_watchdog_s();
+    double t = dp_now(), limit = dp_notify_watchdog_s();
     uint64_t ticks = dp_progress_ticks();
     dp_work_status(s->work, &w);
     if (ticks != s->ticks || !w.busy) {
@@ -686,7 +680,7 @@ int dp_serve(const struct dp_serve_config *config, struct dp_err *e)
     memset(&s, 0, sizeof s);
     s.config = *config;
     s.road.ws.lock_fd = -1;
-    s.started = s.ticks_at = dp_serve_now();
+    s.started = s.ticks_at = dp_now();
     s.began = (int64_t)time(NULL);
     raise_files();
     dp_notify_init();

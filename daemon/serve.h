@@ -70,7 +70,6 @@ void dp_serve_print(struct dp_serve *s, struct dp_jsonw *w);
 /* The two halves of it: what changes when something happens, and what changes all the time while work goes on. */
 void dp_serve_print_still(struct dp_serve *s, struct dp_jsonw *w);
 void dp_serve_print_moving(struct dp_serve *s, struct dp_jsonw *w);
-double dp_serve_now(void);
 /* The path of a configured file, or of the credential of that name when systemd passed one; malloc'ed, NULL: neither. */
 char *dp_serve_secret(const char *configured, const char *credential);
 

@@ -1,6 +1,7 @@
 /* What HTTP is asked: health, metrics (docs/metrics.md), and the API as JSON. */
 #include "daemon/serve_internal.h"
 
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/progress.h"
 #include "daemon/events.h"
@@ -76,11 +77,11 @@ static void live(struct dp_serve *s, struct dp_buf *b)
     metric(b, "state", "gauge", "1 for the state the service is in");
     for (int i = 0; i <= DP_SERVE_STOPPING; i++) dp_buf_printf(b, "dpipe_state{state=\"%s\"} %d\n", dp_serve_state_name((enum dp_serve_state)i), i == (int)st);
     gauge(b, "ready", "1 when /readyz says 200", dp_serve_ready(s, &why));
-    gauge(b, "uptime_seconds", "since the service began", dp_serve_now() - s->started);
+    gauge(b, "uptime_seconds", "since the service began", dp_now() - s->started);
     gauge(b, "resident_memory_bytes", "resident memory of the process", (double)dp_process_rss(getpid()));
     gauge(b, "disk_free_bytes", "free space of the workspace's file system", (double)s->disk_free);
     gauge(b, "disk_low_mark_bytes", "below this work pauses", (double)s->o.min_free_bytes);
-    gauge(b, "queue_age_seconds", "since when something is out of date; 0: nothing is", w.behind_since ? dp_serve_now() - w.behind_at : 0);
+    gauge(b, "queue_age_seconds", "since when something is out of date; 0: nothing is", w.behind_since ? dp_now() - w.behind_at : 0);
     counter(b, "passes_total", "passes over the road", w.passes);
     counter(b, "units_made_total", "units made since the service began", w.made);
     gauge(b, "units_waiting", "failed units that will be tried again", (double)w.left.waiting);

@@ -1,5 +1,6 @@
 #include "daemon/serve_feed.h"
 
+#include "base/clock.h"
 #include "base/tcp.h"
 #include "daemon/control.h"
 #include "daemon/events.h"
@@ -41,13 +42,6 @@ struct dp_serve_feed {
     pthread_mutex_t mu; /* held */
     struct held *held;
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* --- what is held --- */
 
@@ -96,7 +90,7 @@ static void let_go(struct dp_serve_feed *f, struct held *h)
     if (!h) return;
     pthread_mutex_lock(&f->mu);
     h->left = --h->readers == 0;
-    h->left_at = now();
+    h->left_at = dp_now();
     pthread_mutex_unlock(&f->mu);
 }
 
@@ -107,7 +101,7 @@ bool dp_serve_feed_refresh(struct dp_serve_feed *f, double keep_s)
     pthread_mutex_lock(&f->mu);
     for (struct held **link = &f->held; *link;) {
         struct held *h = *link;
-        if (!h->readers && now() - h->left_at > keep_s) {
+        if (!h->readers && dp_now() - h->left_at > keep_s) {
             *link = h->next;
             free_held(h);
             continue;
@@ -122,7 +116,7 @@ bool dp_serve_feed_refresh(struct dp_serve_feed *f, double keep_s)
         link = &h->next;
     }
     pthread_mutex_unlock(&f->mu);
-    return now() - f->began > (keep_s < GRACE_S ? keep_s : GRACE_S);
+    return dp_now() - f->began > (keep_s < GRACE_S ? keep_s : GRACE_S);
 }
 
 /* --- opening a feed --- */
@@ -305,7 +299,7 @@ int dp_serve_feed_open(struct dp_serve_feed **out, const struct dp_serve_feed_co
     struct dp_serve_feed *f = calloc(1, sizeof *f);
     if (!f) DP_FAIL(e, NOMEM, "feed");
     f->c = *c;
-    f->began = now();
+    f->began = dp_now();
     pthread_mutex_init(&f->mu, NULL);
     int rc = open_server(f, e);
     if (rc < 0) dp_serve_feed_close(f);

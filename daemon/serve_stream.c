@@ -9,6 +9,7 @@
  * question for the sums is on its way at most. Without clients nothing runs. */
 #include "daemon/serve_internal.h"
 
+#include "base/clock.h"
 #include "daemon/events.h"
 
 #include <event2/event.h>
@@ -51,7 +52,7 @@ static void tell_all(struct dp_streams *t, struct dp_span frame)
         next = c->next;
         dp_http_stream_send(c->request, frame);
     }
-    t->told_at = dp_serve_now();
+    t->told_at = dp_now();
 }
 
 /* A frame "event: NAME, data: {...}" unless the same was told last. */
@@ -129,7 +130,7 @@ static void summed(void *v, struct dp_ask *a)
 
 static void tell_state(struct dp_streams *t)
 {
-    t->state_at = dp_serve_now();
+    t->state_at = dp_now();
     tell(t, &t->state, "state", print_state, NULL);
     tell_events(t);
 }
@@ -137,7 +138,7 @@ static void tell_state(struct dp_streams *t)
 static void on_second(evutil_socket_t fd, short what, void *v)
 {
     struct dp_streams *t = v;
-    double now = dp_serve_now();
+    double now = dp_now();
     (void)fd;
     (void)what;
     tell_state(t);
@@ -153,7 +154,7 @@ static void on_second(evutil_socket_t fd, short what, void *v)
 
 void dp_streams_poke(struct dp_streams *t)
 {
-    if (t && t->first && dp_serve_now() - t->state_at >= least_s) tell_state(t);
+    if (t && t->first && dp_now() - t->state_at >= least_s) tell_state(t);
 }
 
 void dp_streams_add(struct dp_streams *t, struct dp_http_request *r, int64_t after)

@@ -1,5 +1,6 @@
 #include "daemon/view.h"
 
+#include "base/clock.h"
 #include "base/docs.h"
 #include "daemon/events.h"
 
@@ -19,16 +20,9 @@ struct dp_view {
     bool have_totals, plan_changed;
 };
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static int out_of_time(void *ctx)
 {
-    return now() > ((const struct dp_view *)ctx)->deadline;
+    return dp_now() > ((const struct dp_view *)ctx)->deadline;
 }
 
 static int fail(struct dp_view *v, struct dp_err *e)
@@ -45,7 +39,7 @@ static int exec(struct dp_view *v, const char *sql, struct dp_err *e)
 
 static int prepare(struct dp_view *v, sqlite3_stmt **st, const char *sql, struct dp_err *e)
 {
-    v->deadline = now() + DP_VIEW_MS / 1000.0;
+    v->deadline = dp_now() + DP_VIEW_MS / 1000.0;
     return sqlite3_prepare_v2(v->db, sql, -1, st, NULL) == SQLITE_OK ? DP_OK : fail(v, e);
 }
 
@@ -71,7 +65,7 @@ int dp_view_open(struct dp_view **out, const char *catalog_path, const char *sto
     int rc = sqlite3_open_v2(catalog_path, &v->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK ? DP_OK : fail(v, e);
     if (rc >= 0) {
         sqlite3_busy_timeout(v->db, 2000);
-        v->deadline = now() + DP_VIEW_MS / 1000.0;
+        v->deadline = dp_now() + DP_VIEW_MS / 1000.0;
         sqlite3_progress_handler(v->db, 20000, out_of_time, v);
         /* The temporary table is in memory: a reader writes nothing to the workspace. */
         rc = exec(v, "PRAGMA temp_store=MEMORY; CREATE TEMP TABLE plan (stage TEXT NOT NULL, key TEXT NOT NULL, source INTEGER NOT NULL, files INTEGER NOT NULL,"
@@ -173,10 +167,10 @@ int dp_view_list(struct dp_view *v, enum dp_view_list list, const struct dp_page
 int dp_view_plan(struct dp_view *v, const struct dp_view_key *key, size_t n, bool later, struct dp_err *e)
 {
     sqlite3_stmt *st = NULL;
-    v->deadline = now() + 3600; /* not a question */
+    v->deadline = dp_now() + 3600; /* not a question */
     int rc = exec(v, later ? "BEGIN; DELETE FROM temp.plan WHERE stage NOT IN ('ingest','clean')" : "BEGIN; DELETE FROM temp.plan", e);
     if (rc >= 0) rc = prepare(v, &st, "INSERT OR IGNORE INTO temp.plan VALUES(?1,?2,?3,?4)", e);
-    v->deadline = now() + 3600;
+    v->deadline = dp_now() + 3600;
     for (size_t i = 0; rc >= 0 && i < n; i++) {
         sqlite3_bind_text(st, 1, key[i].stage, -1, SQLITE_STATIC);
         sqlite3_bind_text(st, 2, key[i].key, -1, SQLITE_STATIC);
@@ -276,15 +270,15 @@ int dp_view_totals(struct dp_view *v, struct dp_totals *t, bool at_once, struct 
 {
     uint64_t version = 0;
     DP_TRY(numbers(v, "PRAGMA data_version", (uint64_t *[]){&version}, 1, e));
-    double t0 = now();
+    double t0 = dp_now();
     bool fresh = v->have_totals && ((!v->plan_changed && (int64_t)version == v->data_version) || (!at_once && t0 - v->totals_at < 10 * v->totals_took));
     if (!fresh) {
         struct dp_totals *n = calloc(1, sizeof *n);
         int rc = n ? take_totals(v, n, e) : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "sums");
         if (rc >= 0) {
             v->totals = *n;
-            v->totals_took = now() - t0;
-            v->totals_at = now();
+            v->totals_took = dp_now() - t0;
+            v->totals_at = dp_now();
             v->data_version = (int64_t)version;
             v->plan_changed = false;
             v->have_totals = true;

@@ -1,5 +1,6 @@
 #include "daemon/work.h"
 
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/progress.h"
 #include "daemon/events.h"
@@ -38,13 +39,6 @@ struct dp_work {
     int64_t changes; /* passes in a row in which a source changed or was gone */
     struct dp_work_status s;
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static const struct dp_serve_options *options(const struct dp_work *w)
 {
@@ -180,9 +174,9 @@ static bool gathered(struct dp_work *w)
     for (size_t i = last->first + last->units; i < r->units; i++) bytes += r->unit[i].bytes;
     double wait = options(w)->append_wait_s * (double)r->lineage, most = options(w)->append_wait_s > 3600 ? options(w)->append_wait_s : 3600;
     if (w->step_times.n) return true; /* documents alone are made at once, and the large steps have their times */
-    if (w->gathering_since <= 0) w->gathering_since = now();
+    if (w->gathering_since <= 0) w->gathering_since = dp_now();
     w->gathered_at = w->gathering_since + (wait < most ? wait : most);
-    return w->s.passes == 0 || bytes >= options(w)->append_min_bytes || now() >= w->gathered_at;
+    return w->s.passes == 0 || bytes >= options(w)->append_min_bytes || dp_now() >= w->gathered_at;
 }
 
 /* A first generation is what the tokenizer is trained on, so it isn't begun on half of what just comes in. */
@@ -190,9 +184,9 @@ static bool settling(struct dp_work *w)
 {
     double most = options(w)->settle_s * 10 > 30 ? options(w)->settle_s * 10 : 30;
     if (w->c.road->lineage || w->c.road->policy.documents_only || !w->c.watch || dp_inbox_wait(w->c.watch) < 0) return false;
-    if (w->gathering_since <= 0) w->gathering_since = now();
+    if (w->gathering_since <= 0) w->gathering_since = dp_now();
     w->gathered_at = w->gathering_since + most;
-    return now() < w->gathered_at;
+    return dp_now() < w->gathered_at;
 }
 
 /* The tokenizer knows the first generation alone: said when there is ten times its text, and again at a hundred times. */
@@ -273,7 +267,7 @@ static void after_failure(struct dp_work *w, int rc, const struct dp_err *e)
     snprintf(w->s.error, sizeof w->s.error, "%s", e->msg);
     w->s.step_failures++;
     double s = (double)dp_catalog_delay_s(&retry, (int64_t)w->s.step_failures - 1);
-    w->step_retry_at = now() + s;
+    w->step_retry_at = dp_now() + s;
     dp_event(DP_LOG_ERROR, "step-failed", "%s; next try in %.0f s (%s)", e->msg, s, dp_code_name(rc));
 }
 
@@ -303,7 +297,7 @@ static void finish_pass(struct dp_work *w, int rc, const struct dp_err *e, bool 
     w->s.disk_full = rc == DP_NOSPACE;
     w->unclean = (rc < 0 && rc != DP_STOPPED) || r->left.failed || r->ws.leftover;
     if (looked && rc != DP_NOSPACE) {
-        w->rescan_at = now() + options(w)->rescan_s;
+        w->rescan_at = dp_now() + options(w)->rescan_s;
         w->s.next_rescan = (int64_t)dp_times_next(&w->rescan_times, time(NULL));
     }
     if (r->policy.documents_only) w->steps_behind = w->steps_behind || r->made > 0;
@@ -315,7 +309,7 @@ static void finish_pass(struct dp_work *w, int rc, const struct dp_err *e, bool 
     w->changes = r->left.changed ? w->changes + 1 : 0;
     if (r->left.changed) { /* look again soon; less soon when it goes on changing, or is gone */
         struct dp_catalog_retry retry = {options(w)->retry_base_s, options(w)->retry_max_s, 0.5};
-        double at = now() + (double)dp_catalog_delay_s(&retry, w->changes - 1);
+        double at = dp_now() + (double)dp_catalog_delay_s(&retry, w->changes - 1);
         if (at < w->rescan_at) w->rescan_at = at;
     }
     if (rc == DP_STOPPED || rc == DP_NOSPACE) {
@@ -334,7 +328,7 @@ static void finish_pass(struct dp_work *w, int rc, const struct dp_err *e, bool 
     if (w->more_to_remove) w->want_pass = true;
     w->s.retry_at = r->left.retry_at;
     if (w->step_retry_at > 0) {
-        int64_t at = (int64_t)time(NULL) + (int64_t)(w->step_retry_at - now() + 0.5);
+        int64_t at = (int64_t)time(NULL) + (int64_t)(w->step_retry_at - dp_now() + 0.5);
         if (!w->s.retry_at || at < w->s.retry_at) w->s.retry_at = at;
     }
     log_run(w, rc, e, looked);
@@ -358,7 +352,7 @@ static void swap_options(struct dp_work *w)
 /* Seconds until there is something to do of itself; 0: now. Under the mutex. */
 static double wait_s(struct dp_work *w)
 {
-    double t = now(), s = w->rescan_at > t ? w->rescan_at - t : 0;
+    double t = dp_now(), s = w->rescan_at > t ? w->rescan_at - t : 0;
     if (w->paused || w->off || atomic_load(&w->halt)) return 3600;
     if (w->reread.n || w->redo.n || w->want_rescan || w->want_pass || w->next) return 0;
     if (w->step_retry_at > 0 && w->step_retry_at - t < s) s = w->step_retry_at > t ? w->step_retry_at - t : 0;
@@ -416,7 +410,7 @@ static void one_pass(struct dp_work *w)
     struct dp_err err = {0};
     struct dp_strings reread = w->reread, redo = w->redo;
     time_t t = time(NULL);
-    bool look = w->want_rescan || reread.n || now() >= w->rescan_at || (w->s.next_rescan && t >= (time_t)w->s.next_rescan) ||
+    bool look = w->want_rescan || reread.n || dp_now() >= w->rescan_at || (w->s.next_rescan && t >= (time_t)w->s.next_rescan) ||
                 (w->c.watch && dp_inbox_rescan(w->c.watch));
     bool first = w->s.passes == 0;
     w->reread = w->redo = (struct dp_strings){0};
@@ -425,7 +419,7 @@ static void one_pass(struct dp_work *w)
     w->s.pass_begun = (int64_t)t;
     if (!w->s.behind_since) {
         w->s.behind_since = w->s.pass_begun;
-        w->s.behind_at = now();
+        w->s.behind_at = dp_now();
     }
     if (w->s.next_steps && t >= (time_t)w->s.next_steps) set_steps_due(w, true);
     w->c.road->policy.documents_only = w->step_times.n && !w->steps_due;

@@ -4,6 +4,7 @@
 #include "trainer_feed/feed_client.h"
 
 #include "base/channel.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/tcp.h"
 #include "trainer_feed/feed_receiver.h"
@@ -191,7 +192,7 @@ static int connect_ring(struct dp_feed_client *c, struct dp_err *e)
 /* A frame, or DP_EOF; waiting for at most `seconds`. */
 static int await(struct dp_feed_client *c, struct dp_feed_conn *n, struct dp_feed_frame *f, double seconds, struct dp_err *e)
 {
-    double end = dp_feed_now() + seconds;
+    double end = dp_now() + seconds;
     for (;;) {
         int rc = dp_feed_conn_flush(n, e);
         if (rc < 0) return rc; /* gone, but not before its last word was read */
@@ -199,20 +200,20 @@ static int await(struct dp_feed_client *c, struct dp_feed_conn *n, struct dp_fee
         if (rc == DP_OK && (f->kind == DP_FEED_PING || f->kind == DP_FEED_PONG)) continue;
         if (rc != DP_EMPTY) return rc;
         if (stopped(c)) DP_FAIL(e, STOPPED, "feed: stopped while waiting for %s", c->addr);
-        if (dp_feed_now() > end) DP_FAIL(e, BUSY, "%s: no answer for %.0f s", c->addr, seconds);
+        if (dp_now() > end) DP_FAIL(e, BUSY, "%s: no answer for %.0f s", c->addr, seconds);
         DP_TRY(dp_feed_conn_wait(n, NULL, 0, TICK_MS, e));
     }
 }
 
 static int shake_hands(struct dp_feed_client *c, struct dp_feed_conn *n, struct dp_err *e)
 {
-    double end = dp_feed_now() + SHAKE_SECONDS;
+    double end = dp_now() + SHAKE_SECONDS;
     while (!n->shaken) {
         int rc = dp_feed_conn_flush(n, e);
         if (rc == DP_EOF) DP_FAIL(e, NOTFOUND, "%s: the other side hung up before TLS was agreed on", c->addr);
         if (rc < 0) return dp_err_prefix(e, "%s", c->addr);
         if (stopped(c)) DP_FAIL(e, STOPPED, "feed: stopped while connecting to %s", c->addr);
-        if (rc == DP_EMPTY && dp_feed_now() > end) DP_FAIL(e, BUSY, "%s: no TLS within %d s", c->addr, SHAKE_SECONDS);
+        if (rc == DP_EMPTY && dp_now() > end) DP_FAIL(e, BUSY, "%s: no TLS within %d s", c->addr, SHAKE_SECONDS);
         if (rc == DP_EMPTY) DP_TRY(dp_feed_conn_wait(n, NULL, 0, TICK_MS, e));
     }
     return DP_OK;
@@ -350,14 +351,14 @@ static int reconnect(struct dp_feed_client *c, struct dp_err *e)
     if (c->reconnect_seconds <= 0) return gone(c, e);
     if (!c->lost_at) {
         dp_log(WARN, "feed", "%s: the feed server is gone; connecting again, to go on at sample %" PRIu64, c->addr, c->sample);
-        c->lost_at = dp_feed_now();
+        c->lost_at = dp_now();
         c->retry_ms = 0;
     }
     for (int rc = DP_OK;; c->retry_ms = c->retry_ms ? c->retry_ms * 2 > RETRY_MS_MAX ? RETRY_MS_MAX : c->retry_ms * 2 : RETRY_MS_MIN) {
         struct timespec t = {0, c->retry_ms * 1000000L};
         if (rc < 0 && rc != DP_NOTFOUND && rc != DP_BUSY) return rc;
         if (stopped(c)) DP_FAIL(e, STOPPED, "feed: stopped while connecting to %s", c->addr);
-        if (c->retry_ms && dp_feed_now() >= c->lost_at + c->reconnect_seconds) {
+        if (c->retry_ms && dp_now() >= c->lost_at + c->reconnect_seconds) {
             c->lost_at = 0; /* another call looks again */
             return rc < 0 ? rc : gone(c, e);
         }

@@ -2,6 +2,7 @@
  * head, and moving it to the front costs nothing. */
 #include "trainer_feed/feed_conn.h"
 
+#include "base/clock.h"
 #include "base/tcp.h"
 
 #include <inttypes.h>
@@ -11,19 +12,12 @@
 #include <time.h>
 #include <unistd.h>
 
-double dp_feed_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 int dp_feed_conn_open(struct dp_feed_conn *c, int fd, struct dp_tls *tls, const char *host, struct dp_err *e)
 {
     *c = (struct dp_feed_conn){.fd = fd, .shaken = tls == NULL, .bytes_max = DP_FEED_CONTROL_BYTES_MAX, .dead_s = DP_FEED_DEAD_SECONDS};
     dp_buf_init(&c->in, DP_FEED_CONTROL_BYTES_MAX + 2 * DP_FEED_FRAME_HEAD + 1);
     dp_buf_init(&c->out, 4 * DP_FEED_CONTROL_BYTES_MAX);
-    c->heard = c->moved = c->spoke = dp_feed_now();
+    c->heard = c->moved = c->spoke = dp_now();
     return tls ? dp_tls_conn_open(&c->tls, tls, fd, host, e) : DP_OK;
 }
 
@@ -118,7 +112,7 @@ int dp_feed_conn_receive(struct dp_feed_conn *c, struct dp_feed_frame *f, struct
         if (rc != DP_OK) return rc;
         c->in.len += got;
         c->bytes_in += got;
-        c->heard = dp_feed_now();
+        c->heard = dp_now();
     }
 }
 
@@ -143,9 +137,9 @@ int dp_feed_conn_put(struct dp_feed_conn *c, unsigned kind, uint64_t arg, size_t
         }
     }
     dp_feed_frame_head(head, &f);
-    if (c->sent == c->out.len) c->moved = dp_feed_now(); /* nothing was waiting: its time begins */
+    if (c->sent == c->out.len) c->moved = dp_now(); /* nothing was waiting: its time begins */
     c->out.len += DP_FEED_FRAME_HEAD + f.payload.len;
-    c->spoke = dp_feed_now();
+    c->spoke = dp_now();
     return DP_OK;
 }
 
@@ -166,7 +160,7 @@ int dp_feed_conn_flush(struct dp_feed_conn *c, struct dp_err *e)
         if (rc != DP_OK) return rc;
         c->sent += done;
         c->bytes_out += done;
-        c->moved = dp_feed_now();
+        c->moved = dp_now();
     }
     c->out.len = c->sent = 0;
     return DP_OK;
@@ -198,7 +192,7 @@ int dp_feed_conn_wait(struct dp_feed_conn *c, const int *others, int n, int time
 
 int dp_feed_conn_tend(struct dp_feed_conn *c, struct dp_err *e)
 {
-    double t = dp_feed_now();
+    double t = dp_now();
     enum dp_code gone = DP_EOF;
     if (t - c->heard > c->dead_s) {
         dp_err_set(e, gone, 0, __FILE__, __LINE__, "feed: no sign of life for %g s", c->dead_s);

@@ -24,7 +24,6 @@ struct dp_feed_conn {
     double dead_s;
     double heard, moved, spoke; /* monotonic: the last byte that came, that went, the last frame put in */
 };
-double dp_feed_now(void); /* monotonic seconds */
 
 /* Takes fd over in any case. tls may be NULL; host: whom the server's certificate must name. */
 int dp_feed_conn_open(struct dp_feed_conn *c, int fd, struct dp_tls *tls, const char *host, struct dp_err *e);

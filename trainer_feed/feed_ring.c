@@ -1,5 +1,7 @@
 #include "trainer_feed/feed_ring.h"
 
+#include "base/clock.h"
+
 #include "trainer_feed/feed_conn.h"
 
 #include <sched.h>
@@ -43,7 +45,7 @@ void dp_feed_ring_step_aside(struct dp_feed_neighbour *n, const struct dp_feed_r
     cpu_set_t mine, others;
     int cpu = sched_getcpu();
     if (cpu < 0 || cpu >= CPU_SETSIZE || atomic_load_explicit(&r->reader_cpu, memory_order_relaxed) != (uint32_t)cpu + 1) return;
-    double t = dp_feed_now();
+    double t = dp_now();
     if (t - n->looked < 0.01) return;
     n->looked = t;
     if (sched_getaffinity(0, sizeof mine, &mine) != 0 || CPU_COUNT(&mine) < 2) return;

@@ -1,5 +1,6 @@
 /* One client over TCP. The thread makes a batch only when the one before has left for the kernel and the client has granted credit for it: what it
  * holds is one frame, whatever the client does. It sleeps in poll on the connection and on the server's stop. */
+#include "base/clock.h"
 #include "base/tcp.h"
 #include "trainer_feed/feed_internal.h"
 #include "trainer_feed/feed_serving.h"
@@ -32,12 +33,12 @@ static bool permitted(const struct dp_feed_serving *c, struct dp_span text)
 
 static int hear(struct dp_feed_serving *c, struct dp_feed_frame *f, struct dp_err *e)
 {
-    double end = dp_feed_now() + DP_FEED_HEAR_SECONDS;
+    double end = dp_now() + DP_FEED_HEAR_SECONDS;
     for (;;) {
         int rc = dp_feed_conn_receive(&c->conn, f, e);
         if (rc != DP_EMPTY) return rc;
         if (dp_feed_stopping(c->s)) return DP_EOF;
-        if (dp_feed_now() > end) DP_FAIL(e, USAGE, "feed: no request within %d s", DP_FEED_HEAR_SECONDS);
+        if (dp_now() > end) DP_FAIL(e, USAGE, "feed: no request within %d s", DP_FEED_HEAR_SECONDS);
         DP_TRY(dp_feed_conn_wait(&c->conn, &c->s->stop_fd, 1, DP_FEED_TICK_MS, e));
     }
 }
@@ -150,18 +151,18 @@ static void last_word(struct dp_feed_serving *c, const struct dp_err *why)
 {
     struct dp_err ignored;
     struct dp_buf b;
-    double end = dp_feed_now() + LAST_WORD_SECONDS;
+    double end = dp_now() + LAST_WORD_SECONDS;
     dp_buf_init(&b, DP_FEED_CONTROL_BYTES_MAX);
     dp_feed_refuse_print(why, &b);
     int rc = dp_feed_conn_say(&c->conn, DP_FEED_REFUSE, 0, dp_buf_span(&b), &ignored);
-    while (rc >= 0 && (rc = dp_feed_conn_flush(&c->conn, &ignored)) == DP_EMPTY && dp_feed_now() < end && !dp_feed_stopping(c->s))
+    while (rc >= 0 && (rc = dp_feed_conn_flush(&c->conn, &ignored)) == DP_EMPTY && dp_now() < end && !dp_feed_stopping(c->s))
         rc = dp_feed_conn_wait(&c->conn, &c->s->stop_fd, 1, DP_FEED_TICK_MS, &ignored);
     dp_buf_release(&b);
     if (rc != DP_OK || c->conn.tls) return;
     /* What it still sends would, unread, turn our end into a reset, which overtakes the reason: read until it has hung up, too. */
     char rest[4096];
     shutdown(c->conn.fd, SHUT_WR);
-    for (end = dp_feed_now() + 1; dp_feed_now() < end && !dp_feed_stopping(c->s);) {
+    for (end = dp_now() + 1; dp_now() < end && !dp_feed_stopping(c->s);) {
         ssize_t n = recv(c->conn.fd, rest, sizeof rest, MSG_DONTWAIT);
         if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) break;
         if (n < 0 && dp_feed_conn_wait(&c->conn, &c->s->stop_fd, 1, 50, &ignored) < 0) break;

@@ -1,6 +1,7 @@
 /* A thread a client (feed_serve_ring.c, feed_serve_tcp.c); here are the listener, who may come in, and what is told of those who are. */
 #include "trainer_feed/feed_server.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/tcp.h"
 #include "trainer_feed/feed_serving.h"
@@ -110,7 +111,7 @@ int dp_feed_serving_accept(struct dp_feed_serving *c, struct dp_span text, uint6
     if (rc >= 0) rc = open_feed(c, &ask, e);
     if (rc >= 0) {
         fill_accept(c, &ask);
-        c->since = c->rate_at = dp_feed_now();
+        c->since = c->rate_at = dp_now();
         atomic_fetch_add(&c->s->accepted, 1);
         dp_log(DEBUG, "feed", "%s: %s: rank %" PRId64 " of %" PRId64 " from sample %" PRIu64, c->s->o.addr, c->peer, c->a.rank, c->a.world, c->a.sample);
     }
@@ -244,7 +245,7 @@ static int start(struct dp_feed_server *s, int sock, int i, struct dp_err *e)
     if (!c) DP_FAIL(e, NOMEM, "feed: client");
     c->s = s;
     c->sock = c->ring_fd = c->batch_fd = c->room_fd = c->conn.fd = -1;
-    c->came = dp_feed_now();
+    c->came = dp_now();
     int rc = DP_OK;
     if (s->tcp) {
         dp_tcp_tune(sock);
@@ -284,7 +285,7 @@ static int place(struct dp_feed_server *s)
 
 static void tend(struct dp_feed_server *s)
 {
-    double t = dp_feed_now();
+    double t = dp_now();
     for (int i = 0; i < s->slots; i++) {
         struct dp_feed_serving *c = s->client[i];
         if (c && atomic_load(&c->done)) {
@@ -358,7 +359,7 @@ int dp_feed_server_port(const struct dp_feed_server *s)
 size_t dp_feed_server_list(struct dp_feed_server *s, struct dp_feed_server_client *out, size_t n)
 {
     size_t k = 0;
-    double t = dp_feed_now();
+    double t = dp_now();
     pthread_mutex_lock(&s->list);
     for (int i = 0; i < s->slots; i++) {
         const struct dp_feed_serving *c = s->client[i];
