@@ -50,7 +50,7 @@ int dp_ids_reserve(struct dp_ids *ids, size_t n, struct dp_err *e)
     if (n > SIZE_MAX / 16 || ids->len > SIZE_MAX / 16) DP_FAIL(e, NOMEM, "%zu ids", n);
     size_t cap = ids->cap + ids->cap / 2 + 256;
     if (cap < ids->len + n) cap = ids->len + n;
-    uint32_t *p = realloc(ids->ptr, cap * sizeof *p);
+    uint32_t *p = dp_large_realloc(ids->ptr, cap * sizeof *p);
     if (!p) DP_FAIL(e, NOMEM, "%zu ids", cap);
     ids->ptr = p;
     ids->cap = cap;
@@ -370,7 +370,7 @@ static int encode_group(struct dp_encoder *c, struct group *g, size_t n, struct 
     for (size_t i = 0; (i = take_hits(c, g, i)) < g->missing; i++) {
         struct dp_span word = word_of(g, i);
         if (!take_known(c, &g->keys[i], word, g->to, &got)) {
-            if (i >= learnt) DP_TRY(learn(c, g, i, &learnt, e));
+            if (i >= learnt && !c->cache.full) DP_TRY(learn(c, g, i, &learnt, e)); /* else it would be merged twice */
             if (!take_known(c, &g->keys[i], word, g->to, &got)) DP_TRY(encode_new(c, &g->keys[i], word, g->to, &got, e));
         }
         g->to += got;

@@ -71,7 +71,7 @@ void dp_cache_hold(struct dp_cache_view *v, const struct dp_cache_view *other)
     struct dp_cache *c = other->cache;
     pthread_mutex_lock(&c->lock);
     c->views++;
-    *v = (struct dp_cache_view){c, c->young, c->old, c->version};
+    *v = (struct dp_cache_view){c, c->young, c->old, c->version, false};
     v->young->refs++;
     if (v->old) v->old->refs++;
     pthread_mutex_unlock(&c->lock);
@@ -117,6 +117,7 @@ static void change_over(struct dp_cache_view *v)
 void dp_cache_renew(struct dp_cache_view *v)
 {
     struct dp_cache *c = v->cache;
+    v->full = false;
     if (__atomic_load_n(&c->version, __ATOMIC_RELAXED) == v->version) return;
     pthread_mutex_lock(&c->lock);
     change_over(v);
@@ -248,6 +249,7 @@ static bool put_in(struct dp_cache_table *t, const struct dp_cache_key *k, struc
 
 void dp_cache_put(struct dp_cache_view *v, const struct dp_cache_key *k, struct dp_span word, const uint32_t *ids, uint32_t n)
 {
-    if (put_in(v->young, k, word, ids, n)) return;
-    if (grow_old(v)) put_in(v->young, k, word, ids, n);
+    if (v->full || put_in(v->young, k, word, ids, n)) return;
+    v->full = !grow_old(v);
+    if (!v->full) put_in(v->young, k, word, ids, n);
 }

@@ -49,6 +49,7 @@ struct dp_cache_view {
     struct dp_cache *cache;
     struct dp_cache_table *young, *old; /* old may be NULL */
     uint64_t version;
+    bool full; /* nothing more can be kept, until dp_cache_renew */
 };
 
 /* A cache of at most `bytes` (40 KiB at least), held by one view. narrow: all ids are below 2^16. */
@@ -67,7 +68,7 @@ const uint32_t *dp_cache_find(const struct dp_cache_view *v, const struct dp_cac
                               uint32_t inline_ids[DP_CACHE_INLINE_IDS], bool *old);
 /* Fetch what dp_cache_find will read of a pretoken that isn't short; its bucket is there. */
 void dp_cache_prefetch(const struct dp_cache_view *v, const struct dp_cache_key *k);
-/* Remember, if there is room. `ids` are not the cache's own. */
+/* Remember. There may be no room, while another encoder holds the old table: see `full`. `ids` are not the cache's own. */
 void dp_cache_put(struct dp_cache_view *v, const struct dp_cache_key *k, struct dp_span word, const uint32_t *ids, uint32_t n);
 
 /* The ids of an entry to `to`, with room for DP_CACHE_INLINE_IDS, and their number; DP_CACHE_IN_POOL: see dp_cache_record. */
