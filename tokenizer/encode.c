@@ -1,7 +1,7 @@
 /* tokenizer/encode.c - the encoder: split, look up, merge what is new.
  *
  * Nearly all pretokens were seen before, so the work is to look them up. They come in groups of 256, and go three ways:
- * - A head of the most recent short pretokens (at most 7 bytes, one or two ids; four of five pretokens are in it), 16 bytes each and small
+ * - A head of the most recent short pretokens (at most 8 bytes, one or two ids; four of five pretokens are in it), 16 bytes each and small
  *   enough to stay in the processor's second-level cache. The loop over it has no branch to be guessed: ids of what isn't there have the length 0, and
  *   its place goes to a list.
  * - What is on the list is looked up in the cache that all threads share (tokenizer/pretoken_cache.h), its lines fetched ahead for the group.
@@ -20,15 +20,16 @@
 
 #include <stdlib.h>
 
-enum { GROUP = 512, HEAD_BYTES = 7, HEAD_IDS = 2, HEAD_BITS_MIN = 6, HEAD_BITS_MAX = 13, RUN = 16, MANY = 64 };
+enum { GROUP = 512, HEAD_BYTES = 8, HEAD_IDS = 2, HEAD_BITS_MIN = 6, HEAD_BITS_MAX = 13, RUN = 16, MANY = 64 };
 
 #define NO_KEY 2 /* hi of a pretoken too long for the cache: that of no entry */
 
 struct head {
-    uint64_t key; /* bytes, their number in the top byte; 0: empty */
-    uint64_t ids; /* two of 32 bits, their number in the top byte */
+    uint64_t key; /* bytes */
+    uint64_t ids; /* two of 32 bits; in the top bytes of the first the number of bytes (0: empty), of the second the number of ids */
 };
 #define HEAD_COUNT (UINT64_C(0xff) << 56)
+#define HEAD_LEN (UINT64_C(0xff) << 24)
 
 struct dp_encoder {
     const struct dp_tokenizer *t;
@@ -139,18 +140,19 @@ static int merge_word(struct dp_encoder *c, struct dp_span word, struct dp_err *
     return dp_bpe_merge(c->t, &c->scratch, word, c->tmp.ptr, &c->tmp.len, e);
 }
 
-static inline struct dp_cache_key in_bucket(uint64_t lo, uint64_t hi, size_t bucket_mask)
+/* By the upper bits of the hash: all bytes of the word reach them. */
+static inline struct dp_cache_key in_bucket(uint64_t lo, uint64_t hi, unsigned bucket_shift)
 {
     uint64_t h = lo * UINT64_C(0x9e3779b97f4a7c15) + hi * UINT64_C(0xe7037ed1a0b428db);
-    return (struct dp_cache_key){lo, hi, (size_t)(h ^ h >> 32) & bucket_mask};
+    return (struct dp_cache_key){lo, hi, (size_t)(h >> bucket_shift)};
 }
 
 /* Of a pretoken of at most DP_CACHE_SHORT bytes; DP_WORD_KEY_READ bytes may be read from p. */
-static inline struct dp_cache_key short_key(const char *p, size_t n, size_t bucket_mask)
+static inline struct dp_cache_key short_key(const char *p, size_t n, unsigned bucket_shift)
 {
     uint64_t lo, hi;
     dp_word_key(p, n, &lo, &hi);
-    return in_bucket(lo, hi, bucket_mask);
+    return in_bucket(lo, hi, bucket_shift);
 }
 
 /* Of a pretoken that is long or ends near the end of the text. */
@@ -160,7 +162,7 @@ __attribute__((noinline)) static struct dp_cache_key rare_key(const struct dp_en
     if (word.len > DP_CACHE_LONG) return (struct dp_cache_key){.hi = NO_KEY};
     if (word.len > DP_CACHE_SHORT) return dp_cache_long_key(&c->cache, word);
     dp_word_key_exact(word.ptr, word.len, &lo, &hi);
-    return in_bucket(lo, hi, c->cache.young->bucket_mask);
+    return in_bucket(lo, hi, c->cache.young->bucket_shift);
 }
 
 /* Where a pretoken that the head lacks stands: its place in the group, and above bit 16 how many ids the head gave before it. */
@@ -187,7 +189,7 @@ __attribute__((noinline)) static size_t look_up_head(const struct dp_encoder *c,
                                                      struct miss *misses)
 {
     static const uint64_t bytes[HEAD_BYTES + 2] = {0, 0xff, 0xffff, 0xffffff, 0xffffffff, UINT64_C(0xffffffffff), UINT64_C(0xffffffffffff),
-                                                   UINT64_C(0xffffffffffffff), 0}; /* longer: a key that none has */
+                                                   UINT64_C(0xffffffffffffff), UINT64_MAX, 0}; /* longer: a length that none has */
     const struct head *head = c->head;
     const unsigned shift = c->head_shift;
     size_t have = 0, missing = 0, at = begins[0];
@@ -195,9 +197,10 @@ __attribute__((noinline)) static size_t look_up_head(const struct dp_encoder *c,
         size_t end = begins[i + 1], len = end - at < HEAD_BYTES + 1 ? end - at : HEAD_BYTES + 1;
         uint64_t key;
         memcpy(&key, text.ptr + at, 8);
-        key = (key & bytes[len]) | (uint64_t)len << 56;
+        key &= bytes[len];
         const struct head *h = &head[head_hash(key) >> shift];
-        uint64_t ids_there = h->ids, two = ids_there & ~HEAD_COUNT, differ = h->key ^ key, lacks = (differ | -differ) >> 63;
+        uint64_t ids_there = h->ids, two = ids_there & ~(HEAD_COUNT | HEAD_LEN);
+        uint64_t differ = (h->key ^ key) | ((ids_there ^ (uint64_t)len << 24) & HEAD_LEN), lacks = differ != 0;
         memcpy(ids + have, &two, 8);
         have += (size_t)((ids_there >> 56) & (lacks - 1));
         misses[missing] = (struct miss){(uint32_t)i | (uint32_t)have << 16};
@@ -252,7 +255,7 @@ static struct dp_span word_of(const struct group *g, size_t miss)
 /* Keys of the misses, whose lines are fetched. */
 __attribute__((noinline)) static void make_keys(const struct dp_encoder *c, struct group *g)
 {
-    const size_t mask = c->cache.young->bucket_mask;
+    const unsigned shift = c->cache.young->bucket_shift;
     const struct dp_cache_bucket *buckets = c->cache.young->buckets;
     const char *last = g->text.ptr + g->text.len - DP_WORD_KEY_READ;
     size_t rare = 0;
@@ -261,7 +264,7 @@ __attribute__((noinline)) static void make_keys(const struct dp_encoder *c, stru
         struct dp_span word = word_of(g, i);
         bool is_rare = word.len > DP_CACHE_SHORT || g->text.len < DP_WORD_KEY_READ || word.ptr > last;
         if (__builtin_expect(is_rare, 0)) g->keys[i] = rare_key(c, word);
-        else g->keys[i] = short_key(word.ptr, word.len, mask);
+        else g->keys[i] = short_key(word.ptr, word.len, shift);
         rares[rare] = (uint16_t)i;
         rare += is_rare;
         __builtin_prefetch(&buckets[g->keys[i].bucket], 0);
@@ -345,11 +348,11 @@ __attribute__((noinline)) static size_t take_hits(const struct dp_encoder *c, st
             g->to += n;
             continue;
         }
-        uint64_t two, key = lo | hi;
+        uint64_t two, len = hi >> 56;
         memcpy(&two, g->to, sizeof two);
         g->to += count;
-        uint64_t heads = (uint64_t)0 - (uint64_t)((hi >> 56 <= HEAD_BYTES) & (count <= HEAD_IDS));
-        head[((head_hash(key) >> shift) & heads) | (none & ~heads)] = (struct head){key, two | count << 56};
+        uint64_t heads = (uint64_t)0 - (uint64_t)((len <= HEAD_BYTES) & (count <= HEAD_IDS));
+        head[((head_hash(lo) >> shift) & heads) | (none & ~heads)] = (struct head){lo, two | count << 56 | len << 24};
     }
     return i;
 }

@@ -36,6 +36,7 @@ static struct dp_cache_table *table_open(size_t bytes, bool narrow)
     while (n * 2 * sizeof *t->buckets <= bytes / 5 * 4) n *= 2;
     size_t rest = bytes > n * sizeof *t->buckets ? bytes - n * sizeof *t->buckets : 0;
     t->bucket_mask = n - 1;
+    t->bucket_shift = 64 - (unsigned)__builtin_ctzll(n);
     t->narrow = narrow;
     t->entries_max = n + n / 4; /* of 2n */
     t->pool_cap = rest / sizeof *t->pool;
@@ -153,7 +154,7 @@ static bool grow_old(struct dp_cache_view *v)
 struct dp_cache_key dp_cache_long_key(const struct dp_cache_view *v, struct dp_span word)
 {
     struct dp_hash128 h = dp_hash128(word.ptr, word.len);
-    return (struct dp_cache_key){h.lo, h.hi | LONG_KEY, (size_t)h.lo & v->young->bucket_mask};
+    return (struct dp_cache_key){h.lo, h.hi | LONG_KEY, (size_t)(h.lo >> v->young->bucket_shift)};
 }
 
 static const struct dp_cache_entry *find_in(const struct dp_cache_table *t, const struct dp_cache_key *k)

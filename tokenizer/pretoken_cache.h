@@ -37,6 +37,7 @@ struct dp_cache_bucket {
 struct dp_cache_table {
     struct dp_cache_bucket *buckets;
     size_t bucket_mask, entries_max, entries; /* entries: grows atomically */
+    unsigned bucket_shift;                    /* of a hash: its upper bits say which bucket */
     uint32_t *pool;
     size_t pool_cap, pool_len;
     bool narrow; /* ids of 16 bits */
