@@ -4,7 +4,6 @@
  * about half of the T x T products of an unmasked version are done. */
 #include "trainer/attention.h"
 
-#include <math.h>
 #include <string.h>
 
 enum { ROWS = DP_ATTENTION_ROWS };
@@ -87,7 +86,7 @@ static void forward_task(void *ctx, size_t task, int worker)
     float *out = j->to + b * a->seq * d + h * hd, *lse = j->to_lse + (b * a->heads + h) * a->seq;
     float *pack = a->scratch + (uint64_t)worker * dp_attention_scratch(a->seq),
           *s = pack + DP_GEMM_SCRATCH;
-    float scale = 1.0f / sqrtf((float)hd);
+    float scale = a->scale;
     for (int64_t r0 = 0; r0 < a->seq; r0 += ROWS) {
         int64_t rows = block_rows(a, r0), cols = r0 + rows;
         row_products(a, pack, rows, cols, q + r0 * w, w, k, s);
@@ -126,7 +125,7 @@ static void backward_block(const struct job *j, int64_t b, int64_t h, int64_t r0
                 *dout = j->dout + (b * a->seq + r0) * d + h * hd;
     const float *lse = j->lse + (b * a->heads + h) * a->seq + r0;
     float *s = pack + DP_GEMM_SCRATCH, *ds = s + (uint64_t)ROWS * (uint64_t)a->seq;
-    float scale = 1.0f / sqrtf((float)hd);
+    float scale = a->scale;
     row_products(a, pack, rows, cols, q, w, k, s);
     row_products(a, pack, rows, cols, dout, d, v, ds);
     for (int64_t i = 0; i < rows; i++) {

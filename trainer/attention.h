@@ -21,6 +21,7 @@ struct dp_attention {
     const struct dp_tensor_level *ops;
     struct dp_pool *pool;
     float *scratch; /* workers * dp_attention_scratch(seq), 64-byte aligned */
+    float scale;    /* of q k^T; usually 1/sqrt(head_dim) */
 };
 
 uint64_t dp_attention_scratch(int64_t seq);

@@ -11,7 +11,7 @@
 #include <string.h>
 
 static const char format_name[] = "dpipe-checkpoint-1";
-enum { FIELDS = 9, OWN_META = FIELDS + 4 };
+enum { FIELDS = 9, EXTRAS = 4, OWN_META = FIELDS + EXTRAS + 4 };
 
 struct dp_ckpt {
     struct dp_safetensors *file;
@@ -36,11 +36,29 @@ static void fields_of(const struct dp_model_config *c, struct field f[FIELDS])
     memcpy(f, all, sizeof all);
 }
 
+/* What a file states only when it isn't what older versions knew: the effective value and theirs. */
+struct extra {
+    const char *name;
+    double value, usual, max;
+};
+
+static void extras_of(const struct dp_model_config *c, struct extra x[EXTRAS])
+{
+    const struct extra all[EXTRAS] = {
+        {"qk_norm", c->qk_norm, 0, 1},
+        {"head_dim", (double)c->head_dim, 0, INT32_MAX},
+        {"norm_eps", c->norm_eps > 0 ? c->norm_eps : 1e-5, 1e-5, 1},
+        {"rope_theta", dp_model_rope_theta(c), 10000, 1e12},
+    };
+    memcpy(x, all, sizeof all);
+}
+
 struct tables {
     struct dp_safetensors_item *items;
     char (*names)[DP_MODEL_NAME_MAX + 2];
     char values[OWN_META][32];
     struct dp_safetensors_kv meta[OWN_META + DP_CKPT_EXTRA_MAX];
+    size_t own; /* of meta */
 };
 
 static const char *const prefixes[] = {"", "m.", "v."};
@@ -78,6 +96,14 @@ static int build_meta(struct tables *t, const struct dp_ckpt_state *s, uint32_t 
         else snprintf(t->values[n], sizeof *t->values, "%" PRId64, f[i].value);
         t->meta[n] = (struct dp_safetensors_kv){f[i].name, t->values[n]};
     }
+    struct extra x[EXTRAS];
+    extras_of(s->config, x);
+    for (size_t i = 0; i < EXTRAS; i++) {
+        if (x[i].value == x[i].usual) continue;
+        snprintf(t->values[n], sizeof *t->values, "%.17g", x[i].value);
+        t->meta[n] = (struct dp_safetensors_kv){x[i].name, t->values[n]};
+        n++;
+    }
     snprintf(t->values[n], sizeof *t->values, "%" PRId64, s->step);
     t->meta[n] = (struct dp_safetensors_kv){"step", t->values[n]};
     n++;
@@ -87,15 +113,16 @@ static int build_meta(struct tables *t, const struct dp_ckpt_state *s, uint32_t 
     snprintf(t->values[n], sizeof *t->values, "%08" PRIx32, crc);
     t->meta[n] = (struct dp_safetensors_kv){"crc32c", t->values[n]};
     n++;
-    DP_ASSERT(n == OWN_META);
+    DP_ASSERT(n <= OWN_META);
+    t->own = n;
     if (extra_count > DP_CKPT_EXTRA_MAX)
         DP_FAIL(e, LIMIT, "%zu extra keys in a checkpoint: at most %d", extra_count,
                 DP_CKPT_EXTRA_MAX);
     for (size_t i = 0; i < extra_count; i++) {
-        for (size_t k = 0; k < OWN_META + i; k++)
+        for (size_t k = 0; k < n + i; k++)
             if (strcmp(t->meta[k].key, extra[i].key) == 0)
                 DP_FAIL(e, USAGE, "checkpoint key \"%s\" is taken: use another", extra[i].key);
-        t->meta[OWN_META + i] = extra[i];
+        t->meta[n + i] = extra[i];
     }
     return DP_OK;
 }
@@ -111,7 +138,7 @@ int dp_ckpt_write(const char *path, const struct dp_ckpt_state *s,
         DP_GOTO(e, NOMEM, "%s: table of %zu tensors", path, n);
     uint32_t crc = build_items(t, s);
     DP_TRY_OUT(build_meta(t, s, crc, extra, extra_count, e));
-    rc = dp_safetensors_write(path, t->items, n, t->meta, OWN_META + extra_count, e);
+    rc = dp_safetensors_write(path, t->items, n, t->meta, t->own + extra_count, e);
     if (rc < 0) dp_err_prefix(e, "checkpoint not saved (the one before it is untouched)");
 out:
     if (t) {
@@ -141,6 +168,27 @@ static int meta_number(const struct dp_safetensors *f, const char *key, uint64_t
     return DP_OK;
 }
 
+static int read_extras(struct dp_ckpt *c, struct dp_err *e)
+{
+    struct extra x[EXTRAS];
+    extras_of(&c->config, x);
+    for (size_t i = 0; i < EXTRAS; i++) {
+        struct dp_span s = dp_safetensors_meta(c->file, x[i].name);
+        if (!s.ptr) continue;
+        char text[32], *end;
+        snprintf(text, sizeof text, "%.*s", (int)(s.len < 31 ? s.len : 31), s.ptr);
+        x[i].value = strtod(text, &end);
+        if (!*text || *end || !(x[i].value >= 0 && x[i].value <= x[i].max))
+            DP_FAIL(e, CORRUPT, "%s: metadata \"%s\" is \"%s\": damaged, or from a newer dpipe; use an earlier one",
+                    dp_safetensors_path(c->file), x[i].name, text);
+    }
+    c->config.qk_norm = x[0].value != 0;
+    c->config.head_dim = (int64_t)x[1].value;
+    c->config.norm_eps = x[2].value;
+    c->config.rope_theta = x[3].value;
+    return DP_OK;
+}
+
 static int read_config(struct dp_ckpt *c, struct dp_err *e)
 {
     uint64_t v[FIELDS] = {0};
@@ -163,6 +211,7 @@ static int read_config(struct dp_ckpt *c, struct dp_err *e)
         .vocab = (int64_t)v[7],
         .tied = v[8] != 0,
     };
+    DP_TRY(read_extras(c, e));
     return dp_model_config_check(&c->config, e);
 }
 
@@ -266,6 +315,15 @@ int dp_ckpt_load(const struct dp_ckpt *c, struct dp_ckpt_state *s, struct dp_err
                     "with, or another folder",
                     dp_safetensors_path(c->file), have[i].name, i ? "" : "no. ",
                     (long long)have[i].value, i ? "" : "no. ", (long long)want[i].value);
+    struct extra had[EXTRAS], wanted[EXTRAS];
+    extras_of(&c->config, had);
+    extras_of(s->config, wanted);
+    for (size_t i = 0; i < EXTRAS; i++)
+        if (had[i].value != wanted[i].value)
+            DP_FAIL(e, CONFIG,
+                    "%s: checkpoint has %s %g, this run %g: use the options it was trained with, or "
+                    "another folder",
+                    dp_safetensors_path(c->file), had[i].name, had[i].value, wanted[i].value);
     float *blocks[] = {s->p, s->m, s->v};
     const struct dp_safetensor *t = NULL;
     for (int pass = 0; pass < 2; pass++) { /* all is checked before anything is overwritten */

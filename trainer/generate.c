@@ -70,25 +70,37 @@ static void apply(const struct dp_generator *g, const float *x, int64_t in, uint
 static void normalise(const struct dp_generator *g, uint64_t w, uint64_t b)
 {
     float stat[2];
-    g->ops->norm_fwd(g->c.dim, g->x, g->p + w, param(g, b), 1e-5f, g->h, stat);
+    g->ops->norm_fwd(g->c.dim, g->x, g->p + w, param(g, b), dp_model_norm_eps(&g->c), g->h,
+                     stat);
+}
+
+/* RMS norm of each head's q and k, in place. */
+static void norm_heads(struct dp_generator *g, const struct dp_layer_params *p)
+{
+    int64_t hd = dp_model_head_dim(&g->c);
+    float stat[2];
+    for (int64_t h = 0; h < g->c.heads + g->c.kv_heads; h++)
+        g->ops->norm_fwd(hd, g->qkv + h * hd, g->p + (h < g->c.heads ? p->q_norm_w : p->k_norm_w),
+                         NULL, dp_model_norm_eps(&g->c), g->qkv + h * hd, stat);
 }
 
 static void attend(struct dp_generator *g, int64_t layer)
 {
     const struct dp_model_config *c = &g->c;
-    int64_t hd = c->dim / c->heads, kv = c->kv_heads * hd, t = g->used;
+    int64_t hd = dp_model_head_dim(c), q = c->heads * hd, kv = c->kv_heads * hd, t = g->used;
     float *rows = g->cache + layer * c->seq_len * 2 * kv;
+    if (c->qk_norm) norm_heads(g, &g->layout.layer[layer]);
     if (c->arch == DP_ARCH_LLAMA)
         for (int64_t h = 0; h < c->heads + c->kv_heads; h++)
             g->ops->rope(hd / 2, g->rope_cos + t * (hd / 2), g->rope_sin + t * (hd / 2), 1,
                          g->qkv + h * hd);
-    memcpy(rows + t * 2 * kv, g->qkv + c->dim, (size_t)(2 * kv) * sizeof *rows);
-    memset(g->att, 0, (size_t)c->dim * sizeof *g->att);
+    memcpy(rows + t * 2 * kv, g->qkv + q, (size_t)(2 * kv) * sizeof *rows);
+    memset(g->att, 0, (size_t)q * sizeof *g->att);
     for (int64_t h = 0; h < c->heads; h++) {
         const float *k = rows + h / (c->heads / c->kv_heads) * hd, *v = k + kv;
         for (int64_t i = 0; i <= t; i++)
             g->scores[i] = g->ops->dot(hd, g->qkv + h * hd, k + i * 2 * kv);
-        g->ops->softmax(t + 1, 1.0f / sqrtf((float)hd), g->scores);
+        g->ops->softmax(t + 1, dp_model_attention_scale(c), g->scores);
         for (int64_t i = 0; i <= t; i++)
             g->ops->axpy(hd, g->scores[i], v + i * 2 * kv, g->att + h * hd);
     }
@@ -98,11 +110,11 @@ static void run_layer(struct dp_generator *g, int64_t layer)
 {
     const struct dp_model_config *c = &g->c;
     const struct dp_layer_params *p = &g->layout.layer[layer];
-    int64_t d = c->dim, f = c->ffn, hd = d / c->heads;
+    int64_t d = c->dim, f = c->ffn;
     normalise(g, p->norm1_w, p->norm1_b);
-    apply(g, g->h, d, p->qkv_w, p->qkv_b, g->qkv, (c->heads + 2 * c->kv_heads) * hd, 0);
+    apply(g, g->h, d, p->qkv_w, p->qkv_b, g->qkv, dp_model_qkv_width(c), 0);
     attend(g, layer);
-    apply(g, g->att, d, p->proj_w, p->proj_b, g->x, d, 1);
+    apply(g, g->att, dp_model_q_width(c), p->proj_w, p->proj_b, g->x, d, 1);
     normalise(g, p->norm2_w, p->norm2_b);
     apply(g, g->h, d, p->in_w, p->in_b, g->pre, c->arch == DP_ARCH_LLAMA ? 2 * f : f, 0);
     if (c->arch == DP_ARCH_LLAMA) g->ops->swiglu_fwd(f, g->pre, g->pre + f, g->act);
@@ -204,7 +216,7 @@ const struct dp_model_config *dp_generator_config(const struct dp_generator *g)
 static int generator_alloc(struct dp_generator *g, struct dp_err *e)
 {
     const struct dp_model_config *c = &g->c;
-    int64_t hd = c->dim / c->heads, kv = c->kv_heads * hd;
+    int64_t hd = dp_model_head_dim(c), kv = c->kv_heads * hd;
     const struct {
         float **to;
         int64_t n;
@@ -212,8 +224,8 @@ static int generator_alloc(struct dp_generator *g, struct dp_err *e)
         {&g->cache, c->layers * c->seq_len * 2 * kv},
         {&g->x, c->dim},
         {&g->h, c->dim},
-        {&g->qkv, c->dim + 2 * kv},
-        {&g->att, c->dim},
+        {&g->qkv, dp_model_qkv_width(c)},
+        {&g->att, dp_model_q_width(c)},
         {&g->scores, c->seq_len},
         {&g->pre, 2 * c->ffn},
         {&g->act, c->ffn},
@@ -234,7 +246,7 @@ static int generator_alloc(struct dp_generator *g, struct dp_err *e)
         *parts[i].to = at;
         at += ((uint64_t)parts[i].n + 15) / 16 * 16;
     }
-    if (c->arch == DP_ARCH_LLAMA) dp_rope_tables(c->seq_len, hd, g->rope_cos, g->rope_sin);
+    if (c->arch == DP_ARCH_LLAMA) dp_rope_tables(c->seq_len, hd, dp_model_rope_theta(c), g->rope_cos, g->rope_sin);
     return DP_OK;
 }
 

@@ -18,6 +18,36 @@ const char *dp_arch_name(int arch)
     return arch_names[arch == DP_ARCH_LLAMA];
 }
 
+int64_t dp_model_head_dim(const struct dp_model_config *c)
+{
+    return c->head_dim ? c->head_dim : c->dim / c->heads;
+}
+
+int64_t dp_model_q_width(const struct dp_model_config *c)
+{
+    return dp_model_head_dim(c) * c->heads;
+}
+
+int64_t dp_model_qkv_width(const struct dp_model_config *c)
+{
+    return dp_model_head_dim(c) * (c->heads + 2 * c->kv_heads);
+}
+
+float dp_model_norm_eps(const struct dp_model_config *c)
+{
+    return c->norm_eps > 0 ? (float)c->norm_eps : 1e-5f;
+}
+
+double dp_model_rope_theta(const struct dp_model_config *c)
+{
+    return c->rope_theta > 0 ? c->rope_theta : 10000;
+}
+
+float dp_model_attention_scale(const struct dp_model_config *c)
+{
+    return 1.0f / sqrtf((float)dp_model_head_dim(c));
+}
+
 int dp_model_config_check(const struct dp_model_config *c, struct dp_err *e)
 {
     const struct {
@@ -34,21 +64,27 @@ int dp_model_config_check(const struct dp_model_config *c, struct dp_err *e)
         if (ranges[i].value < 1 || ranges[i].value > ranges[i].max)
             DP_FAIL(e, CONFIG, "%s is %lld: must be from 1 to %lld", ranges[i].name,
                     (long long)ranges[i].value, (long long)ranges[i].max);
-    if (c->dim % c->heads)
-        DP_FAIL(e, CONFIG, "dim %lld is no multiple of heads %lld", (long long)c->dim,
+    if (c->head_dim < 0 || c->head_dim > 1 << 17 || c->head_dim * c->heads > 1 << 19)
+        DP_FAIL(e, CONFIG, "head_dim %lld of %lld heads: must be from 1 to %d, heads * head_dim to %d; 0: dim / heads",
+                (long long)c->head_dim, (long long)c->heads, 1 << 17, 1 << 19);
+    if (!c->head_dim && c->dim % c->heads)
+        DP_FAIL(e, CONFIG, "dim %lld is no multiple of heads %lld: give head_dim", (long long)c->dim,
                 (long long)c->heads);
+    if (!(c->norm_eps >= 0 && c->norm_eps <= 1) || !(c->rope_theta >= 0 && c->rope_theta <= 1e12))
+        DP_FAIL(e, CONFIG, "norm_eps %g must be from 0 to 1, rope_theta %g from 0 to 1e12",
+                c->norm_eps, c->rope_theta);
     if (c->heads % c->kv_heads)
         DP_FAIL(e, CONFIG, "heads %lld is no multiple of kv_heads %lld", (long long)c->heads,
                 (long long)c->kv_heads);
     if (c->arch == DP_ARCH_GPT2 && c->heads != c->kv_heads)
         DP_FAIL(e, CONFIG, "gpt2 has no grouped heads: set kv_heads to heads or 0");
-    if (c->arch == DP_ARCH_LLAMA && c->dim / c->heads % 2)
-        DP_FAIL(e, CONFIG, "dim/heads is %lld: rotary embedding needs an even number",
-                (long long)(c->dim / c->heads));
+    if (c->arch == DP_ARCH_LLAMA && dp_model_head_dim(c) % 2)
+        DP_FAIL(e, CONFIG, "%s is %lld: rotary embedding needs an even number",
+                c->head_dim ? "head_dim" : "dim/heads", (long long)dp_model_head_dim(c));
     return DP_OK;
 }
 
-enum { JOIN = 1, RESIDUAL = 2 };
+enum { JOIN = 1, RESIDUAL = 2, HIDDEN = 4 };
 
 /* Append a tensor; its offset. The table was sized for all of them. */
 static uint64_t add(struct dp_layout *l, int64_t rows, int64_t cols, int how, const char *fmt,
@@ -65,6 +101,7 @@ static uint64_t add(struct dp_layout *l, int64_t rows, int64_t cols, int how, co
     p->rows = rows;
     p->cols = cols;
     p->residual = how & RESIDUAL;
+    p->hidden = how & HIDDEN;
     if (!(how & JOIN)) l->floats = (l->floats + 15) / 16 * 16;
     p->offset = l->floats;
     l->floats += dp_param_count(p);
@@ -72,9 +109,19 @@ static uint64_t add(struct dp_layout *l, int64_t rows, int64_t cols, int how, co
     return p->offset;
 }
 
+static void add_qk_norm(struct dp_layout *l, const struct dp_model_config *c, const char *q,
+                        const char *k, int64_t layer)
+{
+    struct dp_layer_params *p = &l->layer[layer];
+    p->q_norm_w = p->k_norm_w = DP_NO_PARAM;
+    if (!c->qk_norm) return;
+    p->q_norm_w = add(l, dp_model_head_dim(c), 0, 0, q, layer);
+    p->k_norm_w = add(l, dp_model_head_dim(c), 0, 0, k, layer);
+}
+
 static void add_gpt2(struct dp_layout *l, const struct dp_model_config *c)
 {
-    int64_t d = c->dim, f = c->ffn;
+    int64_t d = c->dim, f = c->ffn, q = dp_model_q_width(c);
     l->wte = add(l, c->vocab, d, 0, "transformer.wte.weight", 0);
     l->wpe = add(l, c->seq_len, d, 0, "transformer.wpe.weight", 0);
     for (int64_t i = 0; i < c->layers; i++) {
@@ -83,13 +130,14 @@ static void add_gpt2(struct dp_layout *l, const struct dp_model_config *c)
         p->norm1_b = add(l, d, 0, 0, "transformer.h.#.ln_1.bias", i);
         p->norm2_w = add(l, d, 0, 0, "transformer.h.#.ln_2.weight", i);
         p->norm2_b = add(l, d, 0, 0, "transformer.h.#.ln_2.bias", i);
-        p->qkv_w = add(l, 3 * d, d, 0, "transformer.h.#.attn.c_attn.weight", i);
-        p->qkv_b = add(l, 3 * d, 0, 0, "transformer.h.#.attn.c_attn.bias", i);
-        p->proj_w = add(l, d, d, RESIDUAL, "transformer.h.#.attn.c_proj.weight", i);
+        p->qkv_w = add(l, 3 * q, d, HIDDEN, "transformer.h.#.attn.c_attn.weight", i);
+        p->qkv_b = add(l, 3 * q, 0, 0, "transformer.h.#.attn.c_attn.bias", i);
+        p->proj_w = add(l, d, q, HIDDEN | RESIDUAL, "transformer.h.#.attn.c_proj.weight", i);
         p->proj_b = add(l, d, 0, 0, "transformer.h.#.attn.c_proj.bias", i);
-        p->in_w = add(l, f, d, 0, "transformer.h.#.mlp.c_fc.weight", i);
+        add_qk_norm(l, c, "transformer.h.#.attn.q_norm.weight", "transformer.h.#.attn.k_norm.weight", i);
+        p->in_w = add(l, f, d, HIDDEN, "transformer.h.#.mlp.c_fc.weight", i);
         p->in_b = add(l, f, 0, 0, "transformer.h.#.mlp.c_fc.bias", i);
-        p->out_w = add(l, d, f, RESIDUAL, "transformer.h.#.mlp.c_proj.weight", i);
+        p->out_w = add(l, d, f, HIDDEN | RESIDUAL, "transformer.h.#.mlp.c_proj.weight", i);
         p->out_b = add(l, d, 0, 0, "transformer.h.#.mlp.c_proj.bias", i);
     }
     l->normf_w = add(l, d, 0, 0, "transformer.ln_f.weight", 0);
@@ -98,7 +146,7 @@ static void add_gpt2(struct dp_layout *l, const struct dp_model_config *c)
 
 static void add_llama(struct dp_layout *l, const struct dp_model_config *c)
 {
-    int64_t d = c->dim, f = c->ffn, kv = c->dim / c->heads * c->kv_heads;
+    int64_t d = c->dim, f = c->ffn, q = dp_model_q_width(c), kv = dp_model_head_dim(c) * c->kv_heads;
     l->wte = add(l, c->vocab, d, 0, "model.embed_tokens.weight", 0);
     l->wpe = DP_NO_PARAM;
     for (int64_t i = 0; i < c->layers; i++) {
@@ -106,13 +154,14 @@ static void add_llama(struct dp_layout *l, const struct dp_model_config *c)
         p->norm1_b = p->norm2_b = p->qkv_b = p->proj_b = p->in_b = p->out_b = DP_NO_PARAM;
         p->norm1_w = add(l, d, 0, 0, "model.layers.#.input_layernorm.weight", i);
         p->norm2_w = add(l, d, 0, 0, "model.layers.#.post_attention_layernorm.weight", i);
-        p->qkv_w = add(l, d, d, 0, "model.layers.#.self_attn.q_proj.weight", i);
-        add(l, kv, d, JOIN, "model.layers.#.self_attn.k_proj.weight", i);
-        add(l, kv, d, JOIN, "model.layers.#.self_attn.v_proj.weight", i);
-        p->proj_w = add(l, d, d, RESIDUAL, "model.layers.#.self_attn.o_proj.weight", i);
-        p->in_w = add(l, f, d, 0, "model.layers.#.mlp.gate_proj.weight", i);
-        add(l, f, d, JOIN, "model.layers.#.mlp.up_proj.weight", i);
-        p->out_w = add(l, d, f, RESIDUAL, "model.layers.#.mlp.down_proj.weight", i);
+        p->qkv_w = add(l, q, d, HIDDEN, "model.layers.#.self_attn.q_proj.weight", i);
+        add(l, kv, d, HIDDEN | JOIN, "model.layers.#.self_attn.k_proj.weight", i);
+        add(l, kv, d, HIDDEN | JOIN, "model.layers.#.self_attn.v_proj.weight", i);
+        p->proj_w = add(l, d, q, HIDDEN | RESIDUAL, "model.layers.#.self_attn.o_proj.weight", i);
+        add_qk_norm(l, c, "model.layers.#.self_attn.q_norm.weight", "model.layers.#.self_attn.k_norm.weight", i);
+        p->in_w = add(l, f, d, HIDDEN, "model.layers.#.mlp.gate_proj.weight", i);
+        add(l, f, d, HIDDEN | JOIN, "model.layers.#.mlp.up_proj.weight", i);
+        p->out_w = add(l, d, f, HIDDEN | RESIDUAL, "model.layers.#.mlp.down_proj.weight", i);
     }
     l->normf_w = add(l, d, 0, 0, "model.norm.weight", 0);
     l->normf_b = DP_NO_PARAM;
@@ -122,7 +171,7 @@ int dp_layout_init(struct dp_layout *l, const struct dp_model_config *c, struct 
 {
     *l = (struct dp_layout){0};
     DP_TRY(dp_model_config_check(c, e));
-    l->cap = (size_t)c->layers * 12 + 8;
+    l->cap = (size_t)c->layers * 14 + 8;
     l->params = calloc(l->cap, sizeof *l->params);
     l->layer = calloc((size_t)c->layers, sizeof *l->layer);
     if (!l->params || !l->layer) {

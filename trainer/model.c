@@ -15,7 +15,6 @@
 #include <string.h>
 
 enum { ROWS_A_TASK = 8, COLS_A_TASK = 64, CHUNK_FLOATS = 4 << 20 };
-static const float norm_eps = 1e-5f;
 
 /* One elementwise or reducing job over rows or columns; each function reads the members it knows.
  */
@@ -54,7 +53,7 @@ static void norm_task(void *ctx, size_t task, int worker)
 {
     TASK;
     EACH_ROW (r)
-        ops->norm_fwd(j->width, j->x + r * j->width, j->w, j->b, norm_eps, j->out + r * j->width,
+        ops->norm_fwd(j->width, j->x + r * j->width, j->w, j->b, j->scale, j->out + r * j->width,
                       j->stat_out + 2 * r);
 }
 
@@ -108,12 +107,59 @@ static void rope_task(void *ctx, size_t task, int worker)
 {
     TASK;
     const struct dp_model_config *c = &j->m->c;
-    int64_t hd = c->dim / c->heads, half = hd / 2;
+    int64_t hd = dp_model_head_dim(c), half = hd / 2;
     EACH_ROW (r) {
         const float *cosv = j->m->rope_cos + r % c->seq_len * half,
                     *sinv = j->m->rope_sin + r % c->seq_len * half;
         for (int64_t h = 0; h < c->heads + c->kv_heads; h++)
             ops->rope(half, cosv, sinv, j->scale, j->out + r * j->width + h * hd);
+    }
+}
+
+/* x = qkv as the product gave it, out = qkv with q and k normed; w, b: weights of q and k. stat_out:
+ * by head, then row, so that norm_bwd_weights finds a head's rows together. */
+static void qk_norm_task(void *ctx, size_t task, int worker)
+{
+    TASK;
+    const struct dp_model_config *c = &j->m->c;
+    int64_t hd = dp_model_head_dim(c), qk = c->heads + c->kv_heads;
+    EACH_ROW (r) {
+        const float *x = j->x + r * j->width;
+        float *out = j->out + r * j->width;
+        for (int64_t h = 0; h < qk; h++)
+            ops->norm_fwd(hd, x + h * hd, h < c->heads ? j->w : j->b, NULL, j->scale, out + h * hd,
+                          j->stat_out + 2 * (h * j->rows + r));
+        memcpy(out + qk * hd, x + qk * hd, (size_t)(c->kv_heads * hd) * sizeof *out);
+    }
+}
+
+/* Columns of both weights' gradients: head after head, row after row. */
+static void qk_norm_weights_task(void *ctx, size_t task, int worker)
+{
+    TASK;
+    const struct dp_model_config *c = &j->m->c;
+    int64_t hd = dp_model_head_dim(c), c0 = (int64_t)task * COLS_A_TASK,
+            n = hd - c0 < COLS_A_TASK ? hd - c0 : COLS_A_TASK;
+    for (int64_t h = 0; h < c->heads + c->kv_heads; h++)
+        ops->norm_bwd_weights(j->rows, c0, n, j->ld, j->x + h * hd, j->stat + 2 * h * j->rows,
+                              j->dout + h * hd, h < c->heads ? j->dw : j->db, NULL);
+}
+
+/* The gradient dx of normed q and k becomes that of what went into the norm. */
+static void qk_norm_bwd_task(void *ctx, size_t task, int worker)
+{
+    TASK;
+    const struct dp_model_config *c = &j->m->c;
+    int64_t hd = dp_model_head_dim(c);
+    float *dout = j->m->head_scratch + (int64_t)worker * hd;
+    EACH_ROW (r) {
+        for (int64_t h = 0; h < c->heads + c->kv_heads; h++) {
+            float *dx = j->dx + r * j->width + h * hd;
+            memcpy(dout, dx, (size_t)hd * sizeof *dx);
+            memset(dx, 0, (size_t)hd * sizeof *dx);
+            ops->norm_bwd(hd, j->x + r * j->width + h * hd, h < c->heads ? j->w : j->b, 1,
+                          j->stat + 2 * (h * j->rows + r), dout, dx);
+        }
     }
 }
 
@@ -226,7 +272,8 @@ static void norm(struct dp_model *m, const float *x, uint64_t w, uint64_t b, flo
                     .w = m->p + w,
                     .b = param(m, b),
                     .out = out,
-                    .stat_out = stat};
+                    .stat_out = stat,
+                    .scale = dp_model_norm_eps(&m->c)};
     run_rows(&j, norm_task);
 }
 
@@ -249,11 +296,6 @@ static void norm_backward(struct dp_model *m, const float *x, uint64_t w, uint64
     run_cols(&j, norm_weights_task);
 }
 
-static int64_t qkv_width(const struct dp_model_config *c)
-{
-    return c->dim / c->heads * (c->heads + 2 * c->kv_heads);
-}
-
 static int64_t in_width(const struct dp_model_config *c)
 {
     return c->arch == DP_ARCH_LLAMA ? 2 * c->ffn : c->ffn;
@@ -262,8 +304,46 @@ static int64_t in_width(const struct dp_model_config *c)
 static void rotate(struct dp_model *m, float *qkv, float sign)
 {
     if (m->c.arch != DP_ARCH_LLAMA) return;
-    struct job j = {.m = m, .rows = m->rows, .width = qkv_width(&m->c), .out = qkv, .scale = sign};
+    struct job j = {.m = m, .rows = m->rows, .width = dp_model_qkv_width(&m->c), .out = qkv, .scale = sign};
     run_rows(&j, rope_task);
+}
+
+static void qk_norm(struct dp_model *m, const struct dp_layer_params *p,
+                    const struct dp_layer_acts *a)
+{
+    if (!m->c.qk_norm) return;
+    struct job j = {.m = m,
+                    .rows = m->rows,
+                    .width = dp_model_qkv_width(&m->c),
+                    .x = a->qkv_raw,
+                    .w = m->p + p->q_norm_w,
+                    .b = m->p + p->k_norm_w,
+                    .out = a->qkv,
+                    .stat_out = a->qk_stat,
+                    .scale = dp_model_norm_eps(&m->c)};
+    run_rows(&j, qk_norm_task);
+}
+
+static void qk_norm_backward(struct dp_model *m, const struct dp_layer_params *p,
+                             const struct dp_layer_acts *a)
+{
+    if (!m->c.qk_norm) return;
+    int64_t w = dp_model_qkv_width(&m->c);
+    struct job j = {.m = m,
+                    .rows = m->rows,
+                    .width = dp_model_head_dim(&m->c),
+                    .ld = w,
+                    .x = a->qkv_raw,
+                    .w = m->p + p->q_norm_w,
+                    .b = m->p + p->k_norm_w,
+                    .stat = a->qk_stat,
+                    .dout = m->dbig,
+                    .dx = m->dbig,
+                    .dw = m->g + p->q_norm_w,
+                    .db = m->g + p->k_norm_w};
+    run_cols(&j, qk_norm_weights_task);
+    j.width = w;
+    run_rows(&j, qk_norm_bwd_task);
 }
 
 static void forward_layer(struct dp_model *m, const struct dp_layer_params *p,
@@ -271,10 +351,12 @@ static void forward_layer(struct dp_model *m, const struct dp_layer_params *p,
 {
     int64_t d = m->c.dim, f = m->c.ffn;
     norm(m, a->x, p->norm1_w, p->norm1_b, a->norm1, a->stat1);
-    linear(m, a->norm1, d, p->qkv_w, p->qkv_b, NULL, a->qkv, qkv_width(&m->c));
+    linear(m, a->norm1, d, p->qkv_w, p->qkv_b, NULL, m->c.qk_norm ? a->qkv_raw : a->qkv,
+           dp_model_qkv_width(&m->c));
+    qk_norm(m, p, a);
     rotate(m, a->qkv, 1);
     dp_attention_forward(&m->attention, a->qkv, a->att, a->lse);
-    linear(m, a->att, d, p->proj_w, p->proj_b, a->x, a->x2, d);
+    linear(m, a->att, dp_model_q_width(&m->c), p->proj_w, p->proj_b, a->x, a->x2, d);
     norm(m, a->x2, p->norm2_w, p->norm2_b, a->norm2, a->stat2);
     linear(m, a->norm2, d, p->in_w, p->in_b, NULL, a->pre, in_width(&m->c));
     struct job j = {.m = m, .rows = m->rows, .width = f, .x = a->pre, .out = a->act};
@@ -293,10 +375,11 @@ static void backward_layer(struct dp_model *m, const struct dp_layer_params *p,
     run_rows(&j, act_bwd_task);
     linear_bwd(m, a->norm2, d, p->in_w, p->in_b, dpre, in_width(&m->c), m->dsmall);
     norm_backward(m, a->x2, p->norm2_w, p->norm2_b, a->stat2, m->dsmall, m->dx);
-    linear_bwd(m, a->att, d, p->proj_w, p->proj_b, m->dx, d, m->dsmall);
+    linear_bwd(m, a->att, dp_model_q_width(&m->c), p->proj_w, p->proj_b, m->dx, d, m->dsmall);
     dp_attention_backward(&m->attention, a->qkv, a->att, a->lse, m->dsmall, m->dbig);
     rotate(m, m->dbig, -1);
-    linear_bwd(m, a->norm1, d, p->qkv_w, p->qkv_b, m->dbig, qkv_width(&m->c), m->dsmall);
+    qk_norm_backward(m, p, a);
+    linear_bwd(m, a->norm1, d, p->qkv_w, p->qkv_b, m->dbig, dp_model_qkv_width(&m->c), m->dsmall);
     norm_backward(m, a->x, p->norm1_w, p->norm1_b, a->stat1, m->dsmall, m->dx);
 }
 
@@ -409,12 +492,12 @@ void dp_model_logits(struct dp_model *m, const int32_t *tokens, int64_t sequence
     head(m, 0, m->rows, logits);
 }
 
-void dp_rope_tables(int64_t seq, int64_t head_dim, float *cosv, float *sinv)
+void dp_rope_tables(int64_t seq, int64_t head_dim, double theta, float *cosv, float *sinv)
 {
     int64_t half = head_dim / 2;
     for (int64_t t = 0; t < seq; t++) {
         for (int64_t i = 0; i < half; i++) {
-            double angle = (double)t * pow(10000.0, -(double)i / (double)half);
+            double angle = (double)t * pow(theta, -(double)i / (double)half);
             cosv[t * half + i] = (float)cos(angle);
             sinv[t * half + i] = (float)sin(angle);
         }
@@ -439,29 +522,42 @@ static float *carve(struct carver *c, int64_t rows, int64_t cols)
 static void carve_all(struct dp_model *m, struct carver *k, bool training)
 {
     const struct dp_model_config *c = &m->c;
-    int64_t n = m->batch * c->seq_len, d = c->dim, f = c->ffn, w = qkv_width(c), in = in_width(c);
+    int64_t n = m->batch * c->seq_len, d = c->dim, f = c->ffn, w = dp_model_qkv_width(c),
+            q = dp_model_q_width(c), in = in_width(c);
     for (int64_t i = 0; i < c->layers; i++) {
         struct dp_layer_acts *a = &m->acts[i];
         if (i > 1 && !training) {
             *a = m->acts[i % 2]; /* nothing is kept for a backward pass: two sets take turns */
             continue;
         }
-        *a = (struct dp_layer_acts){carve(k, n, d),  carve(k, n, d), carve(k, n, 2),
-                                    carve(k, n, w),  carve(k, n, d), carve(k, n, c->heads),
-                                    carve(k, n, d),  carve(k, n, d), carve(k, n, 2),
-                                    carve(k, n, in), carve(k, n, f)};
+        *a = (struct dp_layer_acts){
+            .x = carve(k, n, d),
+            .norm1 = carve(k, n, d),
+            .stat1 = carve(k, n, 2),
+            .qkv = carve(k, n, w),
+            .att = carve(k, n, q),
+            .lse = carve(k, n, c->heads),
+            .x2 = carve(k, n, d),
+            .norm2 = carve(k, n, d),
+            .stat2 = carve(k, n, 2),
+            .pre = carve(k, n, in),
+            .act = carve(k, n, f),
+            .qkv_raw = c->qk_norm ? carve(k, n, w) : NULL,
+            .qk_stat = c->qk_norm ? carve(k, 2 * n, c->heads + c->kv_heads) : NULL,
+        };
     }
     m->xf = carve(k, n, d);
     m->normf = carve(k, n, d);
     m->statf = carve(k, n, 2);
     m->losses = carve(k, n, 1);
     m->logits = carve(k, m->chunk, c->vocab);
-    m->rope_cos = carve(k, c->seq_len, d / c->heads);
-    m->rope_sin = carve(k, c->seq_len, d / c->heads);
+    m->rope_cos = carve(k, c->seq_len, dp_model_head_dim(c));
+    m->rope_sin = carve(k, c->seq_len, dp_model_head_dim(c));
     m->scratch = carve(k, dp_pool_threads(m->pool), (int64_t)dp_attention_scratch(c->seq_len));
     if (!training) return;
+    if (c->qk_norm) m->head_scratch = carve(k, dp_pool_threads(m->pool), dp_model_head_dim(c));
     m->dx = carve(k, n, d);
-    m->dsmall = carve(k, n, d);
+    m->dsmall = carve(k, n, d > q ? d : q);
     m->dact = carve(k, n, f);
     m->dbig = carve(k, n, w > in ? w : in);
 }
@@ -515,10 +611,11 @@ int dp_model_open(struct dp_model **out, const struct dp_model_config *c, int64_
         return rc;
     }
     m->attention = (struct dp_attention){
-        batch,         c->seq_len, c->heads, c->kv_heads, c->dim / c->heads,
-        m->gemm.level, m->ops,     pool,     m->scratch};
+        batch,         c->seq_len, c->heads, c->kv_heads, dp_model_head_dim(c),
+        m->gemm.level, m->ops,     pool,     m->scratch,  dp_model_attention_scale(c)};
     if (c->arch == DP_ARCH_LLAMA)
-        dp_rope_tables(c->seq_len, c->dim / c->heads, m->rope_cos, m->rope_sin);
+        dp_rope_tables(c->seq_len, dp_model_head_dim(c), dp_model_rope_theta(c), m->rope_cos,
+                       m->rope_sin);
     *out = m;
     return DP_OK;
 }

@@ -29,8 +29,19 @@ enum { DP_MODEL_NAME_MAX = 80 };
 struct dp_model_config {
     int arch; /* enum dp_arch */
     int64_t layers, dim, heads, kv_heads, ffn, seq_len, vocab;
-    bool tied; /* the head shares the token embedding */
+    bool tied;         /* the head shares the token embedding */
+    bool qk_norm;      /* RMS norm of each head's q and k, before RoPE (Qwen3) */
+    int64_t head_dim;  /* 0: dim / heads */
+    double norm_eps;   /* 0: 1e-5 */
+    double rope_theta; /* 0: 10,000 */
 };
+/* What the config says once its zeros are filled in. */
+int64_t dp_model_head_dim(const struct dp_model_config *c);
+int64_t dp_model_q_width(const struct dp_model_config *c);   /* heads * head_dim */
+int64_t dp_model_qkv_width(const struct dp_model_config *c); /* with the keys and values */
+float dp_model_norm_eps(const struct dp_model_config *c);
+double dp_model_rope_theta(const struct dp_model_config *c);
+float dp_model_attention_scale(const struct dp_model_config *c);
 /* Checks ranges and divisibility; DP_CONFIG names the option. GPT-2 wants kv_heads = heads. */
 int dp_model_config_check(const struct dp_model_config *c, struct dp_err *e);
 const char *dp_arch_name(int arch);
@@ -40,6 +51,7 @@ struct dp_param {
     int64_t rows, cols; /* cols 0: one dimension */
     uint64_t offset;    /* in floats */
     bool residual;      /* projects into the residual stream: initialised smaller */
+    bool hidden;        /* a matrix inside a block: from activations to activations */
 };
 static inline uint64_t dp_param_count(const struct dp_param *p)
 {
@@ -50,7 +62,7 @@ static inline uint64_t dp_param_count(const struct dp_param *p)
 #define DP_NO_PARAM UINT64_MAX
 struct dp_layer_params {
     uint64_t norm1_w, norm1_b, norm2_w, norm2_b, qkv_w, qkv_b, proj_w, proj_b, in_w, in_b, out_w,
-        out_b;
+        out_b, q_norm_w, k_norm_w;
 };
 /* Where every parameter lies; owned, released with dp_layout_release. */
 struct dp_layout {
@@ -74,6 +86,7 @@ void dp_layout_init_weights(const struct dp_layout *l, const struct dp_model_con
 
 struct dp_layer_acts {
     float *x, *norm1, *stat1, *qkv, *att, *lse, *x2, *norm2, *stat2, *pre, *act;
+    float *qkv_raw, *qk_stat; /* with qk_norm: as the product gave them; [heads+kv_heads][rows][2] */
 };
 struct dp_model {
     struct dp_model_config c;
@@ -87,7 +100,7 @@ struct dp_model {
     float *arena;
     struct dp_layer_acts *acts;
     float *xf, *normf, *statf, *logits, *losses, *dx, *dsmall, *dact, *dbig, *rope_cos, *rope_sin,
-        *scratch;
+        *scratch, *head_scratch;
     int64_t chunk;                   /* rows of logits held */
     const int32_t *tokens, *targets; /* of the call that runs */
     int64_t rows;                    /* tokens of the call that runs */
@@ -104,7 +117,7 @@ void dp_model_run(struct dp_model *m, const int32_t *tokens, const int32_t *targ
                   int64_t sequences, float scale, double *loss_sum, int64_t *count);
 /* logits [sequences*seq_len][vocab]; for tests and export. */
 void dp_model_logits(struct dp_model *m, const int32_t *tokens, int64_t sequences, float *logits);
-/* Fill cos/sin [seq_len][head_dim/2] of RoPE with theta 10,000. */
-void dp_rope_tables(int64_t seq, int64_t head_dim, float *cosv, float *sinv);
+/* Fill cos/sin [seq_len][head_dim/2] of RoPE. */
+void dp_rope_tables(int64_t seq, int64_t head_dim, double theta, float *cosv, float *sinv);
 
 #endif

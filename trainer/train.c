@@ -39,7 +39,12 @@ const struct dp_opt dp_train_opts[] = {
     REAL(clip, "1", 0, 1e9, "largest norm of the gradient; 0: no clipping"),
     INT(seed, "1", 0, 9e18, "seed of the initial weights"),
     {ROW(tied, DP_OPT_BOOL, "false", 0, 0, NULL,
-         "let llama's head share the token embedding (gpt2 always does)")},
+         "let llama's head share the token embedding (gpt2's does)")},
+    {ROW(untied, DP_OPT_BOOL, "false", 0, 0, NULL, "give gpt2's head weights of its own")},
+    {ROW(qk_norm, DP_OPT_BOOL, "false", 0, 0, NULL, "RMS norm of each head's queries and keys")},
+    INT(head_dim, "0", 0, 131072, "width of a head; 0: dim / heads"),
+    REAL(norm_eps, "1e-5", 1e-30, 1, "added to the variance in norms"),
+    REAL(rope_theta, "10000", 1, 1e12, "base of rotary positions (llama)"),
     SIDE(eval_every, "100", 0, 1e12, "updates between evaluations; 0: none"),
     SIDE(eval_batches, "8", 1, 1e9, "batches an evaluation"),
     SIDE(ckpt_every, "500", 0, 1e12, "updates between checkpoints; 0: only at the end"),
@@ -68,7 +73,11 @@ static struct dp_model_config config_of(const struct dp_train_options *o, int64_
                                     .ffn = ffn,
                                     .seq_len = o->seq_len,
                                     .vocab = vocab,
-                                    .tied = o->tied || !llama};
+                                    .tied = o->tied || (!llama && !o->untied),
+                                    .qk_norm = o->qk_norm,
+                                    .head_dim = o->head_dim,
+                                    .norm_eps = o->norm_eps,
+                                    .rope_theta = o->rope_theta};
 }
 
 static int check_options(const struct dp_train_options *o, struct dp_err *e)
@@ -78,6 +87,7 @@ static int check_options(const struct dp_train_options *o, struct dp_err *e)
     if (o->warmup > o->steps)
         DP_FAIL(e, CONFIG, "warmup %lld is longer than steps %lld", (long long)o->warmup,
                 (long long)o->steps);
+    if (o->tied && o->untied) DP_FAIL(e, CONFIG, "tied and untied: choose one");
     if (!(o->lr >= 0) || !(o->min_lr >= 0) || o->min_lr > o->lr)
         DP_FAIL(e, CONFIG, "min_lr %g must be from 0 to lr %g", o->min_lr, o->lr);
     if (!(o->beta1 >= 0 && o->beta1 < 1) || !(o->beta2 >= 0 && o->beta2 < 1))
@@ -259,12 +269,12 @@ int64_t dp_trainer_steps_done(const struct dp_trainer *t)
 double dp_trainer_flops(const struct dp_trainer *t)
 {
     const struct dp_model_config *c = &t->model->c;
-    double d = (double)c->dim, qkv = d / (double)c->heads * (double)(c->heads + 2 * c->kv_heads);
+    double d = (double)c->dim, q = (double)dp_model_q_width(c), qkv = (double)dp_model_qkv_width(c);
     double in = (double)(c->arch == DP_ARCH_LLAMA ? 2 * c->ffn : c->ffn);
-    double weights = (double)c->layers * (d * qkv + d * d + d * in + (double)c->ffn * d) +
+    double weights = (double)c->layers * (d * qkv + q * d + d * in + (double)c->ffn * d) +
                      (double)c->vocab * d;
     double attention = 6 * (double)c->layers * (double)c->seq_len *
-                       d; /* half of T x T, two products, forward and twice backward */
+                       q; /* half of T x T, two products, forward and twice backward */
     return (6 * weights + attention) * (double)(t->o.batch * t->o.accum * c->seq_len);
 }
 

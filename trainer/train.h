@@ -22,7 +22,11 @@ struct dp_train_options {
     int64_t seq_len, batch, accum, steps, warmup, eval_every, eval_batches, ckpt_every;
     double lr, min_lr, beta1, beta2, eps, weight_decay, clip;
     int64_t seed;
-    bool tied; /* the head shares the token embedding; gpt2 is always tied */
+    bool tied;   /* the head shares the token embedding; gpt2's does */
+    bool untied; /* not even gpt2's */
+    bool qk_norm;
+    int64_t head_dim; /* 0: dim / heads */
+    double norm_eps, rope_theta;
 };
 extern const struct dp_opt
     dp_train_opts[]; /* defaults: a GPT-2 of about 10M parameters with 8,192 tokens */

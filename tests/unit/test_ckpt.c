@@ -210,6 +210,46 @@ TEST(bad_checkpoints)
     free(good), free(bad), free(before), free(after);
 }
 
+TEST(what_the_model_is_stands_in_the_checkpoint)
+{
+    struct dp_err err = {0};
+    struct dp_train_options plain = options(DP_ARCH_LLAMA), o = plain;
+    struct dp_trainer *t, *other;
+    struct dp_ckpt *c;
+    char *dir = dp_test_tmpdir(), *path = dp_fs_join(dir, "qk"), *usual = dp_fs_join(dir, "usual");
+    o.qk_norm = true, o.head_dim = 10, o.norm_eps = 3e-6, o.rope_theta = 123456.5;
+    REQUIRE_OK(dp_trainer_open(&t, &o, VOCAB, NULL, &err));
+    REQUIRE_OK(dp_trainer_save(t, path, NULL, 0, &err));
+    REQUIRE_OK(dp_ckpt_open(&c, path, &err));
+    const struct dp_model_config *m = dp_ckpt_config(c);
+    CHECK(m->qk_norm && m->head_dim == 10 && m->norm_eps == 3e-6 && m->rope_theta == 123456.5);
+    dp_ckpt_close(c);
+    REQUIRE_OK(dp_trainer_open(&other, &o, VOCAB, NULL, &err));
+    CHECK_OK(dp_trainer_load(other, path, &err));
+    dp_trainer_close(other);
+    for (int i = 0; i < 4; i++) {
+        static const char *const names[] = {"qk_norm", "head_dim", "norm_eps", "rope_theta"};
+        struct dp_train_options differs = o;
+        if (i == 0) differs.qk_norm = false;
+        if (i == 1) differs.head_dim = 8;
+        if (i == 2) differs.norm_eps = 1e-5;
+        if (i == 3) differs.rope_theta = 10000;
+        REQUIRE_OK(dp_trainer_open(&other, &differs, VOCAB, NULL, &err));
+        CHECK_INT(dp_trainer_load(other, path, &err), DP_CONFIG);
+        CHECK(strstr(err.msg, names[i]) != NULL);
+        dp_trainer_close(other);
+    }
+    dp_trainer_close(t);
+    REQUIRE_OK(dp_trainer_open(&t, &plain, VOCAB, NULL, &err));
+    REQUIRE_OK(dp_trainer_save(t, usual, NULL, 0, &err));
+    REQUIRE_OK(dp_ckpt_open(&c, usual, &err));
+    CHECK(!dp_ckpt_meta(c, "qk_norm").ptr && !dp_ckpt_meta(c, "norm_eps").ptr); /* as older versions wrote it */
+    CHECK(dp_ckpt_config(c)->norm_eps == 1e-5 && dp_ckpt_config(c)->rope_theta == 10000);
+    dp_ckpt_close(c);
+    dp_trainer_close(t);
+    free(path), free(usual);
+}
+
 TEST(full_disk_and_wrong_keys)
 {
     struct dp_err err = {0};
@@ -247,6 +287,10 @@ TEST(bad_options)
     o = good, o.min_lr = 1;
     CHECK_INT(dp_trainer_open(&t, &o, VOCAB, NULL, &err), DP_CONFIG);
     o = good, o.heads = 7;
+    CHECK_INT(dp_trainer_open(&t, &o, VOCAB, NULL, &err), DP_CONFIG);
+    o = good, o.tied = o.untied = true;
+    CHECK_INT(dp_trainer_open(&t, &o, VOCAB, NULL, &err), DP_CONFIG);
+    o = good, o.head_dim = -1;
     CHECK_INT(dp_trainer_open(&t, &o, VOCAB, NULL, &err), DP_CONFIG);
     o = good, o.beta2 = 1;
     CHECK_INT(dp_trainer_open(&t, &o, VOCAB, NULL, &err), DP_CONFIG);

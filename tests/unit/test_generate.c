@@ -4,25 +4,33 @@
 #include "base/fs.h"
 #include "base/hash.h"
 #include "tests/test.h"
+#include "tests/unit/model_config.h"
 #include "trainer/eval.h"
 #include "trainer/generate.h"
 #include "trainer/train.h"
 
-static const struct dp_model_config configs[] = {{DP_ARCH_GPT2, 2, 24, 3, 3, 40, 12, 50, true},
-                                                 {DP_ARCH_LLAMA, 2, 24, 4, 2, 40, 12, 50, false}};
+static const struct dp_model_config configs[] = {
+    CONFIG(DP_ARCH_GPT2, 2, 24, 3, 3, 40, 12, 50, true),
+    CONFIG(DP_ARCH_LLAMA, 2, 24, 4, 2, 40, 12, 50, false),
+    CONFIG(DP_ARCH_LLAMA, 2, 18, 4, 2, 40, 12, 50, false, .qk_norm = true, .head_dim = 6,
+           .norm_eps = 1e-3, .rope_theta = 300),
+    CONFIG(DP_ARCH_GPT2, 2, 18, 3, 3, 40, 12, 50, false, .qk_norm = true, .head_dim = 7),
+};
 
 static void fill(struct dp_model *m, int32_t *tokens)
 {
     uint64_t s = 3;
     dp_layout_init_weights(&m->layout, &m->c, 9, m->p);
-    for (uint64_t i = 0; i < m->layout.floats; i++) m->p[i] *= 8;
+    for (size_t k = 0; k < m->layout.count; k++)
+        for (uint64_t i = 0; m->layout.params[k].cols && i < dp_param_count(&m->layout.params[k]); i++)
+            m->p[m->layout.params[k].offset + i] *= 8;
     for (int64_t i = 0; i < m->c.seq_len; i++)
         tokens[i] = (int32_t)(dp_splitmix64(&s) % (uint64_t)m->c.vocab);
 }
 
 TEST(cache_gives_the_logits_of_the_forward_pass)
 {
-    for (int k = 0; k < 2; k++) {
+    for (size_t k = 0; k < sizeof configs / sizeof *configs; k++) {
         struct dp_err err = {0};
         struct dp_model *m;
         struct dp_generator *g;
@@ -111,7 +119,7 @@ TEST(sampling)
 {
     struct dp_err err = {0};
     struct dp_generator *g;
-    struct dp_model_config c = {DP_ARCH_GPT2, 1, 4, 1, 1, 4, 4, 5, true};
+    struct dp_model_config c = CONFIG(DP_ARCH_GPT2, 1, 4, 1, 1, 4, 4, 5, true);
     float *weights = dp_floats_alloc(4096);
     REQUIRE_OK(dp_generator_open_model(&g, &c, weights, NULL, &err));
     const float logits[5] = {0, 2, 1, 2, -1e30f};

@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/hash.h"
 #include "tests/test.h"
+#include "tests/unit/model_config.h"
 #include "trainer/train.h"
 
 /* --- the model again, in double, one token at a time --- */
@@ -43,24 +44,31 @@ static void ref_linear(const struct ref *r, const char *w, const char *b, int la
     }
 }
 
-static void ref_norm(const struct ref *r, const char *w, const char *b, int layer, const double *x,
-                     double *y)
+static void ref_norm_of(const struct ref *r, const char *w, const char *b, int layer,
+                        const double *x, double *y, int64_t d)
 {
-    int64_t d = r->c.dim;
     double mean = 0, var = 0;
     const double *scale = r->p + ref_param(r, w, layer)->offset,
                  *shift = b ? r->p + ref_param(r, b, layer)->offset : NULL;
+    double eps = r->c.norm_eps > 0 ? r->c.norm_eps : 1e-5;
     if (b)
         for (int64_t i = 0; i < d; i++) mean += x[i] / (double)d;
     for (int64_t i = 0; i < d; i++) var += (x[i] - mean) * (x[i] - mean) / (double)d;
     for (int64_t i = 0; i < d; i++)
-        y[i] = (x[i] - mean) / sqrt(var + 1e-5) * scale[i] + (shift ? shift[i] : 0);
+        y[i] = (x[i] - mean) / sqrt(var + eps) * scale[i] + (shift ? shift[i] : 0);
 }
 
-static void ref_rotate(double *v, int64_t half, int64_t t)
+static void ref_norm(const struct ref *r, const char *w, const char *b, int layer, const double *x,
+                     double *y)
 {
+    ref_norm_of(r, w, b, layer, x, y, r->c.dim);
+}
+
+static void ref_rotate(const struct ref *r, double *v, int64_t half, int64_t t)
+{
+    double theta = r->c.rope_theta > 0 ? r->c.rope_theta : 10000;
     for (int64_t i = 0; i < half; i++) {
-        double a = (double)t * pow(10000, -(double)i / (double)half), x = v[i], y = v[half + i];
+        double a = (double)t * pow(theta, -(double)i / (double)half), x = v[i], y = v[half + i];
         v[i] = x * cos(a) - y * sin(a);
         v[half + i] = x * sin(a) + y * cos(a);
     }
@@ -68,31 +76,52 @@ static void ref_rotate(double *v, int64_t half, int64_t t)
 
 enum { T_MAX = 16, W_MAX = 128 };
 
+/* RMS norm of each head */
+static void ref_qk_norm(const struct ref *r, const char *w, int layer, double *v, int64_t heads,
+                        int64_t hd)
+{
+    double y[W_MAX];
+    for (int64_t h = 0; r->c.qk_norm && h < heads; h++) {
+        ref_norm_of(r, w, NULL, layer, v + h * hd, y, hd);
+        memcpy(v + h * hd, y, (size_t)hd * sizeof *y);
+    }
+}
+
+static void ref_qkv(const struct ref *r, int layer, const double *x, int64_t t, double *q,
+                    double *k, double *v)
+{
+    const struct dp_model_config *c = &r->c;
+    int64_t d = c->dim, hd = c->head_dim ? c->head_dim : d / c->heads;
+    int64_t w = c->heads * hd, kv = c->kv_heads * hd;
+    double h[W_MAX], all[3 * W_MAX];
+    if (c->arch == DP_ARCH_LLAMA) {
+        ref_norm(r, "model.layers.%d.input_layernorm.weight", NULL, layer, x, h);
+        ref_linear(r, "model.layers.%d.self_attn.q_proj.weight", NULL, layer, h, d, q, w);
+        ref_linear(r, "model.layers.%d.self_attn.k_proj.weight", NULL, layer, h, d, k, kv);
+        ref_linear(r, "model.layers.%d.self_attn.v_proj.weight", NULL, layer, h, d, v, kv);
+        ref_qk_norm(r, "model.layers.%d.self_attn.q_norm.weight", layer, q, c->heads, hd);
+        ref_qk_norm(r, "model.layers.%d.self_attn.k_norm.weight", layer, k, c->kv_heads, hd);
+        for (int64_t i = 0; i < c->heads; i++) ref_rotate(r, q + i * hd, hd / 2, t);
+        for (int64_t i = 0; i < c->kv_heads; i++) ref_rotate(r, k + i * hd, hd / 2, t);
+    } else {
+        ref_norm(r, "transformer.h.%d.ln_1.weight", "transformer.h.%d.ln_1.bias", layer, x, h);
+        ref_linear(r, "transformer.h.%d.attn.c_attn.weight", "transformer.h.%d.attn.c_attn.bias",
+                   layer, h, d, all, 3 * w);
+        memcpy(q, all, (size_t)w * 8), memcpy(k, all + w, (size_t)w * 8),
+            memcpy(v, all + 2 * w, (size_t)w * 8);
+        ref_qk_norm(r, "transformer.h.%d.attn.q_norm.weight", layer, q, c->heads, hd);
+        ref_qk_norm(r, "transformer.h.%d.attn.k_norm.weight", layer, k, c->kv_heads, hd);
+    }
+}
+
 /* x[T][dim] += attention(norm(x)) */
 static void ref_attention(const struct ref *r, int layer, double x[T_MAX][W_MAX])
 {
     const struct dp_model_config *c = &r->c;
-    bool llama = c->arch == DP_ARCH_LLAMA;
-    int64_t d = c->dim, hd = d / c->heads, kv = c->kv_heads * hd;
+    int64_t d = c->dim, hd = c->head_dim ? c->head_dim : d / c->heads, w = c->heads * hd;
     static double q[T_MAX][W_MAX], k[T_MAX][W_MAX], v[T_MAX][W_MAX];
-    double h[W_MAX], all[3 * W_MAX], out[W_MAX], y[W_MAX], s[T_MAX];
-    for (int64_t t = 0; t < c->seq_len; t++) {
-        if (llama) {
-            ref_norm(r, "model.layers.%d.input_layernorm.weight", NULL, layer, x[t], h);
-            ref_linear(r, "model.layers.%d.self_attn.q_proj.weight", NULL, layer, h, d, q[t], d);
-            ref_linear(r, "model.layers.%d.self_attn.k_proj.weight", NULL, layer, h, d, k[t], kv);
-            ref_linear(r, "model.layers.%d.self_attn.v_proj.weight", NULL, layer, h, d, v[t], kv);
-            for (int64_t i = 0; i < c->heads; i++) ref_rotate(q[t] + i * hd, hd / 2, t);
-            for (int64_t i = 0; i < c->kv_heads; i++) ref_rotate(k[t] + i * hd, hd / 2, t);
-        } else {
-            ref_norm(r, "transformer.h.%d.ln_1.weight", "transformer.h.%d.ln_1.bias", layer, x[t],
-                     h);
-            ref_linear(r, "transformer.h.%d.attn.c_attn.weight",
-                       "transformer.h.%d.attn.c_attn.bias", layer, h, d, all, 3 * d);
-            memcpy(q[t], all, (size_t)d * 8), memcpy(k[t], all + d, (size_t)d * 8),
-                memcpy(v[t], all + 2 * d, (size_t)d * 8);
-        }
-    }
+    double out[W_MAX], y[W_MAX], s[T_MAX];
+    for (int64_t t = 0; t < c->seq_len; t++) ref_qkv(r, layer, x[t], t, q[t], k[t], v[t]);
     for (int64_t t = 0; t < c->seq_len; t++) {
         memset(out, 0, sizeof out);
         for (int64_t n = 0; n < c->heads; n++) {
@@ -108,11 +137,11 @@ static void ref_attention(const struct ref *r, int layer, double x[T_MAX][W_MAX]
             for (int64_t u = 0; u <= t; u++)
                 for (int64_t i = 0; i < hd; i++) out[n * hd + i] += s[u] / sum * v[u][g * hd + i];
         }
-        if (llama)
-            ref_linear(r, "model.layers.%d.self_attn.o_proj.weight", NULL, layer, out, d, y, d);
+        if (c->arch == DP_ARCH_LLAMA)
+            ref_linear(r, "model.layers.%d.self_attn.o_proj.weight", NULL, layer, out, w, y, d);
         else
             ref_linear(r, "transformer.h.%d.attn.c_proj.weight",
-                       "transformer.h.%d.attn.c_proj.bias", layer, out, d, y, d);
+                       "transformer.h.%d.attn.c_proj.bias", layer, out, w, y, d);
         for (int64_t i = 0; i < d; i++) x[t][i] += y[i];
     }
 }
@@ -172,9 +201,12 @@ static double ref_loss(const struct ref *r, const int32_t *tokens, const int32_t
 }
 
 static const struct dp_model_config shapes[] = {
-    {DP_ARCH_GPT2, 2, 12, 3, 3, 20, 7, 29, true},   {DP_ARCH_LLAMA, 2, 12, 2, 1, 19, 9, 31, false},
-    {DP_ARCH_LLAMA, 1, 24, 4, 2, 33, 5, 17, true},  {DP_ARCH_GPT2, 1, 5, 1, 1, 3, 1, 2, true},
-    {DP_ARCH_GPT2, 3, 33, 3, 3, 17, 16, 65, false},
+    CONFIG(DP_ARCH_GPT2, 2, 12, 3, 3, 20, 7, 29, true),   CONFIG(DP_ARCH_LLAMA, 2, 12, 2, 1, 19, 9, 31, false),
+    CONFIG(DP_ARCH_LLAMA, 1, 24, 4, 2, 33, 5, 17, true),  CONFIG(DP_ARCH_GPT2, 1, 5, 1, 1, 3, 1, 2, true),
+    CONFIG(DP_ARCH_GPT2, 3, 33, 3, 3, 17, 16, 65, false),
+    CONFIG(DP_ARCH_LLAMA, 2, 15, 4, 2, 23, 11, 37, false, .qk_norm = true, .head_dim = 6,
+           .norm_eps = 1e-3, .rope_theta = 500),
+    CONFIG(DP_ARCH_GPT2, 2, 10, 3, 3, 13, 6, 19, true, .qk_norm = true, .head_dim = 5),
 };
 
 /* Weights with nothing at 0 or 1, tokens and targets with some ignored. */
@@ -292,9 +324,10 @@ static uint64_t run_hash(const struct dp_model_config *c, int threads, int level
 TEST(same_bits_for_threads_and_levels)
 {
     struct dp_err err = {0};
-    static const struct dp_model_config big[] = {{DP_ARCH_GPT2, 2, 36, 3, 3, 50, 70, 131, true},
-                                                 {DP_ARCH_LLAMA, 1, 24, 6, 2, 35, 131, 99, false}};
-    for (size_t k = 0; k < 2; k++) {
+    static const struct dp_model_config big[] = {CONFIG(DP_ARCH_GPT2, 2, 36, 3, 3, 50, 70, 131, true),
+                                                 CONFIG(DP_ARCH_LLAMA, 1, 24, 6, 2, 35, 131, 99, false),
+        CONFIG(DP_ARCH_LLAMA, 1, 10, 3, 1, 21, 70, 40, true, .qk_norm = true, .head_dim = 66)};
+    for (size_t k = 0; k < sizeof big / sizeof *big; k++) {
         uint64_t want = run_hash(&big[k], 1, 0, 6);
         for (int level = 0; level <= 2 && level <= (int)dp_cpu_detected(); level++)
             for (int threads = level ? 1 : 3; threads <= 3; threads++)
@@ -308,7 +341,7 @@ TEST(editing_the_future_leaves_the_past)
     struct dp_err err = {0};
     struct dp_model *m;
     REQUIRE_OK(
-        dp_model_open(&m, &(struct dp_model_config){DP_ARCH_LLAMA, 2, 24, 4, 2, 40, 150, 50, false},
+        dp_model_open(&m, &(struct dp_model_config)CONFIG(DP_ARCH_LLAMA, 2, 24, 4, 2, 40, 150, 50, false),
                       1, false, NULL, &err));
     int32_t tokens[150], targets[150];
     float *a = malloc(150 * 50 * 4), *b = malloc(150 * 50 * 4);
@@ -328,14 +361,14 @@ TEST(bad_configurations)
         struct dp_model_config c;
         const char *says;
     } cases[] = {
-        {{DP_ARCH_GPT2, 0, 12, 3, 3, 20, 7, 29, true}, "layers"},
-        {{DP_ARCH_GPT2, 2, 13, 3, 3, 20, 7, 29, true}, "multiple of heads"},
-        {{DP_ARCH_GPT2, 2, 12, 3, 1, 20, 7, 29, true}, "kv_heads"},
-        {{DP_ARCH_LLAMA, 2, 12, 4, 3, 20, 7, 29, true}, "kv_heads"},
-        {{DP_ARCH_LLAMA, 2, 12, 4, 2, 20, 7, 29, true}, "even"},
-        {{DP_ARCH_GPT2, 2, 12, 3, 3, 20, 7, 0, true}, "vocab"},
-        {{DP_ARCH_GPT2, 2, 12, 3, 3, 20, 1 << 30, 9, true}, "seq_len"},
-        {{7, 2, 12, 3, 3, 20, 7, 9, true}, "architecture"},
+        {CONFIG(DP_ARCH_GPT2, 0, 12, 3, 3, 20, 7, 29, true), "layers"},
+        {CONFIG(DP_ARCH_GPT2, 2, 13, 3, 3, 20, 7, 29, true), "multiple of heads"},
+        {CONFIG(DP_ARCH_GPT2, 2, 12, 3, 1, 20, 7, 29, true), "kv_heads"},
+        {CONFIG(DP_ARCH_LLAMA, 2, 12, 4, 3, 20, 7, 29, true), "kv_heads"},
+        {CONFIG(DP_ARCH_LLAMA, 2, 12, 4, 2, 20, 7, 29, true), "even"},
+        {CONFIG(DP_ARCH_GPT2, 2, 12, 3, 3, 20, 7, 0, true), "vocab"},
+        {CONFIG(DP_ARCH_GPT2, 2, 12, 3, 3, 20, 1 << 30, 9, true), "seq_len"},
+        {CONFIG(7, 2, 12, 3, 3, 20, 7, 9, true), "architecture"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct dp_err err = {0};
@@ -346,8 +379,8 @@ TEST(bad_configurations)
     struct dp_err err = {0};
     struct dp_model *m; /* 2^44 floats and more: refused, not overflowed */
     CHECK_INT(dp_model_open(&m,
-                            &(struct dp_model_config){DP_ARCH_GPT2, 1024, 1 << 17, 1, 1, 1 << 19,
-                                                      1 << 18, 1 << 22, true},
+                            &(struct dp_model_config)CONFIG(DP_ARCH_GPT2, 1024, 1 << 17, 1, 1, 1 << 19,
+                                                      1 << 18, 1 << 22, true),
                             65536, true, NULL, &err),
               DP_NOMEM);
 }

@@ -1,6 +1,7 @@
 /* AdamW against the textbook formula in double, clipping, and the learning-rate schedule of the
  * reference curve. */
 #include "tests/test.h"
+#include "tests/unit/model_config.h"
 #include "trainer/optim.h"
 
 static struct dp_layout layout;
@@ -10,7 +11,7 @@ static float *p, *g;
 static bool set_up(void)
 {
     struct dp_err err = {0};
-    struct dp_model_config c = {DP_ARCH_GPT2, 1, 20, 2, 2, 30, 8, 40, true};
+    struct dp_model_config c = CONFIG(DP_ARCH_GPT2, 1, 20, 2, 2, 30, 8, 40, true);
     if (dp_layout_init(&layout, &c, &err) < 0 || dp_optim_open(&optim, &layout, &err) < 0)
         return false;
     p = dp_floats_alloc(layout.floats);
