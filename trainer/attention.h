@@ -5,7 +5,11 @@
  * h uses kv head h / (heads/kv_heads). No T x T storage: scores exist for DP_ATTENTION_ROWS query
  * rows at a time, and the backward pass computes them again from the log-sum-exp of each row
  * (FlashAttention's bookkeeping, Dao et al. 2022, without its tiling over keys). Memory:
- * dp_attention_scratch() floats a worker, the caller's. Bits: as gemm.h promises. */
+ * dp_attention_scratch() floats a worker, the caller's. Bits: as gemm.h promises.
+ *
+ * Documents: with `positions`, a sequence is cut where they are 0, and each stretch is attended as
+ * if it were a sequence alone: no other document's tokens enter its sums, and where it stands in
+ * the row doesn't change its bits. */
 #ifndef DP_TRAINER_ATTENTION_H
 #define DP_TRAINER_ATTENTION_H
 
@@ -22,6 +26,8 @@ struct dp_attention {
     struct dp_pool *pool;
     float *scratch; /* workers * dp_attention_scratch(seq), 64-byte aligned */
     float scale;    /* of q k^T; usually 1/sqrt(head_dim) */
+    /* [batch][seq]: of each token in its document, 0 at its first; NULL: a sequence is one. */
+    const int32_t *positions;
 };
 
 uint64_t dp_attention_scratch(int64_t seq);

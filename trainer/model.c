@@ -102,6 +102,12 @@ static void act_bwd_task(void *ctx, size_t task, int worker)
     }
 }
 
+/* Which position row r stands for. */
+static int64_t position(const struct dp_model *m, int64_t r)
+{
+    return m->restart ? m->positions[r] : r % m->c.seq_len;
+}
+
 /* Rotate q and k of each row; scale is the sign. */
 static void rope_task(void *ctx, size_t task, int worker)
 {
@@ -109,8 +115,8 @@ static void rope_task(void *ctx, size_t task, int worker)
     const struct dp_model_config *c = &j->m->c;
     int64_t hd = dp_model_head_dim(c), half = hd / 2;
     EACH_ROW (r) {
-        const float *cosv = j->m->rope_cos + r % c->seq_len * half,
-                    *sinv = j->m->rope_sin + r % c->seq_len * half;
+        int64_t at = position(j->m, r) * half;
+        const float *cosv = j->m->rope_cos + at, *sinv = j->m->rope_sin + at;
         for (int64_t h = 0; h < c->heads + c->kv_heads; h++)
             ops->rope(half, cosv, sinv, j->scale, j->out + r * j->width + h * hd);
     }
@@ -169,7 +175,7 @@ static void embed_task(void *ctx, size_t task, int worker)
     int64_t d = j->width;
     EACH_ROW (r) {
         memcpy(j->out + r * d, j->x + j->m->tokens[r] * d, (size_t)d * sizeof(float));
-        if (j->w) ops->axpy(d, 1.0f, j->w + r % j->m->c.seq_len * d, j->out + r * d);
+        if (j->w) ops->axpy(d, 1.0f, j->w + position(j->m, r) * d, j->out + r * d);
     }
 }
 
@@ -183,7 +189,7 @@ static void embed_bwd_task(void *ctx, size_t task, int worker)
     for (int64_t r = 0; r < j->rows; r++) {
         const float *dx = j->x + r * d + c0;
         ops->axpy(n, 1.0f, dx, j->dw + j->m->tokens[r] * d + c0);
-        if (j->db) ops->axpy(n, 1.0f, dx, j->db + r % j->m->c.seq_len * d + c0);
+        if (j->db) ops->axpy(n, 1.0f, dx, j->db + position(j->m, r) * d + c0);
     }
 }
 
@@ -389,6 +395,7 @@ static void forward_body(struct dp_model *m, const int32_t *tokens, int64_t sequ
     m->tokens = tokens;
     m->rows = sequences * m->c.seq_len;
     m->attention.batch = sequences;
+    m->attention.positions = m->positions;
     struct job j = {.m = m,
                     .rows = m->rows,
                     .width = m->c.dim,
@@ -468,6 +475,12 @@ static void backward_body(struct dp_model *m)
                     .dw = m->g + m->layout.wte,
                     .db = grad(m, m->layout.wpe)};
     run_cols(&j, embed_bwd_task);
+}
+
+void dp_model_documents(struct dp_model *m, const int32_t *positions, bool restart)
+{
+    m->positions = positions;
+    m->restart = positions && restart;
 }
 
 void dp_model_run(struct dp_model *m, const int32_t *tokens, const int32_t *targets,
@@ -610,9 +623,16 @@ int dp_model_open(struct dp_model **out, const struct dp_model_config *c, int64_
         dp_model_close(m);
         return rc;
     }
-    m->attention = (struct dp_attention){
-        batch,         c->seq_len, c->heads, c->kv_heads, dp_model_head_dim(c),
-        m->gemm.level, m->ops,     pool,     m->scratch,  dp_model_attention_scale(c)};
+    m->attention = (struct dp_attention){.batch = batch,
+                                         .seq = c->seq_len,
+                                         .heads = c->heads,
+                                         .kv_heads = c->kv_heads,
+                                         .head_dim = dp_model_head_dim(c),
+                                         .gemm = m->gemm.level,
+                                         .ops = m->ops,
+                                         .pool = pool,
+                                         .scratch = m->scratch,
+                                         .scale = dp_model_attention_scale(c)};
     if (c->arch == DP_ARCH_LLAMA)
         dp_rope_tables(c->seq_len, dp_model_head_dim(c), dp_model_rope_theta(c), m->rope_cos,
                        m->rope_sin);

@@ -104,12 +104,22 @@ struct dp_model {
     int64_t chunk;                   /* rows of logits held */
     const int32_t *tokens, *targets; /* of the call that runs */
     int64_t rows;                    /* tokens of the call that runs */
+    /* Set by dp_model_documents. */
+    const int32_t *positions;
+    bool restart;
 };
 
 /* Room for `batch` sequences of seq_len. Parameters are zero until set. The pool is not owned. */
 int dp_model_open(struct dp_model **out, const struct dp_model_config *c, int64_t batch,
                   bool training, struct dp_pool *pool, struct dp_err *e);
 void dp_model_close(struct dp_model *m);
+/* The documents of the sequences that the next calls are given: positions[sequences][seq_len] is the
+ * place of each token in its document, 0 at its first (as trainer_feed/feed.h has them); it is not
+ * copied. A token attends to its own document only, and with `restart` the embedding or rotation of
+ * its position is that of its place there, so a document's logits don't depend, bit for bit, on
+ * where it is packed, or with what. Positions must be in [0, index in the row] and grow by one or
+ * start anew. NULL: a sequence is one document. */
+void dp_model_documents(struct dp_model *m, const int32_t *positions, bool restart);
 /* Mean-free loss of `sequences` <= batch rows of seq_len tokens; target -1 is ignored. Adds nothing
  * to gradients when scale = 0, else the gradient of scale * (sum of losses). *loss_sum and *count
  * are set. Tokens must be in [0, vocab), targets in [-1, vocab). */

@@ -14,7 +14,15 @@ struct ref {
     struct dp_model_config c;
     const struct dp_layout *l;
     double *p;
+    const int32_t *positions; /* of the sequence; NULL: one document */
+    bool restart;
 };
+
+static int64_t ref_place(const struct ref *r, int64_t t)
+{
+    return r->positions && r->restart ? r->positions[t] : t;
+}
+
 
 /* "%d" in a name stands for the layer. */
 static const struct dp_param *ref_param(const struct ref *r, const char *name, int layer)
@@ -121,20 +129,21 @@ static void ref_attention(const struct ref *r, int layer, double x[T_MAX][W_MAX]
     int64_t d = c->dim, hd = c->head_dim ? c->head_dim : d / c->heads, w = c->heads * hd;
     static double q[T_MAX][W_MAX], k[T_MAX][W_MAX], v[T_MAX][W_MAX];
     double out[W_MAX], y[W_MAX], s[T_MAX];
-    for (int64_t t = 0; t < c->seq_len; t++) ref_qkv(r, layer, x[t], t, q[t], k[t], v[t]);
+    for (int64_t t = 0; t < c->seq_len; t++) ref_qkv(r, layer, x[t], ref_place(r, t), q[t], k[t], v[t]);
     for (int64_t t = 0; t < c->seq_len; t++) {
         memset(out, 0, sizeof out);
         for (int64_t n = 0; n < c->heads; n++) {
             int64_t g = n * c->kv_heads / c->heads;
             double sum = 0;
-            for (int64_t u = 0; u <= t; u++) {
+            int64_t first = r->positions ? t - r->positions[t] : 0;
+            for (int64_t u = first; u <= t; u++) {
                 s[u] = 0;
                 for (int64_t i = 0; i < hd; i++)
                     s[u] += q[t][n * hd + i] * k[u][g * hd + i] / sqrt((double)hd);
                 s[u] = exp(s[u]);
                 sum += s[u];
             }
-            for (int64_t u = 0; u <= t; u++)
+            for (int64_t u = first; u <= t; u++)
                 for (int64_t i = 0; i < hd; i++) out[n * hd + i] += s[u] / sum * v[u][g * hd + i];
         }
         if (c->arch == DP_ARCH_LLAMA)
@@ -179,7 +188,7 @@ static double ref_loss(const struct ref *r, const int32_t *tokens, const int32_t
         for (int64_t i = 0; i < c->dim; i++)
             x[t][i] = llama ? ref_at(r, "model.embed_tokens.weight", 0, tokens[t] * c->dim + i)
                             : ref_at(r, "transformer.wte.weight", 0, tokens[t] * c->dim + i) +
-                                  ref_at(r, "transformer.wpe.weight", 0, t * c->dim + i);
+                                  ref_at(r, "transformer.wpe.weight", 0, ref_place(r, t) * c->dim + i);
     for (int layer = 0; layer < c->layers; layer++) {
         ref_attention(r, layer, x);
         for (int64_t t = 0; t < c->seq_len; t++) ref_mlp(r, layer, x[t]);
@@ -226,40 +235,70 @@ static void fill(struct dp_model *m, int32_t *tokens, int32_t *targets, int64_t 
     }
 }
 
+static double ref_losses(struct ref *r, const int32_t *tokens, const int32_t *targets,
+                         const int32_t *positions)
+{
+    int64_t t = r->c.seq_len;
+    double sum = 0;
+    for (int64_t s = 0; s < 2; s++) {
+        r->positions = positions ? positions + s * t : NULL;
+        sum += ref_loss(r, tokens + s * t, targets + s * t);
+    }
+    return sum;
+}
+
+/* Documents of 1, 2, 3... tokens. */
+static void documents(int32_t *positions, int64_t sequences, int64_t seq_len)
+{
+    for (int64_t s = 0; s < sequences; s++)
+        for (int64_t t = 0, start = 0, n = 1 + s; t < seq_len; t++) {
+            if (t - start == n) start = t, n++;
+            positions[s * seq_len + t] = (int32_t)(t - start);
+        }
+}
+
+/* mode 1: documents; 2: whose positions start anew. `samples` elements of each parameter. */
+static void check_slopes(size_t k, int mode, int samples)
+{
+    struct dp_err err = {0};
+    struct dp_model *m;
+    REQUIRE_OK(dp_model_open(&m, &shapes[k], 2, true, NULL, &err));
+    int64_t t = m->c.seq_len, count;
+    int32_t tokens[2 * T_MAX], targets[2 * T_MAX];
+    double loss;
+    int32_t buffer[2 * T_MAX], *positions = mode ? buffer : NULL;
+    fill(m, tokens, targets, 2 * t);
+    documents(buffer, 2, t);
+    dp_model_documents(m, positions, mode == 2);
+    dp_model_run(m, tokens, targets, 2, 1.0f, &loss, &count);
+    struct ref r = {m->c, &m->layout, malloc((size_t)m->layout.floats * 8), positions, mode == 2};
+    for (uint64_t i = 0; i < m->layout.floats; i++) r.p[i] = (double)m->p[i];
+    double want = ref_losses(&r, tokens, targets, positions);
+    CHECK_NEAR(loss, want, 2e-5 * (double)count);
+    for (size_t i = 0; i < m->layout.count; i++) {
+        const struct dp_param *p = &m->layout.params[i];
+        for (int sample = 0; sample < samples; sample++) {
+            uint64_t at = p->offset + (uint64_t)(sample + mode) * 7919 % dp_param_count(p);
+            double keep = r.p[at], step = 1e-5;
+            r.p[at] = keep + step;
+            double up = ref_losses(&r, tokens, targets, positions);
+            r.p[at] = keep - step;
+            double down = ref_losses(&r, tokens, targets, positions);
+            r.p[at] = keep;
+            double slope = (up - down) / (2 * step);
+            if (!(fabs((double)m->g[at] - slope) <= 2e-5 + 2e-5 * fabs(slope)))
+                DP_TEST_FAIL("shape %zu, documents %d, %s[%d]: gradient %.8g, slope %.8g", k, mode,
+                             p->name, (int)(at - p->offset), (double)m->g[at], slope);
+        }
+    }
+    free(r.p);
+    dp_model_close(m);
+}
+
 TEST(gradient_is_the_slope_of_an_independent_model)
 {
-    for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
-        struct dp_err err = {0};
-        struct dp_model *m;
-        REQUIRE_OK(dp_model_open(&m, &shapes[k], 2, true, NULL, &err));
-        int64_t t = m->c.seq_len, count;
-        int32_t tokens[2 * T_MAX], targets[2 * T_MAX];
-        double loss;
-        fill(m, tokens, targets, 2 * t);
-        dp_model_run(m, tokens, targets, 2, 1.0f, &loss, &count);
-        struct ref r = {m->c, &m->layout, malloc((size_t)m->layout.floats * 8)};
-        for (uint64_t i = 0; i < m->layout.floats; i++) r.p[i] = (double)m->p[i];
-        double want = ref_loss(&r, tokens, targets) + ref_loss(&r, tokens + t, targets + t);
-        CHECK_NEAR(loss, want, 2e-5 * (double)count);
-        for (size_t i = 0; i < m->layout.count; i++) {
-            const struct dp_param *p = &m->layout.params[i];
-            for (int sample = 0; sample < 5; sample++) {
-                uint64_t at = p->offset + (uint64_t)sample * 7919 % dp_param_count(p);
-                double keep = r.p[at], step = 1e-5;
-                r.p[at] = keep + step;
-                double up = ref_loss(&r, tokens, targets) + ref_loss(&r, tokens + t, targets + t);
-                r.p[at] = keep - step;
-                double down = ref_loss(&r, tokens, targets) + ref_loss(&r, tokens + t, targets + t);
-                r.p[at] = keep;
-                double slope = (up - down) / (2 * step);
-                if (!(fabs((double)m->g[at] - slope) <= 2e-5 + 2e-5 * fabs(slope)))
-                    DP_TEST_FAIL("shape %zu, %s[%d]: gradient %.8g, slope %.8g", k, p->name,
-                                 (int)(at - p->offset), (double)m->g[at], slope);
-            }
-        }
-        free(r.p);
-        dp_model_close(m);
-    }
+    for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++)
+        for (int mode = 0; mode < 3; mode++) check_slopes(k, mode, mode ? 1 : 4);
 }
 
 TEST(reference_vectors)
