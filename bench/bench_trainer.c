@@ -153,7 +153,7 @@ int main(int argc, char **argv)
     struct dp_buf out;
     struct dp_jsonw w;
     if (dp_cpu_init(&err) < 0) goto fail;
-    double peak = dp_gemm_peak(dp_gemm_level());
+    double peak = dp_gemm_peak(dp_gemm_level(), 0);
     int n = argc > 1 ? argc - 1 : 2;
     dp_buf_init(&out, 1 << 20);
     dp_jsonw_init(&w, &out, 2);

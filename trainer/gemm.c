@@ -1,14 +1,13 @@
-/* The blocked driver and the scalar kernel.
+/* The blocked driver.
  *
- * Both operands are packed into panels (A: mr rows, k-major; B: nr columns, k-major), so the kernel
- * streams and the four storage orders differ only in packing. A panel's missing rows or columns are
- * zeros; a kernel's tile that hangs over the edge goes through a small tile on the stack.
- *
- * dp_gemm_run packs super-blocks of A and B with all of k (or as much as fits DP_GEMM_PACK) in one
- * pool run and multiplies tiles of MC x NC in a second one: two wake-ups a product, where packing
- * inside the loops over k would cost two for each of them and packing in each thread would repeat
- * the work. B's panels then come from L3, at a few percent of its bandwidth: a panel of 256 x 16
- * floats is used for MC rows.
+ * Both operands are packed into panels, so the kernel streams and the storage orders differ only in
+ * packing. dp_gemm_run packs a super-block of B (all of it where it fits DP_GEMM_PACK; B's panels
+ * then come from L3 at a few percent of its bandwidth) in one pool run; in a second one each task
+ * takes a strip of rows, packs that strip's block of k into its thread's part of pack_a (it stays in
+ * L2) and multiplies it by all panels of B. So A is packed where it is used, with one wake-up of the
+ * pool, or two where B isn't packed already. Rows are cut into panels, and panels into strips, as
+ * evenly as can be: kernels run any number of rows up to mr, so no tile is mostly padding and
+ * threads end together.
  *
  * Must agree with the formula at the top of gemm.h; tests/check/check_gemm.c computes that formula
  * directly. */
@@ -16,71 +15,51 @@
 
 #include "base/cpu.h"
 #include "base/large.h"
+#include "trainer/gemm_internal.h"
 
-#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
+#include <xmmintrin.h>
 
-enum { SCALAR_MR = 4, SCALAR_NR = 16, TILE_MAX = 16 * 64 };
+enum { TILE_MAX = 16 * 64, PANELS_MAX = 64, PANELS_B_TASK = 8, UNITS_SUPER = 8 * DP_GEMM_KC };
+enum { FLUSH = 0x8040 }; /* MXCSR: flush to zero, denormals are zeros */
 
 static int64_t min64(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
 
-static void kernel_scalar(int64_t kc, const float *a, const float *b, const float *base,
-                          int64_t ldbase, const float *bias, float *c, int64_t ldc)
+static int64_t round_up(int64_t n, int64_t to)
 {
-    float acc[SCALAR_MR][SCALAR_NR] = {{0}};
-    for (int64_t k = 0; k < kc; k++, a += SCALAR_MR, b += SCALAR_NR)
-        for (int i = 0; i < SCALAR_MR; i++)
-            for (int j = 0; j < SCALAR_NR; j++) acc[i][j] = fmaf(a[i], b[j], acc[i][j]);
-    for (int i = 0; i < SCALAR_MR; i++) {
-        for (int j = 0; j < SCALAR_NR; j++) {
-            float s = acc[i][j];
-            if (base && bias) s = (base[i * ldbase + j] + bias[j]) + s;
-            else if (base) s = base[i * ldbase + j] + s;
-            else if (bias) s = bias[j] + s;
-            c[i * ldc + j] = s;
-        }
-    }
+    return (n + to - 1) / to * to;
 }
 
-static float peak_scalar(int64_t n)
+static int64_t block_k(int bf16)
 {
-    float a = 0, b = 1, c = 2, d = 3, x = 0.999f;
-    for (int64_t i = 0; i < n; i++) {
-        a = fmaf(a, x, x);
-        b = fmaf(b, x, x);
-        c = fmaf(c, x, x);
-        d = fmaf(d, x, x);
-    }
-    return a + b + c + d;
+    return bf16 ? DP_GEMM_KC_BF16 : DP_GEMM_KC;
 }
-
-const struct dp_gemm_level dp_gemm_scalar = {SCALAR_MR,   SCALAR_NR, kernel_scalar, NULL, NULL,
-                                             peak_scalar, 8};
 
 const struct dp_gemm_level *dp_gemm_level(void)
 {
+    if (dp_cpu() >= DP_CPU_AVX512BF16) return &dp_gemm_avx512bf16;
     if (dp_cpu() >= DP_CPU_AVX512) return &dp_gemm_avx512;
     if (dp_cpu() >= DP_CPU_AVX2) return &dp_gemm_avx2;
     return &dp_gemm_scalar;
 }
 
-double dp_gemm_peak(const struct dp_gemm_level *l)
+double dp_gemm_peak(const struct dp_gemm_level *l, int bf16)
 {
-    double best = 0;
+    float (*fn)(int64_t) = bf16 ? l->peak_bf16 : l->peak;
+    double best = 0, flops = bf16 ? l->peak_bf16_flops : l->peak_flops;
     int64_t n = 1000;
     volatile float sink = 0;
     for (int run = 0; run < 12; run++) {
         struct timespec t0, t1;
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t0);
-        sink = sink + l->peak(n);
+        sink = sink + fn(n);
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t1);
         double s = (double)(t1.tv_sec - t0.tv_sec) + 1e-9 * (double)(t1.tv_nsec - t0.tv_nsec);
-        double rate = (double)n * l->peak_flops / (s > 1e-9 ? s : 1e-9);
+        double rate = (double)n * flops / (s > 1e-9 ? s : 1e-9);
         if (s < 0.005) n *= 4; /* too short to time; not counted */
         else if (rate > best) best = rate;
         if (s < 0.005) run--;
@@ -88,108 +67,45 @@ double dp_gemm_peak(const struct dp_gemm_level *l)
     return best;
 }
 
+void dp_gemm_to_bf16(const struct dp_gemm_level *l, int64_t n, const float *src, uint16_t *dst)
+{
+    if (l->to_bf16) l->to_bf16(n, src, dst);
+    else
+        for (int64_t i = 0; i < n; i++) dst[i] = dp_bf16(src[i]);
+}
+
 float *dp_floats_alloc(uint64_t n)
 {
     return n > (UINT64_C(1) << 44) ? NULL : dp_large_alloc((size_t)n * sizeof(float));
 }
 
-/* k rows of `width` floats; a constant size makes memcpy one or two moves instead of a call. */
-static void copy_rows(const float *src, int64_t ks, int width, int64_t k, float *out)
-{
-#define COPY(w)                                                                                    \
-    case w:                                                                                        \
-        for (int64_t p = 0; p < k; p++) memcpy(out + p * (w), src + p * ks, (w) * sizeof *out);    \
-        return;
-    switch (width) {
-        COPY(4)
-        COPY(6)
-        COPY(12)
-        COPY(16)
-        COPY(32)
-    }
-#undef COPY
-    for (int64_t p = 0; p < k; p++)
-        memcpy(out + p * width, src + p * ks, (size_t)width * sizeof *out);
-}
-
-/* One panel of `width` vectors (rows of A, columns of B), `count` of which exist, k values of each.
- * `vs` floats lie between vectors, `ks` between successive k. */
-static void pack_panel(const float *src, int64_t vs, int64_t ks, int count, int width, int64_t k,
-                       void (*full)(int64_t, const float *, int64_t, float *), float *out)
-{
-    if (count == width && ks == 1 && full) {
-        full(k, src, vs, out);
-        return;
-    }
-    if (count == width && vs == 1) {
-        copy_rows(src, ks, width, k, out);
-        return;
-    }
-    for (int64_t p = 0; p < k; p++, out += width) {
-        for (int v = 0; v < count; v++) out[v] = src[v * vs + p * ks];
-        for (int v = count; v < width; v++) out[v] = 0;
-    }
-}
-
-/* Rows [i0, ...) of op(A), k in [k0, k0+kc): one panel. */
-static void pack_a_panel(const struct dp_gemm_level *l, const struct dp_gemm_args *g, int64_t i0,
-                         int64_t k0, int64_t kc, float *out)
-{
-    int64_t vs = g->ta ? 1 : g->lda, ks = g->ta ? g->lda : 1;
-    pack_panel(g->a + i0 * vs + k0 * ks, vs, ks, (int)min64(l->mr, g->m - i0), l->mr, kc, l->pack_a,
-               out);
-}
-
-static void pack_b_panel(const struct dp_gemm_level *l, const struct dp_gemm_args *g, int64_t j0,
-                         int64_t k0, int64_t kc, float *out)
-{
-    int64_t vs = g->tb ? g->ldb : 1, ks = g->tb ? 1 : g->ldb;
-    pack_panel(g->b + j0 * vs + k0 * ks, vs, ks, (int)min64(l->nr, g->n - j0), l->nr, kc, l->pack_b,
-               out);
-}
-
-/* A tile that hangs over the edge of C: the kernel writes to the stack and the part that exists is
- * copied. */
-static void edge_tile(const struct dp_gemm_level *l, int64_t kc, const float *a, const float *b,
-                      const float *base, int64_t ldbase, const float *bias, float *c, int64_t ldc,
-                      int64_t rows, int64_t cols)
+void dp_gemm_edge_tile(dp_gemm_tile_fn whole, int mr, int nr, int rows, int cols, int64_t units,
+                       const float *a, const float *b, const float *base, int64_t ldbase,
+                       const float *bias, float *c, int64_t ldc)
 {
     float t[TILE_MAX], tbias[64] = {0};
-    int64_t nr = l->nr;
     if (bias) memcpy(tbias, bias, (size_t)cols * sizeof *bias);
     if (base) {
         memset(t, 0, sizeof t);
-        for (int64_t i = 0; i < rows; i++)
+        for (int i = 0; i < rows; i++)
             memcpy(t + i * nr, base + i * ldbase, (size_t)cols * sizeof *t);
     }
-    l->kernel(kc, a, b, base ? t : NULL, nr, bias ? tbias : NULL, t, nr);
-    for (int64_t i = 0; i < rows; i++) memcpy(c + i * ldc, t + i * nr, (size_t)cols * sizeof *t);
+    whole(mr, nr, units, a, b, base ? t : NULL, nr, bias ? tbias : NULL, t, nr);
+    for (int i = 0; i < rows; i++) memcpy(c + i * ldc, t + i * nr, (size_t)cols * sizeof *t);
 }
 
-/* Rows [i0, i1) x columns [j0, j1) of C for one block of k. pa: panels of rows from i0, `as` floats
- * apart; pb likewise. `first`: the block k = 0, which takes base and bias; later ones add to C. */
-static void multiply_block(const struct dp_gemm_level *l, const struct dp_gemm_args *g, int64_t i0,
-                           int64_t i1, int64_t j0, int64_t j1, int64_t kc, const float *pa,
-                           int64_t as, const float *pb, int64_t bs, int first)
+/* bf16 products flush denormals; the scalar kernel does so itself, and this doesn't change that. */
+static unsigned flush_on(int bf16)
 {
-    for (int64_t j = j0; j < j1; j += l->nr, pb += bs) {
-        const float *pi = pa;
-        for (int64_t i = i0; i < i1; i += l->mr, pi += as) {
-            float *c = g->c + i * g->ldc + j;
-            const float *base = !first ? c : g->base ? g->base + i * g->ldbase + j : NULL;
-            int64_t ldbase = first ? g->ldbase : g->ldc;
-            const float *bias = first && g->bias ? g->bias + j : NULL;
-            int64_t rows = min64(l->mr, i1 - i), cols = min64(l->nr, j1 - j);
-            if (rows == l->mr && cols == l->nr)
-                l->kernel(kc, pi, pb, base, ldbase, bias, c, g->ldc);
-            else edge_tile(l, kc, pi, pb, base, ldbase, bias, c, g->ldc, rows, cols);
-        }
-    }
+    unsigned old = _mm_getcsr();
+    if (bf16) _mm_setcsr(old | FLUSH);
+    return old;
 }
 
 /* k = 0: nothing to add, but C must still be written. */
 static void write_base(const struct dp_gemm_args *g)
 {
+    unsigned csr = flush_on(g->bf16);
     for (int64_t i = 0; i < g->m; i++) {
         for (int64_t j = 0; j < g->n; j++) {
             float s = g->base ? g->base[i * g->ldbase + j] : 0;
@@ -197,116 +113,214 @@ static void write_base(const struct dp_gemm_args *g)
             g->c[i * g->ldc + j] = s;
         }
     }
+    _mm_setcsr(csr);
+}
+
+/* --- blocks --- */
+
+/* A product cut up for a level. Panel p of A's rows is [row(p), row(p+1)). */
+struct plan {
+    const struct dp_gemm_level *l;
+    const struct dp_gemm_args *g;
+    struct dp_gemm_operand a, b;
+    int64_t kc, panels; /* panels of A */
+};
+
+static struct plan make_plan(const struct dp_gemm_level *l, const struct dp_gemm_args *g)
+{
+    return (struct plan){l, g, dp_gemm_operand_a(g), dp_gemm_operand_b(g), block_k(g->bf16),
+                         (g->m + l->mr - 1) / l->mr};
+}
+
+static int64_t panel_row(const struct plan *p, int64_t panel)
+{
+    return panel * p->g->m / p->panels;
+}
+
+/* Packed columns [j0, j1) for k in [k0, k1): blocks of k one after another, panels of nr columns in
+ * each. */
+struct packed_b {
+    float *data;
+    int64_t j0, j1, k0, k1;
+};
+
+static float *b_panel(const struct plan *p, const struct packed_b *b, int64_t k, int64_t j)
+{
+    const struct dp_gemm_level *l = p->l;
+    int64_t width = round_up(b->j1 - b->j0, l->nr), kc = min64(p->kc, b->k1 - k);
+    return b->data + dp_gemm_units(l, p->g->bf16, k - b->k0) * width +
+           (j - b->j0) * dp_gemm_units(l, p->g->bf16, kc);
+}
+
+/* Columns [ja, je) of the block of k that starts at k; ja is a panel's first. */
+static void pack_b(const struct plan *p, const struct packed_b *b, int64_t k, int64_t ja, int64_t je)
+{
+    int64_t first[PANELS_B_TASK + 1], kc = min64(p->kc, b->k1 - k), nr = p->l->nr;
+    while (ja < je) {
+        int n = 0;
+        int64_t j = ja;
+        for (; n < PANELS_B_TASK && j < je; n++, j += nr) first[n] = j;
+        first[n] = min64(j, je);
+        dp_gemm_pack_panels(p->l, &p->b, first, n, (int)nr, k, kc, b_panel(p, b, k, ja));
+        ja = first[n];
+    }
+}
+
+static void pack_a(const struct plan *p, int64_t p0, int64_t p1, int64_t k, int64_t kc, float *out)
+{
+    int64_t first[PANELS_MAX + 1];
+    for (int64_t i = p0; i <= p1; i++) first[i - p0] = panel_row(p, i);
+    dp_gemm_pack_panels(p->l, &p->a, first, (int)(p1 - p0), p->l->aw, k, kc, out);
+}
+
+/* Panels [p0, p1) of A, packed at pa, by columns [ja, je) of B, for the block of k at k: the first
+ * block takes base and bias, later ones add to C. */
+static void multiply(const struct plan *p, int64_t p0, int64_t p1, const struct packed_b *b,
+                     int64_t ja, int64_t je, int64_t k, const float *pa)
+{
+    const struct dp_gemm_level *l = p->l;
+    const struct dp_gemm_args *g = p->g;
+    int64_t units = dp_gemm_units(l, g->bf16, min64(p->kc, b->k1 - k));
+    dp_gemm_tile_fn tile = g->bf16 ? l->tile_bf16 : l->tile;
+    for (int64_t j = ja; j < je; j += l->nr) {
+        const float *pb = b_panel(p, b, k, j), *bias = k == 0 && g->bias ? g->bias + j : NULL;
+        int cols = (int)min64(l->nr, je - j);
+        for (int64_t i = p0; i < p1; i++) {
+            int64_t row = panel_row(p, i), ldbase = k == 0 ? g->ldbase : g->ldc;
+            float *c = g->c + row * g->ldc + j;
+            const float *base = k > 0 ? c : g->base ? g->base + row * ldbase + j : NULL;
+            tile((int)(panel_row(p, i + 1) - row), cols, units, pa + (i - p0) * units * l->aw, pb,
+                 base, ldbase, bias, c, g->ldc);
+        }
+    }
+}
+
+/* Panels of A that `floats` hold for the longest block of k. */
+static int64_t strip_panels(const struct plan *p, int64_t floats)
+{
+    int64_t k = min64(p->kc, p->g->k);
+    return min64(floats / (dp_gemm_units(p->l, p->g->bf16, k) * p->l->aw), PANELS_MAX);
 }
 
 void dp_gemm_serial(const struct dp_gemm_level *l, float *scratch, const struct dp_gemm_args *g)
 {
     if (g->k == 0) write_base(g);
-    float *pb = scratch, *pa = scratch + DP_GEMM_KC * DP_GEMM_NC;
-    for (int64_t j0 = 0; j0 < g->n; j0 += DP_GEMM_NC) {
-        int64_t j1 = min64(j0 + DP_GEMM_NC, g->n);
-        for (int64_t k0 = 0; k0 < g->k; k0 += DP_GEMM_KC) {
-            int64_t kc = min64(DP_GEMM_KC, g->k - k0);
-            for (int64_t j = j0; j < j1; j += l->nr)
-                pack_b_panel(l, g, j, k0, kc, pb + (j - j0) * kc);
-            for (int64_t i0 = 0; i0 < g->m; i0 += DP_GEMM_MC) {
-                int64_t i1 = min64(i0 + DP_GEMM_MC, g->m);
-                for (int64_t i = i0; i < i1; i += l->mr)
-                    pack_a_panel(l, g, i, k0, kc, pa + (i - i0) * kc);
-                multiply_block(l, g, i0, i1, j0, j1, kc, pa, l->mr * kc, pb, l->nr * kc, k0 == 0);
+    if (g->k == 0 || g->m <= 0 || g->n <= 0) return;
+    struct plan p = make_plan(l, g);
+    float *pa = scratch + DP_GEMM_SCRATCH_B;
+    int64_t strip = strip_panels(&p, DP_GEMM_SCRATCH_A),
+            units = dp_gemm_units(l, g->bf16, min64(p.kc, g->k)),
+            nc = DP_GEMM_SCRATCH_B / units / l->nr * l->nr;
+    unsigned csr = flush_on(g->bf16);
+    for (int64_t j0 = 0; j0 < g->n; j0 += nc) {
+        for (int64_t k = 0; k < g->k; k += p.kc) {
+            int64_t kc = min64(p.kc, g->k - k);
+            struct packed_b b = {scratch, j0, min64(j0 + nc, g->n), k, k + kc};
+            pack_b(&p, &b, k, b.j0, b.j1);
+            for (int64_t i = 0; i < p.panels; i += strip) {
+                int64_t end = min64(i + strip, p.panels);
+                pack_a(&p, i, end, k, kc, pa);
+                multiply(&p, i, end, &b, b.j0, b.j1, k, pa);
             }
         }
     }
+    _mm_setcsr(csr);
 }
 
-/* One super-block: rows [i0, i1), columns [j0, j1), k in [k0, k1), packed whole. A panel holds its
- * blocks of k one after another. */
+/* --- threads --- */
+
 struct super {
-    struct dp_gemm *gemm;
-    const struct dp_gemm_args *g;
-    int64_t i0, i1, j0, j1, k0, k1;
-    int64_t a_panels, b_panels; /* to pack in this run */
-    int64_t tile_cols;          /* tiles in a row of tiles */
+    const struct plan *p;
+    struct packed_b b;
+    float *pack_a;
+    int64_t b_tasks;        /* of a block of k */
+    int64_t strips, splits; /* of A's panels, of B's columns */
 };
 
-enum { PANELS_A_TASK = 8 };
-
-static void pack_task(void *ctx, size_t task, int worker)
+static void pack_b_task(void *ctx, size_t task, int worker)
 {
     (void)worker;
     const struct super *s = ctx;
-    const struct dp_gemm_level *l = s->gemm->level;
-    int64_t k = s->k1 - s->k0, all = s->a_panels + s->b_panels;
-    int64_t p = (int64_t)task * PANELS_A_TASK, end = min64(p + PANELS_A_TASK, all);
-    for (; p < end; p++) {
-        if (p < s->a_panels)
-            pack_a_panel(l, s->g, s->i0 + p * l->mr, s->k0, k, s->gemm->pack_a + p * l->mr * k);
-        else {
-            int64_t q = p - s->a_panels;
-            pack_b_panel(l, s->g, s->j0 + q * l->nr, s->k0, k, s->gemm->pack_b + q * l->nr * k);
-        }
-    }
+    int64_t k = s->b.k0 + (int64_t)task / s->b_tasks * s->p->kc,
+            j = s->b.j0 + (int64_t)task % s->b_tasks * PANELS_B_TASK * s->p->l->nr;
+    pack_b(s->p, &s->b, k, j, min64(j + PANELS_B_TASK * s->p->l->nr, s->b.j1));
 }
 
-static void tile_task(void *ctx, size_t task, int worker)
+static void run_pack_b(struct dp_pool *pool, struct super *s)
 {
-    (void)worker;
+    s->b_tasks = round_up(s->b.j1 - s->b.j0, PANELS_B_TASK * s->p->l->nr) /
+                 (PANELS_B_TASK * s->p->l->nr);
+    int64_t blocks = round_up(s->b.k1 - s->b.k0, s->p->kc) / s->p->kc;
+    dp_pool_run(pool, (size_t)(s->b_tasks * blocks), pack_b_task, s);
+}
+
+static void multiply_task(void *ctx, size_t task, int worker)
+{
     const struct super *s = ctx;
-    const struct dp_gemm_level *l = s->gemm->level;
-    int64_t k = s->k1 - s->k0;
-    int64_t i0 = s->i0 + (int64_t)task / s->tile_cols * DP_GEMM_MC,
-            i1 = min64(i0 + DP_GEMM_MC, s->i1);
-    int64_t j0 = s->j0 + (int64_t)task % s->tile_cols * DP_GEMM_NC,
-            j1 = min64(j0 + DP_GEMM_NC, s->j1);
-    const float *pa = s->gemm->pack_a + (i0 - s->i0) * k, *pb = s->gemm->pack_b + (j0 - s->j0) * k;
-    for (int64_t p = 0; p < k; p += DP_GEMM_KC) {
-        int64_t kc = min64(DP_GEMM_KC, k - p);
-        multiply_block(l, s->g, i0, i1, j0, j1, kc, pa + p * l->mr, l->mr * k, pb + p * l->nr,
-                       l->nr * k, s->k0 + p == 0);
+    const struct plan *p = s->p;
+    int64_t strip = (int64_t)task / s->splits, split = (int64_t)task % s->splits;
+    int64_t p0 = strip * p->panels / s->strips, p1 = (strip + 1) * p->panels / s->strips;
+    int64_t nr = p->l->nr, columns = round_up(s->b.j1 - s->b.j0, nr) / nr;
+    int64_t ja = s->b.j0 + split * columns / s->splits * nr,
+            je = min64(s->b.j0 + (split + 1) * columns / s->splits * nr, s->b.j1);
+    float *pa = s->pack_a + (int64_t)worker * DP_GEMM_PACK_A;
+    unsigned csr = flush_on(p->g->bf16);
+    for (int64_t k = s->b.k0; k < s->b.k1; k += p->kc) {
+        pack_a(p, p0, p1, k, min64(p->kc, s->b.k1 - k), pa);
+        multiply(p, p0, p1, &s->b, ja, je, k, pa);
     }
+    _mm_setcsr(csr);
+}
+
+/* Strips that fill the thread's part of pack_a at most and are two a thread at least; few rows leave
+ * that to splits of the columns. */
+static void run_multiply(struct dp_pool *pool, struct super *s)
+{
+    const struct plan *p = s->p;
+    int64_t threads = dp_pool_threads(pool), most = strip_panels(p, DP_GEMM_PACK_A);
+    int64_t columns = round_up(s->b.j1 - s->b.j0, p->l->nr) / p->l->nr;
+    int64_t wanted = threads > 1 ? 2 * threads : 1;
+    s->strips = (p->panels + most - 1) / most;
+    s->strips = min64(round_up(s->strips, wanted), p->panels);
+    s->splits = min64((wanted + s->strips - 1) / s->strips, columns);
+    dp_pool_run(pool, (size_t)(s->strips * s->splits), multiply_task, s);
 }
 
 void dp_gemm_run(struct dp_gemm *gemm, const struct dp_gemm_args *g)
 {
     if (g->k == 0) write_base(g);
-    if (g->m <= 0 || g->n <= 0) return;
-    const struct dp_gemm_level *l = gemm->level;
-    for (int64_t k0 = 0; k0 < g->k;) {
-        int64_t k = min64(
-            g->k - k0, 16 * DP_GEMM_KC); /* a multiple of KC, so that blocks stay where they are */
-        int64_t nb = DP_GEMM_PACK / k / DP_GEMM_NC * DP_GEMM_NC,
-                mb = DP_GEMM_PACK / k / DP_GEMM_MC * DP_GEMM_MC;
-        for (int64_t j0 = 0; j0 < g->n; j0 += nb) {
-            for (int64_t i0 = 0; i0 < g->m; i0 += mb) {
-                struct super s = {
-                    gemm, g, i0, min64(i0 + mb, g->m), j0, min64(j0 + nb, g->n), k0, k0 + k,
-                    0,    0, 0};
-                s.a_panels = (s.i1 - i0 + l->mr - 1) / l->mr;
-                s.b_panels = i0 == 0 ? (s.j1 - j0 + l->nr - 1) / l->nr : 0;
-                s.tile_cols = (s.j1 - j0 + DP_GEMM_NC - 1) / DP_GEMM_NC;
-                size_t packs = (size_t)(s.a_panels + s.b_panels + PANELS_A_TASK - 1) /
-                               PANELS_A_TASK;
-                dp_pool_run(gemm->pool, packs, pack_task, &s);
-                size_t tiles = (size_t)((s.i1 - i0 + DP_GEMM_MC - 1) / DP_GEMM_MC * s.tile_cols);
-                dp_pool_run(gemm->pool, tiles, tile_task, &s);
-            }
+    if (g->k == 0 || g->m <= 0 || g->n <= 0) return;
+    struct plan p = make_plan(gemm->level, g);
+    struct super s = {.p = &p, .pack_a = gemm->pack_a};
+    if (g->packed) {
+        const struct dp_gemm_packed *b = g->packed;
+        DP_ASSERT(b->level == p.l && b->n == g->n && b->k == g->k && !b->bf16 == !g->bf16);
+        s.b = (struct packed_b){b->data, 0, g->n, 0, g->k};
+        run_multiply(gemm->pool, &s);
+        return;
+    }
+    int64_t kb = min64(g->k, p.kc * (UNITS_SUPER / dp_gemm_units(p.l, g->bf16, p.kc)));
+    int64_t nb = DP_GEMM_PACK / dp_gemm_units(p.l, g->bf16, kb) / p.l->nr * p.l->nr;
+    for (int64_t j = 0; j < g->n; j += nb) {
+        for (int64_t k = 0; k < g->k; k += kb) {
+            s.b = (struct packed_b){gemm->pack_b, j, min64(j + nb, g->n), k, min64(k + kb, g->k)};
+            run_pack_b(gemm->pool, &s);
+            run_multiply(gemm->pool, &s);
         }
-        k0 += k;
     }
 }
 
 int dp_gemm_open(struct dp_gemm *g, struct dp_pool *pool, struct dp_err *e)
 {
     *g = (struct dp_gemm){.level = dp_gemm_level(), .pool = pool};
-    g->pack_a = dp_floats_alloc(DP_GEMM_PACK);
+    uint64_t a = (uint64_t)dp_pool_threads(pool) * DP_GEMM_PACK_A;
+    g->pack_a = dp_floats_alloc(a);
     g->pack_b = dp_floats_alloc(DP_GEMM_PACK);
     if (!g->pack_a || !g->pack_b) {
         dp_gemm_close(g);
-        DP_FAIL(e, NOMEM, "cannot allocate %zu MiB of packing buffers for matrix products",
-                (size_t)DP_GEMM_PACK * 2 * sizeof(float) >> 20);
+        DP_FAIL(e, NOMEM, "cannot allocate %zu KiB of packing buffers for matrix products",
+                (size_t)((a + DP_GEMM_PACK) * sizeof(float) >> 10));
     }
-    DP_ASSERT(DP_GEMM_MC % g->level->mr == 0 && DP_GEMM_NC % g->level->nr == 0 &&
-              g->level->mr * g->level->nr <= TILE_MAX);
     return DP_OK;
 }
 
@@ -315,4 +329,30 @@ void dp_gemm_close(struct dp_gemm *g)
     free(g->pack_a);
     free(g->pack_b);
     g->pack_a = g->pack_b = NULL;
+}
+
+int dp_gemm_packed_open(struct dp_gemm_packed *p, const struct dp_gemm *g, int64_t n, int64_t k,
+                        int bf16, struct dp_err *e)
+{
+    uint64_t floats = (uint64_t)round_up(n, g->level->nr) *
+                      (uint64_t)dp_gemm_units(g->level, bf16, k);
+    *p = (struct dp_gemm_packed){g->level, n, k, bf16, dp_floats_alloc(floats)};
+    if (!p->data)
+        DP_FAIL(e, NOMEM, "cannot allocate %zu KiB for packed weights",
+                (size_t)(floats * sizeof(float) >> 10));
+    return DP_OK;
+}
+
+void dp_gemm_packed_close(struct dp_gemm_packed *p)
+{
+    free(p->data);
+    p->data = NULL;
+}
+
+void dp_gemm_pack(struct dp_gemm *gemm, const struct dp_gemm_args *g, struct dp_gemm_packed *b)
+{
+    DP_ASSERT(b->level == gemm->level && b->n == g->n && b->k == g->k && !b->bf16 == !g->bf16);
+    struct plan p = {.l = gemm->level, .g = g, .b = dp_gemm_operand_b(g), .kc = block_k(g->bf16)};
+    struct super s = {.p = &p, .b = {b->data, 0, g->n, 0, g->k}};
+    if (g->n > 0 && g->k > 0) run_pack_b(gemm->pool, &s);
 }

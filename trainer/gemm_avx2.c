@@ -2,8 +2,8 @@
  * multiply-adds a step of k. 6 x 16 is the largest tile that 16 registers hold with room for B's
  * two vectors and a broadcast; the two FMA units need 8-10 independent chains. The packers
  * transpose 8 x 8 in registers, since NT products (all forward ones) would else spend 10-20 % of
- * their time there. Must agree with kernel_scalar in gemm.c bit for bit. */
-#include "trainer/gemm.h"
+ * their time there. Must agree with gemm_scalar.c bit for bit. */
+#include "trainer/gemm_kernels.h"
 
 #include <immintrin.h>
 
@@ -32,14 +32,19 @@ static inline __attribute__((always_inline)) void store_row(__m256 lo, __m256 hi
     } while (0)
 #define STORE(i) store_row(lo##i, hi##i, base ? base + (i)*ldbase : NULL, bias, c + (i)*ldc)
 
-static void kernel_avx2(int64_t kc, const float *a, const float *b, const float *base,
-                        int64_t ldbase, const float *bias, float *c, int64_t ldc)
+/* Whole tiles only. */
+static void tile_avx2(int rows, int cols, int64_t units, const float *a, const float *b,
+                      const float *base, int64_t ldbase, const float *bias, float *c, int64_t ldc)
 {
+    if (rows < MR || cols < NR) {
+        dp_gemm_edge_tile(tile_avx2, MR, NR, rows, cols, units, a, b, base, ldbase, bias, c, ldc);
+        return;
+    }
     __m256 lo0 = _mm256_setzero_ps(), lo1 = lo0, lo2 = lo0, lo3 = lo0, lo4 = lo0, lo5 = lo0;
     __m256 hi0 = lo0, hi1 = lo0, hi2 = lo0, hi3 = lo0, hi4 = lo0, hi5 = lo0;
     for (int i = 0; i < MR; i++) _mm_prefetch((const char *)(c + i * ldc), _MM_HINT_T0);
 #pragma GCC unroll 4
-    for (int64_t k = 0; k < kc; k++, a += MR, b += NR) {
+    for (int64_t k = 0; k < units; k++, a += MR, b += NR) {
         __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
         ROW(0);
         ROW(1);
@@ -78,33 +83,53 @@ static inline __attribute__((always_inline)) void transpose8(__m256 r[8])
 
 /* Six rows: a stored vector of eight overlaps the next k's first two floats, which the next store
  * mends; so the last k of a panel is copied one by one. */
-static void pack_a_avx2(int64_t k, const float *a, int64_t lda, float *out)
+static void rows_a(int64_t k, int count, const float *a, int64_t lda, float *out)
 {
     int64_t p = 0;
     for (; p + 8 < k; p += 8) {
         __m256 r[8];
-        for (int i = 0; i < MR; i++) r[i] = _mm256_loadu_ps(a + i * lda + p);
-        r[6] = r[7] = _mm256_setzero_ps();
+        for (int i = 0; i < 8; i++)
+            r[i] = i < count ? _mm256_loadu_ps(a + i * lda + p) : _mm256_setzero_ps();
         transpose8(r);
         for (int i = 0; i < 8; i++) _mm256_storeu_ps(out + (p + i) * MR, r[i]);
     }
     for (; p < k; p++)
-        for (int i = 0; i < MR; i++) out[p * MR + i] = a[i * lda + p];
+        for (int i = 0; i < MR; i++) out[p * MR + i] = i < count ? a[i * lda + p] : 0;
 }
 
-static void pack_b_avx2(int64_t k, const float *b, int64_t ldb, float *out)
+static void rows_b(int64_t k, int count, const float *b, int64_t ldb, float *out)
 {
     int64_t p = 0;
     for (; p + 8 <= k; p += 8) {
-        for (int h = 0; h < 2; h++) {
+        for (int h = 0; h < NR; h += 8) {
             __m256 r[8];
-            for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(b + (8 * h + i) * ldb + p);
+            for (int i = 0; i < 8; i++)
+                r[i] = h + i < count ? _mm256_loadu_ps(b + (h + i) * ldb + p)
+                                     : _mm256_setzero_ps();
             transpose8(r);
-            for (int i = 0; i < 8; i++) _mm256_storeu_ps(out + (p + i) * NR + 8 * h, r[i]);
+            for (int i = 0; i < 8; i++) _mm256_storeu_ps(out + (p + i) * NR + h, r[i]);
         }
     }
     for (; p < k; p++)
-        for (int i = 0; i < NR; i++) out[p * NR + i] = b[i * ldb + p];
+        for (int i = 0; i < NR; i++) out[p * NR + i] = i < count ? b[i * ldb + p] : 0;
+}
+
+static void pack_rows(int64_t k, int count, int width, const void *src, int64_t ld, void *out)
+{
+    if (width == MR) rows_a(k, count, src, ld, out);
+    else rows_b(k, count, src, ld, out);
+}
+
+static void pack_columns(int64_t k, int count, int width, const void *src, int64_t ld, void *dst)
+{
+    const float *from = src;
+    float *out = dst;
+    for (int64_t p = 0; p < k; p++, from += ld, out += width) {
+        if (count == NR) memcpy(out, from, NR * sizeof *out);
+        else if (count == MR && width == MR) memcpy(out, from, MR * sizeof *out);
+        else
+            for (int i = 0; i < width; i++) out[i] = i < count ? from[i] : 0;
+    }
 }
 
 static float peak_avx2(int64_t n)
@@ -134,5 +159,16 @@ static float peak_avx2(int64_t n)
     return _mm256_cvtss_f32(s);
 }
 
-const struct dp_gemm_level dp_gemm_avx2 = {MR,          NR,        kernel_avx2, pack_a_avx2,
-                                           pack_b_avx2, peak_avx2, 12 * 8 * 2};
+const struct dp_gemm_level dp_gemm_avx2 = {
+    .mr = MR,
+    .nr = NR,
+    .aw = MR,
+    .tile = tile_avx2,
+    .tile_bf16 = tile_avx2,
+    .rows = {pack_rows},
+    .columns = {pack_columns},
+    .peak = peak_avx2,
+    .peak_flops = 12 * 8 * 2,
+    .peak_bf16 = peak_avx2,
+    .peak_bf16_flops = 12 * 8 * 2,
+};

@@ -8,13 +8,22 @@
 
 #include <sys/mman.h>
 #include <unistd.h>
+#include <xmmintrin.h>
 
 static uint64_t state = 42;
 
+enum { USUAL, TINY, WILD };
+static int kind;
+
+/* TINY: products and sums on both sides of the smallest normal number. WILD: some that aren't finite
+ * too. */
 static float random_float(void)
 {
     uint64_t r = dp_splitmix64(&state);
     float f = (float)(int32_t)(r >> 40) * 0x1p-23f - 1.0f;
+    if (kind == TINY) return ldexpf(f, -63 + (int)(r & 7) - 2 * ((r >> 3 & 15) == 0) * 32);
+    if (kind == WILD && (r >> 8 & 127) == 0) return r >> 16 & 1 ? INFINITY : NAN;
+    if (kind == WILD && (r >> 8 & 127) < 9) return f * 3e38f;
     switch (r & 63) {
     case 0: return 0.0f;
     case 1: return -0.0f;
@@ -43,24 +52,67 @@ static void unguard(float *f, int64_t n)
     munmap((char *)(f + n) - bytes, bytes + page);
 }
 
+/* Which product: bits of a mode. */
+enum {
+    TRANSPOSED_A = 1,
+    TRANSPOSED_B = 2,
+    BASE = 4,
+    BIAS = 8,
+    IN_PLACE = 16,
+    BF16 = 32,
+    GIVEN_A16 = 64,
+    GIVEN_B16 = 128,
+    PACKED = 256,
+    MODES = 512,
+};
+
+static float value_a(const struct dp_gemm_args *g, int64_t i, int64_t k)
+{
+    int64_t at = g->ta ? k * g->lda + i : i * g->lda + k;
+    return !g->a ? dp_bf16_float(g->a16[at]) : g->bf16 ? dp_bf16_float(dp_bf16(g->a[at])) : g->a[at];
+}
+
+static float value_b(const struct dp_gemm_args *g, int64_t k, int64_t j)
+{
+    int64_t at = g->tb ? j * g->ldb + k : k * g->ldb + j;
+    return !g->b ? dp_bf16_float(g->b16[at]) : g->bf16 ? dp_bf16_float(dp_bf16(g->b[at])) : g->b[at];
+}
+
+/* The sum of a block. The processor flushes denormals here, where the scalar level has code for it:
+ * two ways that must agree. */
+static float block_sum(const struct dp_gemm_args *g, int64_t i, int64_t j, int64_t k0, int64_t end)
+{
+    volatile float acc = 0;
+    if (!g->bf16) {
+        for (int64_t k = k0; k < end; k++) acc = fmaf(value_a(g, i, k), value_b(g, k, j), acc);
+        return acc;
+    }
+    for (int64_t k = k0; k < end; k += 2) {
+        acc = k + 1 < end ? fmaf(value_a(g, i, k + 1), value_b(g, k + 1, j), acc) : acc + 0.0f;
+        acc = fmaf(value_a(g, i, k), value_b(g, k, j), acc);
+    }
+    return acc;
+}
+
 static float formula(const struct dp_gemm_args *g, int64_t i, int64_t j)
 {
-    float sum = 0;
+    volatile float sum = 0; /* volatile: nothing is moved across a change of MXCSR */
     bool any = false;
+    int64_t kc = g->bf16 ? DP_GEMM_KC_BF16 : DP_GEMM_KC;
+    unsigned csr = _mm_getcsr();
+    if (g->bf16) _mm_setcsr(csr | 0x8040);
     if (g->base) sum = g->base[i * g->ldbase + j], any = true;
     if (g->bias) sum = any ? sum + g->bias[j] : g->bias[j], any = true;
-    for (int64_t k0 = 0; k0 < g->k; k0 += DP_GEMM_KC) {
-        float acc = 0;
-        for (int64_t k = k0; k < g->k && k < k0 + DP_GEMM_KC; k++)
-            acc = fmaf(g->ta ? g->a[k * g->lda + i] : g->a[i * g->lda + k],
-                       g->tb ? g->b[j * g->ldb + k] : g->b[k * g->ldb + j], acc);
-        sum = any ? sum + acc : acc;
+    for (int64_t k0 = 0; k0 < g->k; k0 += kc) {
+        float s = block_sum(g, i, j, k0, k0 + kc < g->k ? k0 + kc : g->k);
+        sum = any ? sum + s : s;
         any = true;
     }
+    _mm_setcsr(csr);
     return sum;
 }
 
-static const struct dp_gemm_level *levels[3];
+static const struct dp_gemm_level *levels[4];
 static int level_count;
 
 static void find_levels(void)
@@ -69,51 +121,100 @@ static void find_levels(void)
     levels[level_count++] = &dp_gemm_scalar;
     if (dp_cpu_detected() >= DP_CPU_AVX2) levels[level_count++] = &dp_gemm_avx2;
     if (dp_cpu_detected() >= DP_CPU_AVX512) levels[level_count++] = &dp_gemm_avx512;
+    if (dp_cpu_detected() >= DP_CPU_AVX512BF16) levels[level_count++] = &dp_gemm_avx512bf16;
 }
 
 static struct dp_gemm shared; /* packing buffers for all products, its pool set by each test */
 
+static uint16_t *guarded_bf16(const float *from, int64_t n)
+{
+    float *f = guarded((n + 1) / 2);
+    uint16_t *h = (uint16_t *)(void *)f + n % 2;
+    for (int64_t i = 0; i < n; i++) h[i] = dp_bf16(from[i]);
+    return h;
+}
+
+static void unguard_bf16(uint16_t *h, int64_t n)
+{
+    unguard((float *)(void *)(h - n % 2), (n + 1) / 2);
+}
+
+static bool same(float a, float b)
+{
+    return memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b));
+}
+
+/* One product by a level, serial or in the pool. */
+static void product(const struct dp_gemm_level *level, struct dp_pool *pool, float *scratch,
+                    bool packed, const struct dp_gemm_args *args)
+{
+    struct dp_gemm_args g = *args;
+    struct dp_gemm_packed p = {0};
+    struct dp_err err = {0};
+    shared.pool = pool;
+    shared.level = level;
+    if (scratch) {
+        dp_gemm_serial(level, scratch, &g);
+        return;
+    }
+    if (packed) {
+        if (dp_gemm_packed_open(&p, &shared, g.n, g.k, g.bf16, &err) < 0) abort();
+        dp_gemm_pack(&shared, &g, &p);
+        g.b = NULL, g.b16 = NULL;
+        g.packed = &p;
+    }
+    dp_gemm_run(&shared, &g);
+    dp_gemm_packed_close(&p);
+}
+
 /* One product by every level, serial and in the pool; the number of elements that differ from the
- * formula. */
+ * formula. The rows of all matrices are `gap` elements longer than they need be. */
 static int64_t differences(int64_t m, int64_t n, int64_t k, int mode, struct dp_pool *pool)
 {
     struct dp_err err = {0};
-    if (!shared.pack_a && dp_gemm_open(&shared, NULL, &err) < 0) abort();
-    int ta = mode & 1, tb = mode >> 1 & 1, use_base = mode >> 2 & 1, use_bias = mode >> 3 & 1,
-        in_place = mode >> 4 & 1;
-    int64_t an = m * k, bn = n * k, cn = m * n, bad = 0;
+    if (!shared.pack_a) {
+        struct dp_pool *most;
+        if (dp_pool_open(&most, 3, &err) < 0 || dp_gemm_open(&shared, most, &err) < 0) abort();
+        dp_pool_close(most);
+    }
+    int ta = mode & TRANSPOSED_A ? 1 : 0, tb = mode & TRANSPOSED_B ? 1 : 0;
+    int64_t gap = mode & BIAS ? 3 : 0, lda = (ta ? m : k) + gap, ldb = (tb ? k : n) + gap,
+            ldc = n + gap;
+    int64_t an = (ta ? k : m) * lda, bn = (tb ? n : k) * ldb, cn = m * ldc, bad = 0;
     float *a = guarded(an), *b = guarded(bn), *base = guarded(cn), *bias = guarded(n),
           *c = guarded(cn), *want = malloc((size_t)cn * 4 + 4);
+    uint16_t *a16 = guarded_bf16(a, an), *b16 = guarded_bf16(b, bn);
     float *scratch = dp_floats_alloc(DP_GEMM_SCRATCH);
     struct dp_gemm_args g = {.m = m,
                              .n = n,
                              .k = k,
                              .a = a,
-                             .lda = ta ? m : k,
+                             .lda = lda,
                              .b = b,
-                             .ldb = tb ? k : n,
+                             .ldb = ldb,
                              .c = c,
-                             .ldc = n,
-                             .base = use_base ? base : NULL,
-                             .ldbase = n,
-                             .bias = use_bias ? bias : NULL,
+                             .ldc = ldc,
+                             .base = mode & BASE ? base : NULL,
+                             .ldbase = ldc,
+                             .bias = mode & BIAS ? bias : NULL,
                              .ta = ta,
-                             .tb = tb};
-    for (int64_t i = 0; i < cn; i++) want[i] = formula(&g, i / n, i % n);
+                             .tb = tb,
+                             .bf16 = mode & BF16 ? 1 : 0};
+    if (g.bf16 && mode & GIVEN_A16) g.a = NULL, g.a16 = a16;
+    if (g.bf16 && mode & GIVEN_B16) g.b = NULL, g.b16 = b16;
+    for (int64_t i = 0; i < cn; i++)
+        want[i] = i % ldc < n ? formula(&g, i / ldc, i % ldc) : 7; /* 7: not to be written */
     for (int l = 0; l < level_count * 2; l++) {
-        if (use_base && in_place) {
-            memcpy(c, base, (size_t)cn * 4);
+        for (int64_t i = 0; i < cn; i++) c[i] = 7;
+        if (mode & BASE && mode & IN_PLACE) {
+            for (int64_t i = 0; i < cn; i++) c[i] = i % ldc < n ? base[i] : 7;
             g.base = c;
         }
-        if (l % 2) {
-            shared.pool = pool;
-            shared.level = levels[l / 2];
-            dp_gemm_run(&shared, &g);
-        } else dp_gemm_serial(levels[l / 2], scratch, &g);
-        for (int64_t i = 0; i < cn; i++) bad += memcmp(&c[i], &want[i], 4) != 0;
-        memset(c, 0xff, (size_t)cn * 4);
+        product(levels[l / 2], pool, l % 2 ? NULL : scratch, mode & PACKED, &g);
+        for (int64_t i = 0; i < cn; i++) bad += !same(c[i], want[i]);
     }
     unguard(a, an), unguard(b, bn), unguard(base, cn), unguard(bias, n), unguard(c, cn);
+    unguard_bf16(a16, an), unguard_bf16(b16, bn);
     free(want), free(scratch);
     return bad;
 }
@@ -121,19 +222,33 @@ static int64_t differences(int64_t m, int64_t n, int64_t k, int mode, struct dp_
 TEST(small_sizes_in_every_order)
 {
     find_levels();
-    for (int64_t m = 1; m <= 14; m++)
-        for (int64_t n = 1; n <= 35; n += m % 3 + 1)
+    for (int64_t m = 1; m <= 30; m += 1 + m / 16)
+        for (int64_t n = 1; n <= 67; n += m % 5 + 1 + n / 8)
             for (int64_t k = 0; k <= 9; k += 3)
-                CHECK_INT(differences(m, n, k, (int)(m * 7 + n * 3 + k) & 31, NULL), 0);
-    for (int mode = 0; mode < 32; mode++) CHECK_INT(differences(7, 19, 11, mode, NULL), 0);
+                CHECK_INT(differences(m, n, k, (int)(m * 7 + n * 3 + k * 171) % MODES, NULL), 0);
+    for (int mode = 0; mode < MODES; mode++) CHECK_INT(differences(7, 19, 11, mode, NULL), 0);
 }
 
-TEST(every_depth_to_257)
+TEST(depths_to_513)
 {
     find_levels();
-    for (int64_t k = 0; k <= 257; k++) CHECK_INT(differences(7, 17, k, (int)k & 31, NULL), 0);
+    for (int64_t k = 0; k <= 257; k += 1 + k / 40)
+        CHECK_INT(differences(7, 17, k, (int)k * 37 % MODES, NULL), 0);
     CHECK_INT(differences(13, 33, 511, 5, NULL), 0);
     CHECK_INT(differences(13, 33, 513, 14, NULL), 0);
+    for (int64_t k = 509; k <= 517; k++)
+        CHECK_INT(differences(9, 35, k, BF16 | (int)k * 37 % MODES, NULL), 0);
+    CHECK_INT(differences(3, 5, 1541, BF16 | BASE | TRANSPOSED_B, NULL), 0);
+}
+
+/* Denormals in, between and out; infinities, NaN and overflow. */
+TEST(flushing_and_not_finite)
+{
+    find_levels();
+    for (kind = TINY; kind <= WILD; kind++)
+        for (int mode = 0; mode < MODES; mode += kind == TINY ? 5 : 7)
+            CHECK_INT(differences(15, 34, 21, mode, NULL), 0);
+    kind = USUAL;
 }
 
 TEST(blocks_and_threads)
@@ -145,12 +260,44 @@ TEST(blocks_and_threads)
     for (int threads = 1; threads <= 3; threads++) {
         struct dp_pool *pool;
         REQUIRE_OK(dp_pool_open(&pool, threads, &err));
-        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-            CHECK_INT(differences(sizes[i][0], sizes[i][1], sizes[i][2],
-                                  (int)(i * 5 + (size_t)threads) & 31, pool),
-                      0);
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+            int mode = (int)(i * 5 + (size_t)threads) % MODES;
+            CHECK_INT(differences(sizes[i][0], sizes[i][1], sizes[i][2], mode, pool), 0);
+            if (i % 3 == (size_t)threads - 1)
+                CHECK_INT(differences(sizes[i][0], sizes[i][1], sizes[i][2], mode ^ BF16 ^ PACKED,
+                                      pool),
+                          0);
+        }
         dp_pool_close(pool);
     }
+}
+
+TEST(conversion)
+{
+    find_levels();
+    uint32_t from[4099];
+    uint16_t to[4099];
+    for (int l = 0; l < level_count; l++) {
+        int64_t bad = 0;
+        for (int64_t i = 0; i < 4099; i++) {
+            uint64_t r = dp_splitmix64(&state);
+            from[i] = (uint32_t)r;
+            if (r >> 40 & 1) from[i] &= 0xffff0000; /* exact */
+            if (r >> 41 & 1) from[i] = (from[i] & 0xffff0000) | (0x7fff + (uint32_t)(r >> 42 & 3));
+            if ((r >> 44 & 7) == 0) from[i] &= 0x807fffff; /* denormal */
+            if ((r >> 44 & 7) == 1) from[i] |= 0x7f800000; /* not finite, almost always NaN */
+        }
+        dp_gemm_to_bf16(levels[l], 4099, (const float *)(const void *)from, to);
+        for (int64_t i = 0; i < 4099; i++) {
+            float f;
+            memcpy(&f, &from[i], 4);
+            bad += to[i] != dp_bf16(f);
+        }
+        CHECK_INT(bad, 0);
+    }
+    CHECK_INT(dp_bf16(1.00390625f), 0x3f80); /* ties to even, both ways */
+    CHECK_INT(dp_bf16(1.01171875f), 0x3f82);
+    CHECK_INT(dp_bf16(3.4e38f), 0x7f80); /* rounds to infinity */
 }
 
 /* Super-blocks: more than DP_GEMM_PACK floats of packed operand. The formula on a sample of
