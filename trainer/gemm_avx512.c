@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #define MULTIPLY(acc, a, b) _mm512_fmadd_ps(a, b, acc)
+#include "trainer/gemm_pack512.inc"
 #include "trainer/gemm_tile512.inc"
 
 const struct dp_gemm_level dp_gemm_avx512 = {
@@ -12,6 +13,10 @@ const struct dp_gemm_level dp_gemm_avx512 = {
     .aw = AW,
     .tile = tile,
     .tile_bf16 = tile,
+    .rows = {dp_gemm_avx512_rows_f32, dp_gemm_avx512_rows_to_bf16, dp_gemm_avx512_rows_bf16},
+    .columns = {dp_gemm_avx512_columns_f32, dp_gemm_avx512_columns_to_bf16,
+                dp_gemm_avx512_columns_bf16},
+    .to_bf16 = dp_gemm_avx512_to_bf16,
     .peak = peak,
     .peak_flops = 2 * 16 * 2 * MR,
     .peak_bf16 = peak,

@@ -1,9 +1,19 @@
-/* trainer/gemm_avx512.h - what the AVX-512-BF16 level takes from the AVX-512 level. */
+/* trainer/gemm_avx512.h - kernels of the AVX-512 level, in two files; the AVX-512-BF16 level takes
+ * those of fp32. */
 #ifndef DP_TRAINER_GEMM_AVX512_H
 #define DP_TRAINER_GEMM_AVX512_H
 
 #include "trainer/gemm_kernels.h"
 
+#define DP_GEMM_PACKER(name)                                                                       \
+    void name(int64_t k, int count, int width, const void *src, int64_t ld, void *out)
+DP_GEMM_PACKER(dp_gemm_avx512_rows_f32);
+DP_GEMM_PACKER(dp_gemm_avx512_columns_f32);
+DP_GEMM_PACKER(dp_gemm_avx512_rows_to_bf16);
+DP_GEMM_PACKER(dp_gemm_avx512_columns_to_bf16);
+DP_GEMM_PACKER(dp_gemm_avx512_rows_bf16);
+DP_GEMM_PACKER(dp_gemm_avx512_columns_bf16);
+void dp_gemm_avx512_to_bf16(int64_t n, const float *src, uint16_t *dst);
 void dp_gemm_avx512_tile(int rows, int cols, int64_t units, const float *a, const float *b,
                          const float *base, int64_t ldbase, const float *bias, float *c,
                          int64_t ldc);
