@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/utf8.h"
 #include "cli/cli.h"
+#include "cli/file_list.h"
 #include "cli/line_filter.h"
 #include "cli/text_input.h"
 #include "cli/text_line.h"
@@ -227,12 +228,12 @@ static int encode_all(struct ctx *c, const char *const *files, size_t n, struct 
     return DP_OK;
 }
 
-static int to_shards(struct dp_cli *c, const struct own *o, struct dp_err *e)
+static int to_shards(struct dp_cli *c, const struct own *o, const struct dp_file_list *files, struct dp_err *e)
 {
     struct dp_tokenizer *tok;
     struct dp_tokenize_files t = {.folder = o->output, .field = o->field, .b64_field = o->b64_field, .jsonl = o->jsonl, .whole_file = o->whole_file, .skip = o->on_error, .replace = o->utf8,
                                   .special = (enum dp_special_policy)o->special, .eot = -1};
-    if (!c->nargs) DP_FAIL(e, USAGE, "-o makes shards of files: which?");
+    if (!files->n) DP_FAIL(e, USAGE, "-o makes shards of files: which?");
     if (o->count || o->offsets) DP_FAIL(e, USAGE, "--count and --offsets print; -o writes shards, and says how many ids they have");
     DP_TRY(dp_tokenizer_load_file(&tok, o->tokenizer, o->split, e));
     int rc = DP_OK;
@@ -241,15 +242,24 @@ static int to_shards(struct dp_cli *c, const struct own *o, struct dp_err *e)
         t.eot = dp_tokenizer_special(tok, dp_span_str(o->eot));
         if (t.eot < 0) rc = dp_err_set(e, DP_CONFIG, 0, __FILE__, __LINE__, "--eot %s: the tokenizer has no such special token", o->eot);
     }
-    if (rc >= 0) rc = dp_tokenize_files(c, &t, tok, c->args, c->nargs, e);
+    if (rc >= 0) rc = dp_tokenize_files(c, &t, tok, (const char *const *)files->path, files->n, e);
     dp_tokenizer_free(tok);
+    return rc;
+}
+
+static int to_lines(struct dp_cli *c, const struct own *o, const struct dp_file_list *files, struct dp_err *e)
+{
+    static const char *const std = "-";
+    struct ctx x;
+    int rc = open_ctx(&x, o, (int)c->global.threads, c->options.shards.encoder_cache, e);
+    if (rc >= 0) rc = encode_all(&x, files->n ? (const char *const *)files->path : &std, files->n ? files->n : 1, e);
+    close_ctx(&x);
     return rc;
 }
 
 static int run(struct dp_cli *c, struct dp_err *e)
 {
     const struct own *o = c->own;
-    struct ctx x;
     if (!o->tokenizer) {
         if (o->output) DP_FAIL(e, USAGE, "-o makes shards of files with a tokenizer: add --tokenizer FILE");
         if (c->nargs) DP_FAIL(e, USAGE, "files are given, but no tokenizer: add --tokenizer FILE");
@@ -260,11 +270,10 @@ static int run(struct dp_cli *c, struct dp_err *e)
     if (o->total && !o->count) DP_FAIL(e, USAGE, "--total is for --count");
     if (o->count && o->offsets) DP_FAIL(e, USAGE, "--count gives no ids: --offsets has nothing to say");
     DP_TRY(dp_cli_options(c, e));
-    if (o->output) return to_shards(c, o, e);
-    static const char *const std = "-";
-    int rc = open_ctx(&x, o, (int)c->global.threads, c->options.shards.encoder_cache, e);
-    if (rc >= 0) rc = encode_all(&x, c->nargs ? c->args : &std, c->nargs ? c->nargs : 1, e);
-    close_ctx(&x);
+    struct dp_file_list files;
+    DP_TRY(dp_file_list_open(&files, c->args, c->nargs, e));
+    int rc = o->output ? to_shards(c, o, &files, e) : to_lines(c, o, &files, e);
+    dp_file_list_close(&files);
     return rc;
 }
 
@@ -273,7 +282,7 @@ const struct dp_command dp_cmd_tokenize = {.name = "tokenize", .summary = "texts
     .sections = "shards", .args_max = -1, .run = run,
     .about = "With --tokenizer: one JSON line {\"ids\":[...]} (with --count: {\"count\":N}) for each line of the files or standard input, in order, by --threads; a blank line\n"
              "is an empty text. A line of bad JSON, or without the member, ends it with status 65, its number on stderr, and all lines before it answered.\n"
-             "A partner that writes a line and waits gets its answer. docs/tokenize.md has it all.\n\n"
+             "A folder stands for the files below it. A partner that writes a line and waits gets its answer. docs/tokenize.md has it all.\n\n"
              "  dpipe tokenize --tokenizer cl100k_base.tiktoken --split cl100k --jsonl --field text <in.jsonl >ids.jsonl\n\n"
              "With -o: token shards of files, in the order of the files, for `dpipe feed --manifest`, `dpipe verify` and `dpipe export-shards --manifest`.\n\n"
              "  dpipe tokenize --tokenizer cl100k_base.tiktoken --split cl100k --jsonl -o shards/ a.jsonl b.jsonl\n\n"

@@ -12,7 +12,7 @@ static const struct dp_opt rows[] = {
     {.name = "field", .type = DP_OPT_STRING, .offset = O(field), .preset = "text", .arg = "NAME", .help = "the JSON member with the text"},
     {.name = "whole_file", .type = DP_OPT_BOOL, .offset = O(whole_file), .help = "report, compare, prune: a file of text is one text (otherwise a line is)"},
     {.name = "language_field", .type = DP_OPT_STRING, .offset = O(language_field), .arg = "NAME", .help = "the JSON member with the language"},
-    {.name = "domain_field", .type = DP_OPT_STRING, .offset = O(domain_field), .arg = "NAME", .help = "the JSON member with the domain (otherwise with several files: the file)"},
+    {.name = "domain_field", .type = DP_OPT_STRING, .offset = O(domain_field), .arg = "NAME", .help = "the JSON member with the domain (otherwise of several files or folders each is one)"},
     {.name = "detect_language", .type = DP_OPT_BOOL, .offset = O(detect_language), .help = "report, compare: identify the language of each text where no member says it"},
     {.name = "svg", .type = DP_OPT_STRING, .offset = O(svg), .arg = "FILE", .help = "report: charts into this file too"},
     {.name = "list", .type = DP_OPT_BOOL, .offset = O(list), .help = "report: every unused token"},
@@ -65,4 +65,5 @@ const struct dp_command dp_cmd_tokenizer = {.name = "tokenizer", .summary = "loo
              "  nest FILE --vocab-size N -o FILE   the first merges as a vocabulary of its own; ids stay\n"
              "  prune FILE --keep IDS -o DIR   drop all other tokens, but for bytes, special tokens and parts of what stays\n"
              "  prune FILE [--counts FILE | TEXT...] [--vocab-size N] [--min-count N] -o DIR   drop the tokens used least\n"
+             "A folder of texts stands for the files below it, without hidden and empty ones.\n"
              "prune writes tokenizer.json, and id_map.json and id_map.bin, which give the new id of an old one, -1 where it is gone."};

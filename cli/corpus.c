@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/json.h"
 #include "cli/corpus_file.h"
+#include "cli/file_list.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -36,8 +37,9 @@ static struct dp_span domain_of(const char *path)
     return dp_span(path + from, (dot ? (size_t)(dot - path) : n) - from);
 }
 
-static int add_file(struct dp_corpus *c, const char *path, struct dp_span domain, struct dp_err *e)
+static int add_file(void *ctx, const char *path, const char *given, struct dp_err *e)
 {
+    struct dp_corpus *c = ctx;
     struct stat st = {0};
     bool std = strcmp(path, "-") == 0;
     if (!std && stat(path, &st) != 0) DP_FAIL_SYS(e, "%s", path);
@@ -58,7 +60,7 @@ static int add_file(struct dp_corpus *c, const char *path, struct dp_span domain
     }
     pthread_mutex_init(&f->mu, NULL);
     c->file[c->n++] = f;
-    f->f.domain = std ? dp_span_str("stdin") : domain;
+    f->f.domain = std ? dp_span_str("stdin") : domain_of(given);
     f->f.bytes = size;
     f->f.stamp = (uint64_t)st.st_mtim.tv_sec * 1000000000 + (uint64_t)st.st_mtim.tv_nsec;
     if (ranges) {
@@ -70,31 +72,13 @@ static int add_file(struct dp_corpus *c, const char *path, struct dp_span domain
     return DP_OK;
 }
 
-struct folder {
-    struct dp_corpus *c;
-    struct dp_span domain;
-    struct dp_err *e;
-};
-static int add_walked(void *ctx, const char *path, const char *relative, uint64_t size)
-{
-    struct folder *f = ctx;
-    (void)relative;
-    return size ? add_file(f->c, path, f->domain, f->e) : DP_OK;
-}
-
 int dp_corpus_open(struct dp_corpus **out, const struct dp_corpus_options *o, const char *const *paths, size_t n, struct dp_err *e)
 {
     struct dp_corpus *c = *out = calloc(1, sizeof *c);
-    int rc = DP_OK;
     if (!c) DP_FAIL(e, NOMEM, "a corpus");
     c->o = *o;
     pthread_mutex_init(&c->mu, NULL);
-    for (size_t i = 0; rc >= 0 && i < n; i++) {
-        struct stat st;
-        struct folder f = {c, domain_of(paths[i]), e};
-        bool folder = strcmp(paths[i], "-") != 0 && stat(paths[i], &st) == 0 && S_ISDIR(st.st_mode);
-        rc = folder ? dp_walk(paths[i], add_walked, NULL, &f, e) : add_file(c, paths[i], f.domain, e);
-    }
+    int rc = dp_each_file(paths, n, add_file, c, e);
     if (rc >= 0) return DP_OK;
     dp_corpus_close(c);
     *out = NULL;

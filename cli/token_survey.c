@@ -8,6 +8,7 @@
 #include "base/progress.h"
 #include "base/thread.h"
 #include "clean/stages.h"
+#include "cli/file_list.h"
 #include "base/utf8.h"
 
 #include <stdio.h>
@@ -44,8 +45,9 @@ struct worker {
 };
 
 struct reader {
-    const char *const *files;
+    const char *const *files, *const *given; /* given: the argument that stands for it */
     size_t n, at; /* files; the one that is open */
+    bool domains; /* several arguments */
     bool open;
     FILE *f;
     struct dp_docs_reader *docs;
@@ -216,12 +218,14 @@ static int next_line(struct reader *in, struct dp_span *line, struct dp_err *e)
     return DP_OK;
 }
 
-/* A file's name without folders. */
+/* The name of what was given, a file or a folder, without folders above. */
 static struct dp_span domain_of_file(const struct reader *in)
 {
-    if (in->n < 2) return (struct dp_span){NULL, 0};
-    const char *slash = strrchr(in->files[in->at], '/');
-    return dp_span_str(slash ? slash + 1 : in->files[in->at]);
+    const char *s = in->given[in->at];
+    size_t n = strlen(s), from;
+    while (n > 1 && s[n - 1] == '/') n--;
+    for (from = n; from && s[from - 1] != '/'; from--) {}
+    return dp_span(s + from, n - from);
 }
 
 /* `fields`: text, language, domain. */
@@ -230,7 +234,7 @@ static int add_item(struct run *r, struct batch *b, struct dp_span text, struct 
     struct item *it = &b->item[b->n];
     *it = (struct item){.text = text, .group = {NO_GROUP, NO_GROUP}};
     if (r->o->language_field) DP_TRY(group_of(r, DP_SURVEY_LANGUAGES, language, &it->group[DP_SURVEY_LANGUAGES], e));
-    if (r->o->domain_field || r->in.n > 1)
+    if (r->o->domain_field || r->in.domains)
         DP_TRY(group_of(r, DP_SURVEY_DOMAINS, r->o->domain_field ? domain : domain_of_file(&r->in), &it->group[DP_SURVEY_DOMAINS], e));
     b->n++;
     b->bytes += text.len;
@@ -545,7 +549,10 @@ size_t dp_survey_slots(const struct dp_survey_options *o)
 
 int dp_survey_run(struct dp_survey *s, const struct dp_survey_options *o, const char *const *files, size_t n, const struct dp_survey_watch *watch, struct dp_err *e)
 {
-    struct run r = {.s = s, .o = o, .watch = watch, .batches = dp_survey_slots(o), .in = {.files = files, .n = n, .parts = !watch && !o->specials && !o->detect_language}};
+    struct dp_file_list l;
+    DP_TRY(dp_file_list_open(&l, files, n, e));
+    struct run r = {.s = s, .o = o, .watch = watch, .batches = dp_survey_slots(o),
+                    .in = {.files = (const char *const *)l.path, .given = l.given, .n = l.n, .domains = n > 1, .parts = !watch && !o->specials && !o->detect_language}};
     int rc = open_run(&r, e), end = DP_OK;
     dp_progress_begin("texts", "B", 0);
     while (rc >= 0 && end != DP_EOF) {
@@ -557,6 +564,7 @@ int dp_survey_run(struct dp_survey *s, const struct dp_survey_options *o, const 
     }
     dp_progress_end();
     close_run(&r);
+    dp_file_list_close(&l);
     for (int k = 0; k < DP_SURVEY_KINDS; k++)
         if (s->by[k].n) qsort(s->by[k].group, s->by[k].n, sizeof *s->by[k].group, most_bytes_first);
     return rc;

@@ -1,7 +1,7 @@
 /* cli/token_survey.h - the texts of files through one or several tokenizers at once, counted by language and domain.
  *
  * Texts are lines, members of JSON lines, or whole files; plain, or zstd where a name ends in .zst. A text's language is what its language field says, or what
- * clean/'s identifier says of it, or nothing; its domain is what its domain field says, else with several files the file's name. A text
+ * clean/'s identifier says of it, or nothing; its domain is what its domain field says, else with several arguments the name of the file or folder that was given. A text
  * without the field is of the group "(none)"; past 1,000 names those that come are of "(other)".
  *
  * Results depend on the texts alone, not on threads: batches are cut by the data, groups come in the order of reading, counts are whole numbers.
@@ -63,7 +63,7 @@ struct dp_survey_watch {
     void *ctx;
 };
 size_t dp_survey_slots(const struct dp_survey_options *o);
-/* Once for a survey; without files standard input. watch may be NULL. Errors name file and line. */
+/* Once for a survey; without files standard input; folders stand for the files below them (cli/file_list.h). watch may be NULL. Errors name file and line. */
 int dp_survey_run(struct dp_survey *s, const struct dp_survey_options *o, const char *const *files, size_t n, const struct dp_survey_watch *watch, struct dp_err *e);
 
 #endif

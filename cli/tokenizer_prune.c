@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "cli/file_list.h"
 #include "cli/text_input.h"
 #include "cli/tokenizer_verbs.h"
 #include "tokenizer/encode.h"
@@ -94,11 +95,13 @@ static int count_files(const struct dp_tokenizer_args *o, const struct dp_tokeni
 {
     struct usage u = {.counts = counts};
     struct dp_text_input in = {.whole_file = o->whole_file, .jsonl = o->jsonl, .field = o->field, .keep_newline = !o->jsonl};
-    DP_TRY(dp_encoder_open(&u.encoder, t, 0, DP_SPECIAL_NONE, e));
-    int rc = DP_OK;
+    struct dp_file_list l;
+    DP_TRY(dp_file_list_open(&l, paths, n, e));
+    int rc = dp_encoder_open(&u.encoder, t, 0, DP_SPECIAL_NONE, e);
     dp_progress_begin("count", "B", 0);
-    for (size_t i = 0; rc >= 0 && i < n; i++) rc = dp_text_input_each(&in, paths[i], count_text, &u, e);
+    for (size_t i = 0; rc >= 0 && i < l.n; i++) rc = dp_text_input_each(&in, l.path[i], count_text, &u, e);
     dp_progress_end();
+    dp_file_list_close(&l);
     dp_ids_release(&u.ids);
     dp_encoder_close(u.encoder);
     return rc < 0 ? rc : DP_OK;

@@ -13,6 +13,12 @@ expect 0 "$DPIPE" tokenize $t --offsets chars "$work/a"
 same "$(sed -n '1s/.*"offsets":\[\[0,.*,\([0-9]*\)\]\]}/\1/p' "$work/out")" 9 "characters of the first line"
 same "$(sed -n '3s/.*"offsets"://p' "$work/out" | sed 's/\[0,1\]//g; s/,//g')" "[]}" "tokens inside one character"
 expect 64 "$DPIPE" tokenize $t --count --offsets bytes "$work/a"; expect 64 "$DPIPE" tokenize $t --total "$work/a"
+# A folder is the files below it.
+mkdir -p "$work/dir/sub"; cp "$work/a" "$work/dir/sub/a"; cp "$work/b" "$work/dir/b"
+for m in "" --whole-file --count; do
+  expect 0 "$DPIPE" tokenize $t $m "$work/dir/b" "$work/dir/sub/a"; cp "$work/out" "$work/files"; expect 0 "$DPIPE" tokenize $t $m "$work/dir"; cmp -s "$work/out" "$work/files" && ok || bad "a folder isn't its files ($m)"
+done
+expect 0 "$DPIPE" tokenize $t -q -o "$work/s1" "$work/dir"; expect 0 "$DPIPE" tokenize $t -q -o "$work/s2" "$work/dir/b" "$work/dir/sub/a"; cmp -s "$work/s1/manifest.json" "$work/s2/manifest.json" && ok || bad "shards of a folder"
 # Counts: a line a text; totals: a line a file and one for all.
 n() { "$DPIPE" tokenize $t "$@" | tr -cd ',\n' | awk '{ n += length($0) + 1 } END { print n }'; }
 expect 0 "$DPIPE" tokenize $t --count "$work/b"; same "$(tr -cd "0-9\n" <"$work/out" | awk "{ n += \$1 } END { print n }")" "$(n "$work/b")" "the sum of counts"

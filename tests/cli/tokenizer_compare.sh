@@ -25,5 +25,8 @@ assert r["texts"] == r["all"]["texts"] and 0 < r["texts_with_other_cuts"] <= r["
 assert [d["name"] for d in r["domains"]] == ["a.txt", "t.txt"]' "$work/json"; fi
 # Same tokens, other ids: the same cuts, other ids in every text that has them.
 cmp_ 1 "$a" "$c" "$work/t.txt"; says "$work/out" "the same ids in 0, the same cuts in 2;"; says "$work/out" "first other id: text 1 (from 1), byte 0"
+# A folder of texts.
+mkdir "$work/dir"; cp "$work/a.txt" "$work/t.txt" "$work/dir/"; all() { sed -n '/^  "texts"/,$p' "$work/out" | sed '/"domains"/,$d'; }
+cmp_ 1 --json "$a" "$b" "$work/dir/a.txt" "$work/dir/t.txt"; all >"$work/files"; cmp_ 1 --json "$a" "$b" "$work/dir"; [ -s "$work/files" ] && all | cmp -s - "$work/files" && ok || bad "a folder isn't its files"
 cmp_ 64 "$a"; cmp_ 74 "$a" "$work/none.json"; cmp_ 74 "$a" "$b" "$work/none.txt"
 finish

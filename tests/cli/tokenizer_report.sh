@@ -51,6 +51,16 @@ expect 64 "$DPIPE" tokenizer report "$work/a.txt"; expect 64 "$DPIPE" tokenizer 
 expect 64 "$DPIPE" tokenizer report -t $t --baseline "=x" "$work/a.txt"
 expect 74 "$DPIPE" tokenizer report -t $t "$work/absent"; expect 65 "$DPIPE" tokenizer report -t $t --jsonl "$work/a.txt"; says "$work/err" "a.txt line 1"
 }
+# A folder is the files below it in the order of their paths, hidden and empty ones left out, and one domain.
+mkdir -p "$work/dir/sub"; cp "$work/b.txt" "$work/dir/b.txt"; cp "$work/a.txt" "$work/dir/sub/z.txt"; : >"$work/dir/a-none"; words 9 100 >"$work/dir/.hidden"
+texts() { sed -n '/^  "all"/,/^  }/p' "$work/out"; }
+for m in "" --whole-file; do
+  # shellcheck disable=SC2086
+  { expect 0 "$DPIPE" tokenizer report -t $t --json $m "$work/dir"; texts >"$work/folder"; says "$work/out" '"domains": []'
+  expect 0 "$DPIPE" tokenizer report -t $t --json $m "$work/dir/b.txt" "$work/dir/sub/z.txt"; texts | cmp -s - "$work/folder" && ok || bad "a folder isn't its files ($m)"; }
+done
+expect 0 "$DPIPE" tokenizer report -t $t "$work/dir/" "$work/c.txt"; says "$work/out" "domain   dir "; says "$work/out" "domain   c.txt"
+mkdir "$work/nothing"; : >"$work/nothing/empty"; expect 74 "$DPIPE" tokenizer report -t $t "$work/nothing"; says "$work/err" "nothing: a folder without files"
 # Nothing, and a whole file.
 : >"$work/empty"; expect 0 "$DPIPE" tokenizer report -t $t --svg "$work/e.svg" "$work/empty"; expect 0 "$DPIPE" tokenizer report -t $t --json "$work/empty"; says "$work/out" '"bytes_per_token": null'
 expect 0 "$DPIPE" tokenizer report -t $t --json --whole-file "$work/b.txt"; same "$(value "$work/out" texts) $(value "$work/out" bytes)" "1 $(wc -c <"$work/b.txt")" "a whole file"
