@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import codecs
 import ctypes
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Iterable, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Optional, Sequence, Union
 
 import numpy as np
 
@@ -18,6 +19,16 @@ Ids = Union[Sequence[int], "NDArray[np.integer[Any]]"]
 
 def _raw(text: Text) -> bytes:
     return text.encode() if isinstance(text, str) else bytes(text)
+
+
+def _sound(text: Text) -> bytes:
+    """Valid UTF-8: U+FFFD for what bytes have else, and for surrogates of a str without their other half, as tiktoken has it."""
+    if isinstance(text, str):
+        try:
+            return text.encode()
+        except UnicodeEncodeError:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+    return bytes(text).decode("utf-8", "replace").encode()
 
 
 def _as_ids(ids: Ids) -> "NDArray[np.uint32]":
@@ -38,8 +49,8 @@ def _copy(at: Optional[int], count: int, dtype: Any) -> "NDArray[Any]":
 class _Batch:
     """Texts one behind the other, with their ends."""
 
-    def __init__(self, texts: Iterable[Text]) -> None:
-        parts = [_raw(t) for t in texts]
+    def __init__(self, texts: Iterable[Text], raw: Callable[[Text], bytes]) -> None:
+        parts = [raw(t) for t in texts]
         self.n = len(parts)
         self.text = b"".join(parts)
         self.end = np.cumsum([len(p) for p in parts], dtype=np.uint64) if parts else np.empty(0, np.uint64)
@@ -50,21 +61,24 @@ class Tokenizer:
 
     split: the pre-tokenizer (gpt2, cl100k, o200k, qwen2, ...), None for the file's own. specials: True turns the texts of special tokens into
     their ids; False, right for foreign text, leaves them ordinary text. cache_bytes: the budget for pretokens that were seen before, 0 for 96 MiB;
-    ids never depend on it. Ids are those of Hugging Face's encode(add_special_tokens=False) and of tiktoken's encode_ordinary. Any number of
+    ids never depend on it. utf8: what becomes of bytes that are no UTF-8: "keep" encodes them as they are, "replace" as U+FFFD, as tiktoken has them, and so
+    a str's lone surrogates, which are an error otherwise; offsets are then of that text. Ids are those of Hugging Face's encode(add_special_tokens=False) and of tiktoken's encode_ordinary. Any number of
     threads may share one; they take turns, and work at the same time with a clone() each. Closed with the object.
     """
 
-    def __init__(self, path: Union[str, "os.PathLike[str]"], *, split: Optional[str] = None, specials: bool = False, cache_bytes: int = 0) -> None:
+    def __init__(self, path: Union[str, "os.PathLike[str]"], *, split: Optional[str] = None, specials: bool = False, cache_bytes: int = 0,
+                 utf8: str = "keep") -> None:
         handle = ctypes.c_void_p()
         message = _lib.message()
         code = _lib.library().dp_tokenizer_abi_open(ctypes.byref(handle), os.fsencode(path), split.encode() if split is not None else None, int(specials),
                                                     cache_bytes, ctypes.addressof(message), _lib.MESSAGE_BYTES)
         if code < 0:
             _lib.fail(code, message.value)
-        self._take(handle, specials)
+        self._take(handle, specials, utf8)
 
     @classmethod
-    def from_bytes(cls, content: bytes, *, split: Optional[str] = None, specials: bool = False, cache_bytes: int = 0, name: str = "tokenizer") -> "Tokenizer":
+    def from_bytes(cls, content: bytes, *, split: Optional[str] = None, specials: bool = False, cache_bytes: int = 0, name: str = "tokenizer",
+                   utf8: str = "keep") -> "Tokenizer":
         """From the content of such a file; `name` stands in messages."""
         handle = ctypes.c_void_p()
         message = _lib.message()
@@ -73,11 +87,11 @@ class Tokenizer:
         if code < 0:
             _lib.fail(code, message.value)
         t = cls.__new__(cls)
-        t._take(handle, specials)
+        t._take(handle, specials, utf8)
         return t
 
-    def clone(self, *, specials: Optional[bool] = None, cache_bytes: int = 0) -> "Tokenizer":
-        """Another one on the same vocabulary, which is there once: for another thread, or to take special tokens otherwise. It shares the cache too, unless
+    def clone(self, *, specials: Optional[bool] = None, cache_bytes: int = 0, utf8: Optional[str] = None) -> "Tokenizer":
+        """Another one on the same vocabulary, which is there once: for another thread, or to take special tokens or bad bytes otherwise. It shares the cache too, unless
         it gets cache_bytes of its own."""
         handle = ctypes.c_void_p()
         message = _lib.message()
@@ -86,16 +100,20 @@ class Tokenizer:
         if code < 0:
             _lib.fail(code, message.value)
         t = type(self).__new__(type(self))
-        t._take(handle, specials)
+        t._take(handle, specials, self._utf8 if utf8 is None else utf8)
         return t
 
-    def _take(self, handle: ctypes.c_void_p, specials: bool) -> None:
+    def _take(self, handle: ctypes.c_void_p, specials: bool, utf8: str) -> None:
+        self._lib = lib = _lib.library()
         self._handle = handle
+        if utf8 not in ("keep", "replace"):
+            raise ValueError(f'utf8 is "keep" or "replace", not {utf8!r}')
         self._specials = specials
+        self._utf8 = utf8
+        self._raw = _sound if utf8 == "replace" else _raw
         self._message = _lib.message()
         self._m = ctypes.addressof(self._message)
         self._lock = threading.Lock()
-        self._lib = lib = _lib.library()
         self.vocab_size: int = lib.dp_tokenizer_abi_size(handle)
         eot = lib.dp_tokenizer_abi_eot(handle)
         self.eot: Optional[int] = eot if eot >= 0 else None
@@ -105,12 +123,12 @@ class Tokenizer:
             _lib.fail(code, self._message.value)
 
     def encode(self, text: Text) -> NDArray[np.uint32]:
-        """The ids of a text; bytes that are no UTF-8 are encoded too."""
+        """The ids of a text; bytes that are no UTF-8 are encoded too, as `utf8` says."""
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Iterable[Text]) -> list[NDArray[np.uint32]]:
         """The ids of each text, in one call; the arrays are views of one."""
-        b = _Batch(texts)
+        b = _Batch(texts, self._raw)
         id_end = np.empty(b.n, np.uint64)
         at = ctypes.c_void_p()
         with self._lock:
@@ -124,7 +142,7 @@ class Tokenizer:
         that begins or ends inside a character has all of it in chars, as with Hugging Face's ByteLevel(trim_offsets=False)."""
         if unit not in ("chars", "bytes"):
             raise ValueError(f'unit is "chars" or "bytes", not {unit!r}')
-        b = _Batch([text])
+        b = _Batch([text], self._raw)
         id_end = np.empty(1, np.uint64)
         at, places = ctypes.c_void_p(), ctypes.c_void_p()
         with self._lock:
@@ -140,7 +158,7 @@ class Tokenizer:
 
     def count_batch(self, texts: Iterable[Text]) -> NDArray[np.uint64]:
         """How many ids each text has; none are kept."""
-        b = _Batch(texts)
+        b = _Batch(texts, self._raw)
         count = np.empty(b.n, np.uint64)
         with self._lock:
             self._check(self._lib.dp_tokenizer_abi_count(self._handle, b.text, b.end.ctypes.data, b.n, count.ctypes.data, self._m, _lib.MESSAGE_BYTES))
@@ -254,12 +272,16 @@ class EncodeStream:
     def __init__(self, tokenizer: Tokenizer, bytes_max: int = 0) -> None:
         self._handle = ctypes.c_void_p()
         self._tokenizer = tokenizer
+        self._sound = codecs.getincrementaldecoder("utf-8")("replace") if tokenizer._utf8 == "replace" else None
         with tokenizer._lock:
             tokenizer._check(tokenizer._lib.dp_tokenizer_abi_stream_open(ctypes.byref(self._handle), tokenizer._handle, bytes_max, tokenizer._m, _lib.MESSAGE_BYTES))
 
     def push(self, text: Text) -> NDArray[np.uint32]:
         """The next piece, cut anywhere; bytes may end inside a character."""
-        raw = _raw(text)
+        raw = self._tokenizer._raw(text) if isinstance(text, str) else bytes(text)
+        return self._push(self._sound.decode(raw).encode() if self._sound else raw)
+
+    def _push(self, raw: bytes) -> NDArray[np.uint32]:
         t, at, n = self._tokenizer, ctypes.c_void_p(), ctypes.c_size_t()
         with t._lock:
             t._check(t._lib.dp_tokenizer_abi_stream_push(self._handle, raw, len(raw), ctypes.byref(at), ctypes.byref(n), t._m, _lib.MESSAGE_BYTES))
@@ -267,10 +289,13 @@ class EncodeStream:
 
     def finish(self) -> NDArray[np.uint32]:
         """The text ends: the rest. The stream then takes another text."""
+        last = self._sound.decode(b"", True).encode() if self._sound else b""
+        before = self._push(last) if last else None
         t, at, n = self._tokenizer, ctypes.c_void_p(), ctypes.c_size_t()
         with t._lock:
             t._check(t._lib.dp_tokenizer_abi_stream_finish(self._handle, ctypes.byref(at), ctypes.byref(n), t._m, _lib.MESSAGE_BYTES))
-        return _copy(at.value, n.value, np.uint32)
+        ids = _copy(at.value, n.value, np.uint32)
+        return ids if before is None else np.concatenate([before, ids])
 
     def __del__(self) -> None:
         if getattr(self, "_handle", None):

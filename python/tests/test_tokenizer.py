@@ -137,6 +137,31 @@ class TokenizerTest(unittest.TestCase):
         with self.assertRaisesRegex(dpipe.CorruptError, "half"):
             dpipe.Tokenizer.from_bytes(content[: len(content) // 2], name="half")
 
+    def test_bad_utf8(self) -> None:
+        bad = [b"\xff", b"the \xe4\xb8 river", b"\xf0\x9f\x98", b"\xed\xa0\x80x", b"\xc0\xaf\x80", bytes(range(256)), b"fine \xc3\xa9"]
+        t = dpipe.Tokenizer(fixture.data().tokenizer, utf8="replace")
+        sound = [b.decode("utf-8", "replace") for b in bad]
+        want = [self.t.encode(x).tolist() for x in sound]
+        self.assertEqual([i.tolist() for i in t.encode_batch(bad)], want)
+        self.assertEqual(t.count_batch(bad).tolist(), [len(i) for i in want])
+        self.assertNotEqual(self.t.encode(bad[0]).tolist(), want[0])
+        self.assertEqual([self.t.decode_bytes(i) for i in self.t.encode_batch(bad)], bad)
+        ids, at = t.encode_offsets(bad[1])
+        self.assertEqual((ids.tolist(), int(at[-1, 1])), (want[1], len(sound[1])))
+        for text, as_if in ("a\ud800b", "a\ufffdb"), ("\udc00", "\ufffd"), ("\ud83d\ude00", "\U0001f600"), ("fine \u00e9", "fine \u00e9"):
+            self.assertEqual(t.encode(text).tolist(), self.t.encode(as_if).tolist())
+        with self.assertRaises(UnicodeEncodeError):
+            self.t.encode("a\ud800b")
+        s = t.encode_stream()
+        for text, ids_ in zip(bad, want):
+            for step in 1, 2, 300:
+                got = [i for k in range(0, len(text), step) for i in s.push(text[k:k + step]).tolist()]
+                self.assertEqual(got + s.finish().tolist(), ids_)
+        self.assertEqual(t.clone().encode(bad[0]).tolist(), want[0])
+        self.assertEqual(t.clone(utf8="keep").encode(bad[0]).tolist(), self.t.encode(bad[0]).tolist())
+        with self.assertRaises(ValueError):
+            self.t.clone(utf8="strict")
+
     def test_refusals(self) -> None:
         with self.assertRaisesRegex(dpipe.CorruptError, "1999999"):
             self.t.decode([1999999])
