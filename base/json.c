@@ -23,6 +23,9 @@ int dp_json_parse(struct dp_json **out, struct dp_span text, const char *name, s
 {
     json_error_t je;
     *out = NULL;
+    /* jansson takes a NUL behind a number or a word for the end of its look-ahead, and passes over it. */
+    const char *nul = text.len ? memchr(text.ptr, 0, text.len) : NULL;
+    if (nul) DP_FAIL(e, CORRUPT, "%s: byte %zu is NUL, which JSON can't hold: a damaged file, or UTF-16", name, (size_t)(nul - text.ptr));
     json_t *v = json_loadb(text.len ? text.ptr : "", text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
     if (!v) {
         if (json_error_code(&je) == json_error_out_of_memory) DP_FAIL(e, NOMEM, "%s: JSON of %zu bytes", name, text.len);

@@ -1,7 +1,7 @@
 /* base/json.h - JSON three ways (RFC 8259).
  *
  * 1. dp_json: a tree, for small files and API bodies (jansson behind it). Input must be UTF-8; duplicate
- *    keys, trailing bytes and depth over 512 are errors.
+ *    keys, NUL bytes, trailing bytes and depth over 512 are errors.
  * 2. dp_jsonw: a streaming writer into a dp_buf; the caller's calls give the structure. Key order is the order of
  *    the calls, numbers and escapes have one form, so equal content gives equal bytes.
  * 3. dp_json_fields: the hot path: members of one flat JSONL line without a tree. */

@@ -119,6 +119,24 @@ TEST(json_writes_and_reads_back)
     dp_buf_release(&b);
 }
 
+TEST(json_has_no_nul_bytes)
+{
+    static const struct {
+        const char *text;
+        size_t len, at;
+    } bad[] = {{"\0{\"a\":1}", 8, 0}, {"{\"a\"\0:1}", 8, 4}, {"{\"a\":1\0}", 8, 6}, {"[12\0,3]", 8, 3}, {"[true\0, null\0]", 14, 5}, {"[1.5\0]", 7, 4},
+               {"{\"a\":1}\0", 8, 7}, {"{\"a\":\"b\0c\"}", 11, 7}, {"7\0", 2, 1}};
+    struct dp_json *v;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char says[32];
+        snprintf(says, sizeof says, "t: byte %zu is NUL", bad[i].at);
+        if (dp_json_parse(&v, dp_span(bad[i].text, bad[i].len), "t", &err) != DP_CORRUPT || !strstr(err.msg, says)) DP_TEST_FAIL("%zu: %s", i, err.msg);
+    }
+    REQUIRE_OK(dp_json_parse(&v, dp_span_str("[\"a\\u0000b\"]"), "t", &err));
+    CHECK(dp_span_eq(dp_json_str(dp_json_at(v, 0)), dp_span("a\0b", 3)));
+    dp_json_free(v);
+}
+
 TEST(json_fields_of_a_line)
 {
     struct dp_arena mem;

@@ -233,6 +233,8 @@ TEST(bad_tokenizer_json)
     struct dp_tokenizer *t;
     CHECK_INT(dp_tokenizer_load(&t, dp_span_str("{}"), "e", NULL, &err), DP_CORRUPT);
     CHECK_INT(dp_tokenizer_load(&t, dp_span_str(" \n"), "e", NULL, &err), DP_CORRUPT);
+    CHECK_INT(dp_tokenizer_load(&t, dp_span("{\"model\":{\"a\":1\0}}", 18), "e", NULL, &err), DP_CORRUPT);
+    CHECK(strstr(err.msg, "e: byte 15 is NUL") != NULL);
     CHECK_INT(dp_tokenizer_load(&t, dp_span(NULL, 0), "e", NULL, &err), DP_CORRUPT);
     CHECK_INT(dp_tokenizer_load(&t, dp_span_str("{\"model\":{\"type\":\"Unigram\"}}"), "e", NULL, &err), DP_CONFIG);
 }
