@@ -153,9 +153,9 @@ class TokenizerTest(unittest.TestCase):
         with self.assertRaises(UnicodeEncodeError):
             self.t.encode("a\ud800b")
         s = t.encode_stream()
-        for text, ids_ in zip(bad, want):
+        for raw, ids_ in zip(bad, want):
             for step in 1, 2, 300:
-                got = [i for k in range(0, len(text), step) for i in s.push(text[k:k + step]).tolist()]
+                got = [i for k in range(0, len(raw), step) for i in s.push(raw[k:k + step]).tolist()]
                 self.assertEqual(got + s.finish().tolist(), ids_)
         self.assertEqual(t.clone().encode(bad[0]).tolist(), want[0])
         self.assertEqual(t.clone(utf8="keep").encode(bad[0]).tolist(), self.t.encode(bad[0]).tolist())
