@@ -136,10 +136,12 @@ TEST(configs)
 
 TEST(a_written_config_is_read_back)
 {
-    static const struct dp_model_config all[] = {{DP_ARCH_GPT2, 3, 24, 3, 3, 40, 12, 50, true},
-                                                 {DP_ARCH_GPT2, 3, 24, 3, 3, 96, 12, 50, false},
-                                                 {DP_ARCH_LLAMA, 2, 24, 4, 2, 40, 12, 50, false},
-                                                 {DP_ARCH_LLAMA, 2, 24, 4, 4, 40, 12, 50, true}};
+    static const struct dp_model_config all[] = {
+        {.arch = DP_ARCH_GPT2, .layers = 3, .dim = 24, .heads = 3, .kv_heads = 3, .ffn = 40, .seq_len = 12, .vocab = 50, .tied = true},
+        {.arch = DP_ARCH_GPT2, .layers = 3, .dim = 24, .heads = 3, .kv_heads = 3, .ffn = 96, .seq_len = 12, .vocab = 50, .tied = false},
+        {.arch = DP_ARCH_LLAMA, .layers = 2, .dim = 24, .heads = 4, .kv_heads = 2, .ffn = 40, .seq_len = 12, .vocab = 50, .tied = false},
+        {.arch = DP_ARCH_LLAMA, .layers = 2, .dim = 24, .heads = 4, .kv_heads = 4, .ffn = 40, .seq_len = 12, .vocab = 50, .tied = true},
+    };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         struct dp_err err = {0};
         struct dp_buf b;
