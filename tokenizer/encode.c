@@ -1,9 +1,7 @@
 /* tokenizer/encode.c - the encoder: split, look up, merge what is new.
  *
- * Nearly all pretokens were seen before, so the work is to look them up. They come in groups of 256, and go three ways:
- * - A head of the most recent short pretokens (at most 8 bytes, one or two ids; four of five pretokens are in it), 16 bytes each and small
- *   enough to stay in the processor's second-level cache. The loop over it has no branch to be guessed: ids of what isn't there have the length 0, and
- *   its place goes to a list.
+ * Nearly all pretokens were seen before, so the work is to look them up. They come in groups of 512, and go three ways:
+ * - Most are in a small head of the most recent short ones (tokenizer/pretoken_head.h). The places of the others go to a list.
  * - What is on the list is looked up in the cache that all threads share (tokenizer/pretoken_cache.h), its lines fetched ahead for the group.
  * - What isn't there either is merged (tokenizer/bpe_merge.h), and remembered.
  * Caches only remember what merging gave. A vocabulary's whole-token lookup is no shortcut for merges: not every token can be
@@ -15,28 +13,23 @@
 #include "tokenizer/bpe_merge.h"
 #include "tokenizer/encode_units.h"
 #include "tokenizer/pretoken_cache.h"
+#include "tokenizer/pretoken_head.h"
 #include "tokenizer/sp.h"
 #include "tokenizer/tokenizer_int.h"
 
 #include <stdlib.h>
 
-enum { GROUP = 512, HEAD_BYTES = 8, HEAD_IDS = 2, HEAD_BITS_MIN = 6, HEAD_BITS_MAX = 13, RUN = 16, MANY = 64 };
+enum { GROUP = 512, HEAD_BITS_MIN = 6, RUN = 16, MANY = 64 };
 
 #define NO_KEY 2 /* hi of a pretoken too long for the cache: that of no entry */
-
-struct head {
-    uint64_t key; /* bytes */
-    uint64_t ids; /* two of 32 bits; in the top bytes of the first the number of bytes (0: empty), of the second the number of ids */
-};
-#define HEAD_COUNT (UINT64_C(0xff) << 56)
-#define HEAD_LEN (UINT64_C(0xff) << 24)
 
 struct dp_encoder {
     const struct dp_tokenizer *t;
     struct dp_cutter *cutter; /* NULL: t->split alone */
     enum dp_special_policy special;
-    unsigned head_shift; /* of the hash */
-    struct head *head;
+    struct dp_head_entry *head; /* and one behind the last, where goes what is not for it */
+    size_t head_mask;
+    dp_head_find_fn *find;
     struct dp_cache_view cache;
     struct dp_merge_scratch scratch;
     struct dp_unit_merger *units; /* NULL: pieces are words */
@@ -79,15 +72,16 @@ void dp_encoder_close(struct dp_encoder *c)
 }
 
 /* All but the cache. */
-static int open_encoder(struct dp_encoder **out, const struct dp_tokenizer *t, unsigned head_bits, enum dp_special_policy special, struct dp_err *e)
+static int open_encoder(struct dp_encoder **out, const struct dp_tokenizer *t, size_t head_bytes, enum dp_special_policy special, struct dp_err *e)
 {
     *out = NULL;
     struct dp_encoder *c = calloc(1, sizeof *c);
     if (!c) DP_FAIL(e, NOMEM, "an encoder");
     c->t = t;
     c->special = special;
-    c->head_shift = 64 - head_bits;
-    c->head = dp_large_alloc((sizeof *c->head << head_bits) + sizeof *c->head);
+    c->head_mask = head_bytes - sizeof *c->head;
+    c->find = dp_head_find();
+    c->head = dp_large_alloc(head_bytes + sizeof *c->head);
     if (!c->head) {
         free(c);
         DP_FAIL(e, NOMEM, "an encoder");
@@ -104,10 +98,10 @@ static int open_encoder(struct dp_encoder **out, const struct dp_tokenizer *t, u
 int dp_encoder_open(struct dp_encoder **out, const struct dp_tokenizer *t, size_t cache_bytes, enum dp_special_policy special,
                     struct dp_err *e)
 {
-    unsigned head_bits = HEAD_BITS_MAX;
+    unsigned head_bits = DP_HEAD_BITS;
     if (!cache_bytes) cache_bytes = 96u << 20;
-    while (head_bits > HEAD_BITS_MIN && sizeof(struct head) << head_bits > cache_bytes / 16) head_bits--;
-    DP_TRY(open_encoder(out, t, head_bits, special, e));
+    while (head_bits > HEAD_BITS_MIN && sizeof(struct dp_head_entry) << head_bits > cache_bytes / 16) head_bits--;
+    DP_TRY(open_encoder(out, t, sizeof(struct dp_head_entry) << head_bits, special, e));
     int rc = dp_cache_open(&(*out)->cache, cache_bytes, t->size <= 1 << 16, e);
     if (rc >= 0) return rc;
     dp_encoder_close(*out);
@@ -117,7 +111,7 @@ int dp_encoder_open(struct dp_encoder **out, const struct dp_tokenizer *t, size_
 
 int dp_encoder_open_beside(struct dp_encoder **out, const struct dp_encoder *other, enum dp_special_policy special, struct dp_err *e)
 {
-    DP_TRY(open_encoder(out, other->t, 64 - other->head_shift, special, e));
+    DP_TRY(open_encoder(out, other->t, other->head_mask + sizeof *other->head, special, e));
     dp_cache_hold(&(*out)->cache, &other->cache);
     return DP_OK;
 }
@@ -165,52 +159,6 @@ __attribute__((noinline)) static struct dp_cache_key rare_key(const struct dp_en
     return in_bucket(lo, hi, c->cache.young->bucket_shift);
 }
 
-/* Where a pretoken that the head lacks stands: its place in the group, and above bit 16 how many ids the head gave before it. */
-struct miss {
-    uint32_t piece_ids;
-};
-static inline size_t piece_of(struct miss m)
-{
-    return m.piece_ids & 0xffff;
-}
-static inline size_t ids_before(struct miss m)
-{
-    return m.piece_ids >> 16;
-}
-
-static inline uint64_t head_hash(uint64_t key)
-{
-    return key * UINT64_C(0x9e3779b97f4a7c15);
-}
-
-/* Look up the pieces [begins[i], begins[i + 1]) of text, DP_WORD_KEY_READ bytes before its end at least. Returns the number of misses; one more says the end.
- * No branches: which words are there can't be guessed. In a function of its own its values fit the registers. */
-__attribute__((noinline)) static size_t look_up_head(const struct dp_encoder *c, struct dp_span text, const size_t *begins, size_t n, uint32_t *ids,
-                                                     struct miss *misses)
-{
-    static const uint64_t bytes[HEAD_BYTES + 2] = {0, 0xff, 0xffff, 0xffffff, 0xffffffff, UINT64_C(0xffffffffff), UINT64_C(0xffffffffffff),
-                                                   UINT64_C(0xffffffffffffff), UINT64_MAX, 0}; /* longer: a length that none has */
-    const struct head *head = c->head;
-    const unsigned shift = c->head_shift;
-    size_t have = 0, missing = 0, at = begins[0];
-    for (size_t i = 0; i < n; i++) {
-        size_t end = begins[i + 1], len = end - at < HEAD_BYTES + 1 ? end - at : HEAD_BYTES + 1;
-        uint64_t key;
-        memcpy(&key, text.ptr + at, 8);
-        key &= bytes[len];
-        const struct head *h = &head[head_hash(key) >> shift];
-        uint64_t ids_there = h->ids, two = ids_there & ~(HEAD_COUNT | HEAD_LEN);
-        uint64_t differ = (h->key ^ key) | ((ids_there ^ (uint64_t)len << 24) & HEAD_LEN), lacks = differ != 0;
-        memcpy(ids + have, &two, 8);
-        have += (size_t)((ids_there >> 56) & (lacks - 1));
-        misses[missing] = (struct miss){(uint32_t)i | (uint32_t)have << 16};
-        missing += (size_t)lacks;
-        at = end;
-    }
-    misses[missing] = (struct miss){(uint32_t)n | (uint32_t)have << 16};
-    return missing;
-}
-
 /* What isn't in the first line of the cache, but in the pool, elsewhere, or in the old table. `to` has room. */
 static bool take_known(struct dp_encoder *c, const struct dp_cache_key *k, struct dp_span word, uint32_t *to, size_t *got)
 {
@@ -238,8 +186,8 @@ static int encode_new(struct dp_encoder *c, const struct dp_cache_key *k, struct
 struct group {
     struct dp_span text;
     const size_t *begins;
-    uint32_t known[GROUP * HEAD_IDS + RUN]; /* ids from the head */
-    struct miss misses[GROUP + 1];
+    uint32_t known[GROUP * DP_HEAD_IDS + RUN]; /* ids from the head */
+    struct dp_head_miss misses[GROUP + 1];
     size_t missing;
     struct dp_cache_key keys[GROUP]; /* of the misses */
     uint32_t *to;                    /* where ids go */
@@ -248,8 +196,8 @@ struct group {
 
 static struct dp_span word_of(const struct group *g, size_t miss)
 {
-    size_t at = g->begins[piece_of(g->misses[miss])];
-    return dp_span(g->text.ptr + at, g->begins[piece_of(g->misses[miss]) + 1] - at);
+    const size_t *at = g->begins + g->misses[miss].piece;
+    return dp_span(g->text.ptr + at[0], at[1] - at[0]);
 }
 
 /* Keys of the misses, whose lines are fetched. */
@@ -312,12 +260,19 @@ static int learn(struct dp_encoder *c, const struct group *g, size_t from, size_
     return DP_OK;
 }
 
+/* The upper bytes that the head left in ids are cleared here, four ids at once. */
 static inline void take_run(struct group *g, size_t miss)
 {
-    size_t run = ids_before(g->misses[miss]) - g->done;
+    typedef uint32_t four __attribute__((vector_size(16)));
+    const four id = {DP_HEAD_ID, DP_HEAD_ID, DP_HEAD_ID, DP_HEAD_ID};
+    const size_t run = g->misses[miss].before / sizeof *g->to - g->done;
     const uint32_t *from = g->known + g->done;
-    memcpy(g->to, from, RUN * sizeof *from);
-    for (size_t i = RUN; i < run; i += RUN) memcpy(g->to + i, from + i, RUN * sizeof *from);
+    for (size_t i = 0; i == 0 || i < run; i += RUN) {
+        four v[RUN / 4];
+        memcpy(v, from + i, sizeof v);
+        for (int k = 0; k < RUN / 4; k++) v[k] &= id;
+        memcpy(g->to + i, v, sizeof v);
+    }
     g->to += run;
     g->done += run;
 }
@@ -327,10 +282,10 @@ __attribute__((noinline)) static size_t take_hits(const struct dp_encoder *c, st
 {
     struct group *g = all;
     const struct dp_cache_bucket *buckets = c->cache.young->buckets;
-    struct head *head = c->head;
-    const unsigned shift = c->head_shift;
+    char *head = (char *)c->head;
+    const size_t head_mask = c->head_mask;
     const bool narrow = c->cache.young->narrow;
-    const size_t none = (size_t)1 << (64 - shift); /* behind the last */
+    const size_t none = head_mask + sizeof *c->head; /* behind the last */
     size_t i = from;
     for (const size_t missing = g->missing; i < missing; i++) {
         take_run(g, i);
@@ -351,8 +306,9 @@ __attribute__((noinline)) static size_t take_hits(const struct dp_encoder *c, st
         uint64_t two, len = hi >> 56;
         memcpy(&two, g->to, sizeof two);
         g->to += count;
-        uint64_t heads = (uint64_t)0 - (uint64_t)((len <= HEAD_BYTES) & (count <= HEAD_IDS));
-        head[((head_hash(lo) >> shift) & heads) | (none & ~heads)] = (struct head){lo, two | count << 56 | len << 24};
+        uint64_t heads = (uint64_t)0 - (uint64_t)((len <= DP_HEAD_BYTES) & (count <= DP_HEAD_IDS));
+        struct dp_head_entry new = {lo, two | count << 58 | len << 24};
+        memcpy(head + ((dp_head_place(lo, head_mask) & heads) | (none & ~heads)), &new, sizeof new);
     }
     return i;
 }
@@ -363,10 +319,9 @@ static int encode_group(struct dp_encoder *c, struct group *g, size_t n, struct 
     size_t readable = n, learnt = 0, got;
     DP_TRY(dp_ids_reserve(out, begins[n] - begins[0] + RUN, e)); /* an id has a byte at least; take_run */
     while (readable && begins[readable - 1] + DP_WORD_KEY_READ > g->text.len) readable--;
-    g->missing = look_up_head(c, g->text, begins, readable, g->known, g->misses);
-    const struct miss end = {(uint32_t)n | (uint32_t)ids_before(g->misses[g->missing]) << 16};
-    for (; readable < n; readable++) g->misses[g->missing++] = (struct miss){(uint32_t)readable | (uint32_t)ids_before(end) << 16};
-    g->misses[g->missing] = end;
+    g->missing = c->find(c->head, c->head_mask, g->text.ptr, begins, readable, g->known, g->misses);
+    for (const uint32_t before = g->misses[g->missing].before; readable < n; readable++)
+        g->misses[++g->missing] = (struct dp_head_miss){(uint32_t)readable + 1, before};
     make_keys(c, g);
     g->to = out->ptr + out->len;
     g->done = 0;
