@@ -1,7 +1,8 @@
 /* tokenizer/bpe_merge.c - merging pretokens, two ways.
  *
  * Short: the ids and ranks with their right neighbours stand at the places of the word's bytes; look for the least of all ranks, merge, look two
- * ranks up again. Quadratic, but the least of 16 takes a few instructions, and nothing moves. Several words at once take turns.
+ * ranks up again. Quadratic, but the least of 16 takes a few instructions, and nothing moves. Several words at once take turns. Which pairs merge
+ * can't be guessed, and a wrong guess costs as much as ten look-ups' instructions: so there is no branch on it.
  * Long (base64, one letter 100 KB long): a heap of (rank, place), stale entries dropped when they come up, over a doubly
  * linked list in arrays. n bytes push at most 3n entries: n log n.
  * Both must give the same ids; tests/unit/test_bpe_encode.c compares them with the definition in the header. */
@@ -9,7 +10,7 @@
 
 #include <stdlib.h>
 
-enum { SHORT_MAX = 48, PLACE_BITS = 6, BLOCK = 16, LANES = 8 };
+enum { SHORT_MAX = 96, PLACE_BITS = 7, BLOCK = 16, LANES = 8 };
 
 void dp_merge_scratch_release(struct dp_merge_scratch *s)
 {
@@ -19,8 +20,8 @@ void dp_merge_scratch_release(struct dp_merge_scratch *s)
 
 /* A short word on its way. Places are those of the word's bytes, so that nothing moves when tokens merge. */
 struct lane {
-    uint32_t key[SHORT_MAX]; /* of the token that begins at a place: rank with the next << PLACE_BITS | place; NO_KEY: they don't merge, or no token begins there */
-    uint32_t ids[SHORT_MAX];
+    uint32_t key[SHORT_MAX + 1]; /* of the token that begins at a place: rank with the next << PLACE_BITS | place; NO_KEY: they don't merge, or no token begins there */
+    uint32_t ids[SHORT_MAX + 1]; /* those behind the last and before the first are never asked for */
     uint8_t next[SHORT_MAX + 1], prev[SHORT_MAX + 1]; /* places; n behind the last, NO_PLACE before the first */
     unsigned n, at, word;
     uint64_t left, right; /* of the token at `at`, made last: the keys of its pairs whose ranks are to be looked up, or NO_PAIR */
@@ -40,15 +41,14 @@ static void begin(const struct dp_tokenizer *t, struct lane *l, struct dp_span w
     unsigned n = (unsigned)word.len, all = (n + BLOCK - 1) / BLOCK * BLOCK;
     l->n = n;
     l->left = l->right = NO_PAIR;
-    l->at = 0;
-    for (unsigned i = 0; i < n; i++) {
-        l->ids[i] = t->byte_id[p[i]];
-        l->next[i] = (uint8_t)(i + 1);
-        l->prev[i + 1] = (uint8_t)i;
-    }
+    for (unsigned i = 0; i < n; i++) l->ids[i] = t->byte_id[p[i]];
+    for (unsigned i = 0; i < all; i++) l->next[i] = (uint8_t)(i + 1);
+    for (unsigned i = 0; i < all; i++) l->prev[i + 1] = (uint8_t)i;
     l->prev[0] = NO_PLACE;
     for (unsigned i = 0; i + 1 < n; i++) l->key[i] = key_of(t->byte_pairs[p[i] << 8 | p[i + 1]], i);
     for (unsigned i = n - 1; i < all; i++) l->key[i] = NO_KEY;
+    l->ids[NO_PLACE] = l->ids[n] = 0;
+    l->at = l->prev[NO_PLACE] = NO_PLACE; /* nothing is to be looked up */
 }
 
 /* Four numbers of 32 bits: what every x86-64 compares at once. Keys are below 2^31, so signed will do. */
@@ -71,6 +71,14 @@ static inline uint32_t least_key(const struct lane *l)
     return (uint32_t)(a < b ? a : b);
 }
 
+/* dp_pair_ask without a branch: which pairs merge can't be guessed. */
+static inline uint64_t ask(const struct dp_tokenizer *t, uint32_t left, uint32_t right, bool there)
+{
+    uint64_t key = (uint64_t)left << 21 | right, h = dp_pair_hash(key), mask = 0 - (uint64_t)(dp_pair_may_merge(t, h) & there);
+    __builtin_prefetch(&t->pairs[h & t->pair_mask & mask]);
+    return key | ~mask;
+}
+
 /* Merge the pair of the least rank and ask for the ranks of the two new pairs. false: none is left. */
 static inline bool merge_one(const struct dp_tokenizer *t, struct lane *l)
 {
@@ -82,19 +90,28 @@ static inline bool merge_one(const struct dp_tokenizer *t, struct lane *l)
     l->next[at] = (uint8_t)after;
     l->prev[after] = (uint8_t)at;
     l->at = at;
-    l->right = after < l->n ? dp_pair_ask(t, l->ids[at], l->ids[after]) : NO_PAIR;
-    l->left = NO_PAIR;
-    if (before != NO_PLACE) {
-        l->key[before] = NO_KEY;
-        l->left = dp_pair_ask(t, l->ids[before], l->ids[at]);
-    }
+    l->key[before] = NO_KEY;
+    l->right = ask(t, l->ids[at], l->ids[after], after < l->n);
+    l->left = ask(t, l->ids[before], l->ids[at], before != NO_PLACE);
     return true;
+}
+
+/* The key of a place by what was asked; only where another pair stands in the way of this one is there more than one look. */
+static inline uint32_t answer(const struct dp_tokenizer *t, uint64_t key, unsigned place)
+{
+    uint64_t none = 0 - (uint64_t)(key == NO_PAIR), s = t->pairs[dp_pair_hash(key) & t->pair_mask & ~none];
+    bool is = s >> 21 == key;
+    if (__builtin_expect(!is & !none & (s != DP_PAIR_EMPTY), 0)) return key_of(dp_pair_rank_of(t, key), place);
+    uint32_t mask = 0 - (uint32_t)is;
+    uint32_t found = ((uint32_t)s & (DP_TOKENIZER_IDS_MAX - 1)) << PLACE_BITS | place;
+    return (found & mask) | (NO_KEY & ~mask);
 }
 
 static inline void look_up(const struct dp_tokenizer *t, struct lane *l)
 {
-    if (l->right != NO_PAIR) l->key[l->at] = key_of(dp_pair_rank_of(t, l->right), l->at);
-    if (l->left != NO_PAIR) l->key[l->prev[l->at]] = key_of(dp_pair_rank_of(t, l->left), l->prev[l->at]);
+    unsigned at = l->at, before = l->prev[at];
+    l->key[at] = answer(t, l->right, at);
+    l->key[before] = answer(t, l->left, before);
 }
 
 static size_t take_ids(const struct lane *l, uint32_t *ids)
@@ -264,9 +281,9 @@ int dp_bpe_merge_many(const struct dp_tokenizer *t, struct dp_merge_scratch *s, 
             room[lanes[busy] - lane] = ids;
             begin(t, lanes[busy++], words[next]);
         }
+        for (size_t i = 0; i < busy; i++) look_up(t, lanes[i]); /* of all first: what was just written is slow to be read back four at a time */
         for (size_t i = 0; i < busy; i++) {
             struct lane *l = lanes[i];
-            look_up(t, l);
             if (merge_one(t, l)) continue;
             n[l->word] = (uint32_t)take_ids(l, room[l - lane]);
             lanes[i--] = lanes[--busy];

@@ -4,7 +4,7 @@
  * (tokenizer.json), for every input; the unit is the text of one call. Bytes that are no UTF-8 are encoded too (tokenizer/split.h)
  * and come back from dp_decode as they were.
  *
- * Cost: linear in the text but for pretokens longer than 48 bytes, which cost n log n.
+ * Cost: linear in the text but for pretokens longer than 96 bytes, which cost n log n.
  * Memory: an encoder holds its cache, whose size is stated at open, and scratch of 40 bytes for each byte of the longest pretoken
  * it met. Thread-safety: one encoder a thread; the tokenizer is shared and must outlive them. What a cache holds never changes ids. */
 #ifndef DP_TOKENIZER_ENCODE_H
