@@ -3,6 +3,7 @@
 #include "tests/unit/tokenizer_data.h"
 
 #include "base/hash.h"
+#include "tokenizer/bpe_merge.h"
 #include "tokenizer/bpe_train.h"
 #include "tokenizer/encode.h"
 
@@ -127,6 +128,133 @@ TEST(random_words_against_the_definition)
         dp_tokenizer_free(t);
         dp_bpe_counter_close(k);
     }
+}
+
+enum { VOCAB_MAX = 256 + 48, WORDS = 24, WORD_BYTES = 128, VOCAB_BYTES = 4096 };
+
+/* A vocabulary of a few letters with merges in any order, several to a token, some that nothing reaches; or of ranks, edited likewise. */
+struct random_vocab {
+    struct dp_span bytes[VOCAB_MAX];
+    struct dp_merge merges[64];
+    size_t merge_count;
+    uint32_t size;
+    char text[VOCAB_BYTES];
+    size_t text_len;
+};
+
+static uint32_t token_of(struct random_vocab *v, struct dp_span b)
+{
+    uint32_t id = 0;
+    while (id < v->size && !dp_span_eq(v->bytes[id], b)) id++;
+    if (id < v->size || v->size == VOCAB_MAX || v->text_len + b.len > VOCAB_BYTES) return id;
+    char *to = v->text + v->text_len;
+    memcpy(to, b.ptr, b.len);
+    v->text_len += b.len;
+    v->bytes[v->size++] = dp_span(to, b.len);
+    return id;
+}
+
+static void add_random_token(struct random_vocab *v, uint64_t *seed, unsigned letters, bool parts)
+{
+    char both[64];
+    uint32_t pair[2];
+    size_t n = 0;
+    if (!parts) {
+        n = 2 + dp_splitmix64(seed) % 5;
+        for (size_t i = 0; i < n; i++) both[i] = (char)('a' + dp_splitmix64(seed) % letters);
+    }
+    for (int k = 0; parts && k < 2; k++) {
+        uint64_t pick = dp_splitmix64(seed) % (letters + v->size - 256);
+        pair[k] = (uint32_t)(pick < letters ? 'a' + pick : 256 + pick - letters);
+        if (v->bytes[pair[k]].len > sizeof both / 2) return;
+        memcpy(both + n, v->bytes[pair[k]].ptr, v->bytes[pair[k]].len);
+        n += v->bytes[pair[k]].len;
+    }
+    for (size_t i = 0; parts && i < v->merge_count; i++)
+        if (v->merges[i].left == pair[0] && v->merges[i].right == pair[1]) return;
+    uint32_t id = token_of(v, dp_span(both, n));
+    if (parts && id < v->size && v->merge_count < sizeof v->merges / sizeof *v->merges) v->merges[v->merge_count++] = (struct dp_merge){pair[0], pair[1], id};
+}
+
+static struct dp_tokenizer *random_tokenizer(uint64_t *seed, unsigned letters, bool ranks)
+{
+    static struct random_vocab v;
+    struct dp_tokenizer *t = NULL;
+    v.size = 256;
+    v.text_len = 256;
+    v.merge_count = 0;
+    for (unsigned i = 0; i < 256; i++) {
+        v.text[i] = (char)i;
+        v.bytes[i] = dp_span(v.text + i, 1);
+    }
+    bool parts = !ranks || dp_splitmix64(seed) % 2;
+    for (uint64_t n = 2 + dp_splitmix64(seed) % 40; n > 0; n--) add_random_token(&v, seed, letters, parts);
+    for (size_t swaps = dp_splitmix64(seed) % 4; swaps > 0; swaps--) { /* edits */
+        size_t m = ranks ? v.size - 256 : v.merge_count;
+        if (!m) break;
+        size_t i = dp_splitmix64(seed) % m, j = dp_splitmix64(seed) % m;
+        struct dp_merge merge = v.merges[i];
+        struct dp_span b = v.bytes[256 + i];
+        if (ranks) v.bytes[256 + i] = v.bytes[256 + j], v.bytes[256 + j] = b;
+        else v.merges[i] = v.merges[j], v.merges[j] = merge;
+    }
+    struct dp_tokenizer_parts p = {.split = DP_SPLIT_GPT2, .ranks = ranks, .size = v.size, .bytes = v.bytes, .merges = v.merges, .merge_count = v.merge_count};
+    if (dp_tokenizer_build(&t, &p, "random", &err) < 0) DP_TEST_FAIL("%s", err.msg);
+    return t;
+}
+
+/* naive(), with ranks too: the lower rank, the leftmost of those. */
+static size_t by_definition(const struct dp_tokenizer *t, uint32_t (*rank)[VOCAB_MAX], struct dp_span w, uint32_t *ids)
+{
+    size_t n = w.len;
+    for (size_t i = 0; i < n; i++) ids[i] = (uint8_t)w.ptr[i];
+    for (;;) {
+        uint32_t best = UINT32_MAX, ignored;
+        size_t at = 0;
+        for (size_t i = 0; i + 1 < n; i++)
+            if (rank[ids[i]][ids[i + 1]] < best) best = rank[ids[i]][ids[i + 1]], at = i;
+        if (best == UINT32_MAX) return n;
+        if (dp_tokenizer_ranks(t)) ids[at] = best;
+        else dp_tokenizer_merge(t, best, &ignored, &ignored, &ids[at]);
+        n--;
+        memmove(ids + at + 1, ids + at + 2, (n - at - 1) * sizeof *ids);
+    }
+}
+
+TEST(random_vocabularies_against_the_definition)
+{
+    static uint32_t rank[VOCAB_MAX][VOCAB_MAX];
+    const char *more = getenv("DP_RANDOM_VOCABULARIES");
+    uint64_t seed = more ? 99 : 11;
+    struct dp_merge_scratch s = {0};
+    for (long round = 0, rounds = more ? atol(more) : 400; round < rounds; round++) {
+        char text[WORDS * WORD_BYTES];
+        uint32_t want[WORD_BYTES], one[WORD_BYTES], ids[WORDS * WORD_BYTES], counts[WORDS], left, right, id;
+        struct dp_span words[WORDS];
+        unsigned letters = 1 + (unsigned)(dp_splitmix64(&seed) % 3);
+        struct dp_tokenizer *t = random_tokenizer(&seed, letters, round & 1);
+        size_t begin = 0, got;
+        REQUIRE(t != NULL);
+        memset(rank, 0xff, sizeof rank);
+        for (uint32_t i = 0; i < dp_tokenizer_merges(t); i++) {
+            dp_tokenizer_merge(t, i, &left, &right, &id);
+            rank[left][right] = dp_tokenizer_ranks(t) ? id : i;
+        }
+        for (size_t w = 0; w < WORDS; w++) {
+            size_t n = 1 + dp_splitmix64(&seed) % (w % 8 ? 20 : WORD_BYTES);
+            words[w] = dp_span(text + w * WORD_BYTES, n);
+            for (size_t i = 0; i < n; i++) text[w * WORD_BYTES + i] = (char)('a' + dp_splitmix64(&seed) % letters);
+        }
+        REQUIRE_OK(dp_bpe_merge_many(t, &s, words, WORDS, ids, counts, &err));
+        for (size_t w = 0; w < WORDS; begin += words[w++].len) {
+            size_t n = by_definition(t, rank, words[w], want);
+            REQUIRE_OK(dp_bpe_merge(t, &s, words[w], one, &got, &err));
+            if (counts[w] != n || memcmp(ids + begin, want, n * sizeof *want) != 0) DP_TEST_FAIL("round %ld, word %zu of many", round, w);
+            if (got != n || memcmp(one, want, n * sizeof *want) != 0) DP_TEST_FAIL("round %ld, word %zu", round, w);
+        }
+        dp_tokenizer_free(t);
+    }
+    dp_merge_scratch_release(&s);
 }
 
 TEST(long_pretokens_take_n_log_n)
