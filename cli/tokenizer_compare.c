@@ -135,7 +135,7 @@ static void text_vocabularies(const struct vocabularies *v, const struct dp_surv
     const struct dp_tokenizer *t[2] = {v->a, v->b};
     for (int k = 0; k < 2; k++) {
         dp_buf_printf(out, "%c: %s: %llu tokens, %s%s, split ", 'A' + k, s->tokenizer[k].path, (unsigned long long)v->tokens[k],
-                      dp_tokenizer_is_sp(t[k]) ? "merges by score" : dp_tokenizer_ranks(t[k]) ? "merges by rank" : "a list of merges", dp_tokenizer_ignore_merges(t[k]) ? ", whole tokens first" : "");
+                      dp_tokenizer_is_sp(t[k]) ? "merges of characters" : dp_tokenizer_ranks(t[k]) ? "merges by rank" : "a list of merges", dp_tokenizer_ignore_merges(t[k]) ? ", whole tokens first" : "");
         if (dp_tokenizer_splitter(t[k])) dp_token_show(split_text(t[k]), 400, out);
         else dp_buf_add_span(out, split_text(t[k]));
         dp_buf_add_char(out, '\n');

@@ -50,16 +50,19 @@ static int write_saved(const struct dp_tokenizer *t, save_fn save, const char *d
     return rc;
 }
 
-/* bos_token, eos_token and unk_token: the end of text, as GPT-2 has it; null keeps transformers from adding one. */
+/* bos_token, eos_token and unk_token: the end of text, as GPT-2 has it, but for a sentencepiece model's own; null keeps transformers from adding one. */
 static void put_named(struct dp_jsonw *w, const struct dp_tokenizer *t, bool nulls)
 {
     static const char *const names[] = {"bos_token", "eos_token", "unk_token"};
-    int64_t eot = dp_tokenizer_eot(t);
+    const bool sp = dp_tokenizer_is_sp(t);
+    int64_t eot = dp_tokenizer_eot(t), bos = sp ? dp_tokenizer_special(t, dp_span_str("<s>")) : eot, unk = sp ? dp_tokenizer_special(t, dp_span_str("<unk>")) : eot;
+    if (sp && bos < 0) bos = dp_tokenizer_special(t, dp_span_str("<bos>"));
+    const int64_t ids[] = {bos, eot, unk};
     for (int i = 0; i < 3; i++) {
-        if (eot < 0 && !nulls) continue;
+        if (ids[i] < 0 && !nulls) continue;
         dp_jsonw_key(w, names[i]);
-        if (eot < 0) dp_jsonw_null(w);
-        else dp_jsonw_str(w, dp_tokenizer_bytes(t, (uint32_t)eot));
+        if (ids[i] < 0) dp_jsonw_null(w);
+        else dp_jsonw_str(w, dp_tokenizer_bytes(t, (uint32_t)ids[i]));
     }
 }
 

@@ -1,8 +1,8 @@
 #include "tokenizer/added.h"
 
 #include "base/utf8.h"
+#include "tokenizer/sp.h"
 #include "tokenizer/split_int.h"
-#include "tokenizer/tokenizer_int.h"
 
 /* \w where the classes of split_int.h don't say it: numbers that aren't (No), and others that are (Pc, Join_Control, circled letters). */
 static const uint32_t no_word[][2] = {
@@ -130,7 +130,7 @@ struct walk {
     enum dp_special_policy policy;
     struct dp_added_scratch *scratch;
     const struct dp_added_sink *to;
-    int (*between)(struct walk *w, struct dp_span text, struct dp_err *e);
+    const char *begin; /* of the whole text */
 };
 
 /* Calls `between` for what lies between the matches of `set`, empty texts left out. The white space that one token takes may reach over matches
@@ -172,6 +172,14 @@ static int find_each(struct walk *w, const struct dp_added_set *set, struct dp_s
 
 static int ordinary(struct walk *w, struct dp_span text, struct dp_err *e)
 {
+    if (w->t->sp && dp_sp_wants_space(w->t->sp, text, text.ptr == w->begin)) {
+        struct dp_buf *to = &w->scratch->normal; /* such a model has no other normal form */
+        dp_buf_clear(to);
+        dp_buf_add_char(to, ' ');
+        dp_buf_add_span(to, text);
+        DP_TRY(dp_buf_check(to, "a text", e));
+        text = dp_buf_span(to);
+    }
     return w->to->text(w->to->ctx, text, e);
 }
 
@@ -189,7 +197,7 @@ static int normalise_and_find(struct walk *w, struct dp_span text, struct dp_err
 int dp_added_each(const struct dp_tokenizer *t, enum dp_special_policy policy, struct dp_added_scratch *s, struct dp_span text,
                   const struct dp_added_sink *to, struct dp_err *e)
 {
-    struct walk w = {.t = t, .policy = policy, .scratch = s, .to = to};
+    struct walk w = {.t = t, .policy = policy, .scratch = s, .to = to, .begin = text.ptr};
     if (policy == DP_SPECIAL_NONE) return normalise_and_find(&w, text, e);
     return find_each(&w, &t->added[0], text, normalise_and_find, e);
 }

@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum dp_sp_prefix { DP_SP_PREFIX_NONE, DP_SP_PREFIX_ALWAYS, DP_SP_PREFIX_FIRST /* not behind an added token */ };
 enum dp_sp_type { DP_SP_NORMAL = 1, DP_SP_UNKNOWN, DP_SP_CONTROL, DP_SP_USER_DEFINED, DP_SP_UNUSED, DP_SP_BYTE };
 /* What sentencepiece's Normalizer goes by. */
 struct dp_sp_rules {
@@ -37,6 +38,12 @@ struct dp_sp_fields {
     bool byte_fallback;
     int64_t bos, eos, pad;    /* -1: none */
     struct dp_span unk_surface; /* what the unknown piece decodes to */
+    /* As tokenizer.json has such a model (tokenizer/sp_json.c): these merges in their order, not those that scores give; all pieces are text when
+     * decoded. NULL: scores. */
+    const struct dp_merge *merges;
+    uint32_t merge_count;
+    bool strip;                /* with merges: decoding leaves out a space that a text begins with */
+    enum dp_sp_prefix prefix; /* with merges: Metaspace's space before a text that begins with none */
 };
 
 struct dp_sp {
@@ -50,8 +57,8 @@ struct dp_sp {
     uint32_t *out;          /* by symbol: its id */
     uint32_t symbols;
     uint32_t ascii[128]; /* symbols of one byte */
-    uint32_t *rank;      /* by piece: place of its score, the highest first */
-    uint64_t *pairs;     /* left << 42 | right << 21 | piece */
+    uint32_t *rank;      /* by piece: place of its score, the highest first; with merges by these: their places */
+    uint64_t *pairs;     /* left << 42 | right << 21 | piece, or with merges the merge */
     size_t pair_mask;
     struct dp_added_set user; /* user-defined pieces, which are found in text as they stand; `special` is the id */
     uint32_t *unused_at;      /* by piece, for unused ones: where in unused_ids their ids are, the number first; NULL: none is unused */
@@ -73,6 +80,8 @@ void dp_sp_close(struct dp_sp *s);
 /* Append what decides ids and text to out, the same for equal models. */
 void dp_sp_digest(const struct dp_sp *s, struct dp_buf *out);
 
+/* Whether Metaspace sets a space before the text; `first`: the whole text begins with it. */
+bool dp_sp_wants_space(const struct dp_sp *s, struct dp_span text, bool first);
 /* Append the normalised text to out. */
 int dp_sp_normalise(const struct dp_sp *s, struct dp_span text, struct dp_buf *out, struct dp_err *e);
 /* Ends of words of normalised text, as dp_split_run gives those of pieces. */
@@ -89,9 +98,14 @@ void dp_sp_put_piece(const struct dp_sp *s, uint32_t id, struct dp_sp_start *sta
 /* ids must be below f.count. Appends to out. */
 void dp_sp_decode(const struct dp_sp *s, const uint32_t *ids, size_t n, struct dp_buf *out);
 
-/* A tokenizer of these fields. */
+/* A tokenizer of these fields. `parts` has the special tokens, eot and what is kept; NULL: control pieces and the unknown one are special, eos is eot. */
+int dp_sp_tokenizer_of(struct dp_tokenizer **out, const struct dp_sp_fields *f, const struct dp_tokenizer_parts *parts, const char *name, struct dp_err *e);
 int dp_sp_tokenizer(struct dp_tokenizer **out, const struct dp_sp_fields *f, const char *name, struct dp_err *e);
 /* The file: ModelProto in protobuf. */
+struct dp_json;
+/* tokenizer.json of such a model: whether it is one, and reading it. */
+bool dp_sp_json_is(const struct dp_json *root);
+int dp_tokenizer_load_sp_json(struct dp_tokenizer **out, const struct dp_json *root, const char *name, const char *split, struct dp_err *e);
 int dp_tokenizer_load_sp(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e);
 
 #endif

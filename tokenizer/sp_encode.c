@@ -108,6 +108,12 @@ static void add_by_rules(const struct dp_sp *s, struct dp_span text, size_t begi
     while (trim && out->len >= begin + n && memcmp(out->ptr + out->len - n, space, n) == 0) out->len -= n;
 }
 
+bool dp_sp_wants_space(const struct dp_sp *s, struct dp_span text, bool first)
+{
+    if (s->f.prefix == DP_SP_PREFIX_NONE || (s->f.prefix == DP_SP_PREFIX_FIRST && !first)) return false;
+    return text.len && text.ptr[0] != ' ' && (text.len < 3 || memcmp(text.ptr, DP_SP_SPACE, 3) != 0);
+}
+
 int dp_sp_normalise(const struct dp_sp *s, struct dp_span text, struct dp_buf *out, struct dp_err *e)
 {
     const struct dp_sp_rules *r = &s->f.rules;
@@ -168,7 +174,7 @@ size_t dp_sp_run(const struct dp_sp *s, struct dp_span text, size_t *pos, size_t
 #define NONE UINT32_MAX
 #define FROZEN UINT32_C(0x80000000) /* a user-defined piece, which never merges */
 
-/* What the two merge to, or NONE. */
+/* What the two merge to, or NONE: a piece, or with a list of merges one of these. */
 static inline uint32_t pair(const struct dp_sp *s, uint32_t left, uint32_t right)
 {
     if ((left | right) & FROZEN) return NONE; /* NONE is too */
@@ -290,7 +296,7 @@ int dp_sp_merge(const struct dp_sp *s, struct dp_merge_scratch *scratch, struct 
         uint32_t at = (uint32_t)top;
         if (l.made[at] == NONE || s->rank[l.made[at]] != top >> 32) continue;
         uint32_t gone = l.next[at], after = l.next[gone];
-        l.symbol[at] = l.made[at];
+        l.symbol[at] = s->f.merges ? s->f.merges[l.made[at]].id : l.made[at];
         l.made[gone] = NONE;
         l.next[at] = after;
         if (after != NONE) l.prev[after] = at;
@@ -340,12 +346,13 @@ void dp_sp_put_piece(const struct dp_sp *s, uint32_t id, struct dp_sp_start *sta
     struct dp_span t = p->text;
     if (start->took_space || !empty) start->over = true;
     start->took_space = false;
-    if (p->type == DP_SP_CONTROL) return;
-    if (p->type == DP_SP_UNKNOWN) {
+    bool text = s->f.merges, strip = text ? s->f.strip : r->add_dummy_prefix || r->remove_extra_whitespaces;
+    if (p->type == DP_SP_CONTROL && !text) return;
+    if (p->type == DP_SP_UNKNOWN && !text) {
         dp_buf_add_span(out, s->f.unk_surface);
         return;
     }
-    if (!start->over && (r->add_dummy_prefix || r->remove_extra_whitespaces) && t.len >= 3 && memcmp(t.ptr, DP_SP_SPACE, 3) == 0) {
+    if (!start->over && strip && t.len >= 3 && memcmp(t.ptr, DP_SP_SPACE, 3) == 0) {
         t = dp_span(t.ptr + 3, t.len - 3);
         start->took_space = !r->remove_extra_whitespaces;
     }

@@ -178,6 +178,7 @@ int dp_tokenizer_save_sp(const struct dp_tokenizer *t, struct dp_buf *out, struc
 {
     struct dp_buf m;
     if (!t->sp) DP_FAIL(e, CONFIG, "a byte-level vocabulary can't be written as a sentencepiece model");
+    if (t->sp->f.merges) DP_FAIL(e, CONFIG, "this tokenizer.json has a list of merges, which scores needn't give: where a .model is wanted, give the one it was made from");
     const struct dp_sp_fields *f = &t->sp->f;
     dp_buf_init(&m, DP_TOKENIZER_FILE_BYTES_MAX);
     for (uint32_t i = 0; i < f->count && !out->full; i++) {

@@ -13,6 +13,7 @@ void dp_sp_close(struct dp_sp *s)
 {
     if (!s) return;
     free(s->f.piece);
+    free((void *)(uintptr_t)s->f.merges);
     free(s->text);
     free(s->slots);
     free(s->symbol);
@@ -60,10 +61,13 @@ static int copy_fields(struct dp_sp *s, const struct dp_sp_fields *f, const char
         if (isnan(f->piece[i].score)) DP_FAIL(e, CORRUPT, "%s: piece %u ('%.*s') has no number for a score", name, i, DP_SPAN_FMT(t));
         total += t.len;
     }
+    struct dp_merge *merges = f->merges ? malloc((f->merge_count + (size_t)1) * sizeof *merges) : NULL;
     s->f = *f;
+    s->f.merges = merges;
     s->f.piece = malloc(f->count * sizeof *f->piece);
     char *to = s->text = malloc(total);
-    if (!s->f.piece || !to) DP_FAIL(e, NOMEM, "%s: %u pieces", name, f->count);
+    if (!s->f.piece || !to || (f->merges && !merges)) DP_FAIL(e, NOMEM, "%s: %u pieces", name, f->count);
+    if (f->merge_count) memcpy(merges, f->merges, f->merge_count * sizeof *merges);
     for (uint32_t i = 0; i < f->count; i++) {
         s->f.piece[i] = f->piece[i];
         s->f.piece[i].text.ptr = memcpy(to, f->piece[i].text.ptr, f->piece[i].text.len);
@@ -123,7 +127,7 @@ static int index_symbols(struct dp_sp *s, const char *name, struct dp_err *e)
     for (int b = 0; b < 256; b++)
         if ((bytes || s->f.byte_fallback) && s->byte_id[b] == DP_NO_ID) DP_FAIL(e, CORRUPT, "%s: byte_fallback without the piece <0x%02X>", name, b);
     for (uint32_t i = 0; i < s->f.count; i++) /* a character that is a control piece is unknown to encoding */
-        if (s->f.piece[i].type == DP_SP_CONTROL || s->f.piece[i].type == DP_SP_UNKNOWN || s->f.piece[i].type == DP_SP_BYTE) s->out[i] = s->unk;
+        if (s->f.piece[i].type == DP_SP_CONTROL || s->f.piece[i].type == DP_SP_UNKNOWN || (s->f.piece[i].type == DP_SP_BYTE && !s->f.merges)) s->out[i] = s->unk;
     s->symbols = s->f.count;
     for (uint32_t i = 0; i < s->f.count; i++)
         for (size_t at = 0, n; at < s->f.piece[i].text.len; at += n) {
@@ -181,6 +185,18 @@ static int add_pair(struct dp_sp *s, size_t *n, uint64_t left, uint64_t right, u
     return DP_OK;
 }
 
+/* What falls back to bytes never merges here, so no merge may be of such; and the unknown piece is what nothing becomes. */
+static int add_merge(struct dp_sp *s, size_t *n, uint32_t m, const char *name, struct dp_err *e)
+{
+    struct dp_merge x = s->f.merges[m];
+    uint64_t key = (uint64_t)x.left << 21 | x.right;
+    if (s->f.piece[x.left].type == DP_SP_BYTE || s->f.piece[x.right].type == DP_SP_BYTE || x.id == s->unk || x.left == s->unk || x.right == s->unk)
+        DP_FAIL(e, CONFIG, "%s: merge %u is of bytes or of the unknown token, which isn't supported", name, m);
+    for (size_t at = dp_pair_hash(key) & s->pair_mask; s->pairs[at] != DP_PAIR_EMPTY; at = (at + 1) & s->pair_mask)
+        if (s->pairs[at] >> 21 == key) DP_FAIL(e, CORRUPT, "%s: merge %u ('%.*s' '%.*s') stands there twice", name, m, DP_SPAN_FMT(s->symbol[x.left]), DP_SPAN_FMT(s->symbol[x.right]));
+    return add_pair(s, n, x.left, x.right, m, e);
+}
+
 /* All pairs of symbols whose text is a piece. An unused piece is put in its parts again, so that these must be known. */
 static int index_pairs(struct dp_sp *s, const char *name, struct dp_err *e)
 {
@@ -190,7 +206,8 @@ static int index_pairs(struct dp_sp *s, const char *name, struct dp_err *e)
     if (!s->pairs) DP_FAIL(e, NOMEM, "%s: pairs of pieces", name);
     memset(s->pairs, 0xff, slots * sizeof *s->pairs);
     s->pair_mask = slots - 1;
-    for (uint32_t i = 0; i < s->f.count; i++) {
+    for (uint32_t m = 0; m < s->f.merge_count; m++) DP_TRY(add_merge(s, &n, m, name, e));
+    for (uint32_t i = 0; i < s->f.count && !s->f.merges; i++) {
         struct dp_span t = s->f.piece[i].text;
         if (!merges(s, i)) continue;
         size_t ways = 0;
@@ -223,10 +240,15 @@ static int by_score(const void *a, const void *b)
 static int index_ranks(struct dp_sp *s, const char *name, struct dp_err *e)
 {
     struct scored *order = malloc(s->f.count * sizeof *order);
-    s->rank = malloc(s->f.count * sizeof *s->rank);
+    s->rank = malloc((s->f.merges ? s->f.merge_count + (size_t)1 : s->f.count) * sizeof *s->rank);
     if (!order || !s->rank) {
         free(order);
         DP_FAIL(e, NOMEM, "%s: %u scores", name, s->f.count);
+    }
+    for (uint32_t m = 0; m < s->f.merge_count; m++) s->rank[m] = m;
+    if (s->f.merges) {
+        free(order);
+        return DP_OK;
     }
     for (uint32_t i = 0; i < s->f.count; i++) order[i] = (struct scored){s->f.piece[i].score, i};
     qsort(order, s->f.count, sizeof *order, by_score);
@@ -377,6 +399,9 @@ void dp_sp_digest(const struct dp_sp *s, struct dp_buf *out)
         dp_buf_printf(out, "\n%d %a %zu:", f->piece[i].type, (double)f->piece[i].score, f->piece[i].text.len);
         dp_buf_add_span(out, f->piece[i].text);
     }
+    if (!f->merges) return;
+    dp_buf_printf(out, "\nmerges %d %d", f->strip, f->prefix);
+    for (uint32_t i = 0; i < f->merge_count; i++) dp_buf_printf(out, "\n%u %u", f->merges[i].left, f->merges[i].right);
 }
 
 /* ---- as a tokenizer ---- */
@@ -402,7 +427,12 @@ static int take_bytes(const struct dp_sp_fields *f, struct dp_span *bytes, struc
 
 int dp_sp_tokenizer(struct dp_tokenizer **out, const struct dp_sp_fields *f, const char *name, struct dp_err *e)
 {
-    struct dp_tokenizer_parts parts = {.size = f->count, .eot = -1};
+    return dp_sp_tokenizer_of(out, f, NULL, name, e);
+}
+
+int dp_sp_tokenizer_of(struct dp_tokenizer **out, const struct dp_sp_fields *f, const struct dp_tokenizer_parts *given, const char *name, struct dp_err *e)
+{
+    struct dp_tokenizer_parts parts = given ? *given : (struct dp_tokenizer_parts){.eot = -1};
     struct dp_span *bytes = NULL;
     struct dp_special *specials = NULL;
     struct dp_buf mem;
@@ -415,13 +445,14 @@ int dp_sp_tokenizer(struct dp_tokenizer **out, const struct dp_sp_fields *f, con
     specials = malloc(f->count * sizeof *specials);
     if (!bytes || !specials) DP_GOTO(e, NOMEM, "%s: %u pieces", name, f->count);
     DP_TRY_OUT(take_bytes(f, bytes, &mem, name, e));
-    for (uint32_t i = 0; i < f->count; i++)
+    for (uint32_t i = 0; i < f->count && !given; i++)
         if (f->piece[i].type == DP_SP_CONTROL || f->piece[i].type == DP_SP_UNKNOWN)
             specials[parts.special_count++] = (struct dp_special){f->piece[i].text, i, DP_ADDED_SPECIAL};
+    parts.size = f->count;
     parts.bytes = bytes;
-    parts.specials = specials;
+    if (!given) parts.specials = specials;
     parts.sp = s;
-    if (f->eos >= 0 && f->eos < f->count && f->piece[f->eos].type == DP_SP_CONTROL) parts.eot = f->eos;
+    if (!given && f->eos >= 0 && f->eos < f->count && f->piece[f->eos].type == DP_SP_CONTROL) parts.eot = f->eos;
     rc = dp_tokenizer_build(out, &parts, name, e);
     s = rc < 0 ? s : NULL; /* the tokenizer's now */
 out:

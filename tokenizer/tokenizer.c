@@ -504,7 +504,7 @@ int64_t dp_tokenizer_eot(const struct dp_tokenizer *t)
 
 int dp_tokenizer_save(const struct dp_tokenizer *t, struct dp_buf *out, struct dp_err *e)
 {
-    return t->sp ? dp_tokenizer_save_sp(t, out, e) : dp_tokenizer_save_hf(t, out, e);
+    return t->sp && !t->sp->f.merges ? dp_tokenizer_save_sp(t, out, e) : dp_tokenizer_save_hf(t, out, e);
 }
 
 int dp_tokenizer_whole_words(const struct dp_tokenizer *t, bool *needs, struct dp_err *e)

@@ -389,6 +389,7 @@ static int put_sp(struct writer *w, struct dp_err *e)
 {
     const struct dp_sp *s = w->t->sp;
     const struct dp_sp_fields *f = &s->f;
+    if (f->merges) DP_FAIL(e, CONFIG, "this tokenizer.json has a list of merges, which scores needn't give: convert the .model that it was made from");
     if (!f->rules.escape_whitespaces || f->rules.whitespace_as_suffix)
         DP_FAIL(e, CONFIG, "the sentencepiece model doesn't write spaces as U+2581 before words, which GGUF can't say");
     put_text(w, "general.architecture", "llama");

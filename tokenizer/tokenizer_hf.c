@@ -3,13 +3,13 @@
  * Read: model BPE with byte-level vocabulary; merges as ["a","b"] or "a b"; pre_tokenizer ByteLevel(use_regex) = gpt2, or a Sequence of
  * Split(Isolated) and Digits that ends in ByteLevel: known patterns become their scanners, others a splitter (tokenizer/splitter.h).
  * Normalizers: NFC, none, or a Sequence of these. What would change ids and isn't supported (other normalizers, dropout, add_prefix_space,
- * byte_fallback, other pre-tokenizers) is refused, never skipped. post_processor, truncation, padding, decoder and unk_token (no byte is
+ * other pre-tokenizers) is refused, never skipped. post_processor, truncation, padding, decoder and unk_token (no byte is
  * unknown) are kept and written again: ids are those of encode(add_special_tokens=False) without truncation.
  *
  * Written: members in the order Hugging Face writes them; vocabulary by id, merges by rank. Ranks (a .tiktoken origin) are written as
  * one merge a token, found by merging the token with the ranks below its own, and ignore_merges. */
 #include "tokenizer/bpe_merge.h"
-#include "tokenizer/tokenizer_int.h"
+#include "tokenizer/sp.h"
 
 #include "base/arena.h"
 #include "base/json.h"
@@ -77,18 +77,17 @@ struct reader {
     struct dp_merge *merges;
     struct dp_special *specials;
     struct dp_arena mem;
-    struct dp_buf pair, kept[DP_KEPT_COUNT];
+    struct dp_buf pair, kept[DP_KEPT_ANY];
 };
 
-const char *const dp_kept_names[DP_KEPT_COUNT] = {"truncation", "padding", "post_processor", "decoder", "unk_token"};
+const char *const dp_kept_names[DP_KEPT_COUNT] = {"truncation", "padding", "post_processor", "decoder", "unk_token", "normalizer", "pre_tokenizer", "fuse_unk"};
 
 static bool is_null(const struct dp_json *v)
 {
     return !v || dp_json_kind(v) == DP_JSON_NULL;
 }
 
-/* A member that must be absent, null, false or "". */
-static int must_be_off(const struct dp_json *o, const char *key, const char *file, struct dp_err *e)
+int dp_hf_must_be_off(const struct dp_json *o, const char *key, const char *file, struct dp_err *e)
 {
     struct dp_json *v = dp_json_get(o, key);
     if (is_null(v) || (dp_json_kind(v) == DP_JSON_BOOL && !dp_json_bool(v, true))) return DP_OK;
@@ -382,14 +381,15 @@ static int read_merge_lines(struct reader *r, struct dp_span text, const char *f
     return DP_OK;
 }
 
-static int keep(struct reader *r, int which, const struct dp_json *v, struct dp_err *e)
+int dp_hf_keep(struct dp_tokenizer_parts *parts, struct dp_buf *mem, int which, const struct dp_json *v, struct dp_err *e)
 {
     struct dp_jsonw w;
+    dp_buf_init(mem, DP_TOKENIZER_FILE_BYTES_MAX);
     if (is_null(v)) return DP_OK;
-    dp_jsonw_init(&w, &r->kept[which], 0);
+    dp_jsonw_init(&w, mem, 0);
     dp_jsonw_copy(&w, v);
-    r->parts.kept[which] = dp_buf_span(&r->kept[which]);
-    return dp_buf_check(&r->kept[which], dp_kept_names[which], e);
+    parts->kept[which] = dp_buf_span(mem);
+    return dp_buf_check(mem, dp_kept_names[which], e);
 }
 
 static int read_root(struct reader *r, const struct dp_json *root, const char *split, struct dp_err *e)
@@ -401,15 +401,15 @@ static int read_root(struct reader *r, const struct dp_json *root, const char *s
         DP_FAIL(e, CONFIG, "%s: a model of type %.*s; only BPE is supported", r->file, DP_SPAN_FMT(type));
     DP_TRY(read_normalizer(dp_json_get(root, "normalizer"), 0, &r->parts.normal, r->file, e));
     static const char *const off[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"};
-    for (size_t i = 0; i < sizeof off / sizeof *off; i++) DP_TRY(must_be_off(model, off[i], r->file, e));
+    for (size_t i = 0; i < sizeof off / sizeof *off; i++) DP_TRY(dp_hf_must_be_off(model, off[i], r->file, e));
     r->parts.ignore_merges = dp_json_bool(dp_json_get(model, "ignore_merges"), false);
     if (split) DP_TRY(dp_splitter_parse(&r->parts.splitter, &r->parts.split, dp_span_str(split), e));
     else DP_TRY(read_pre_tokenizer(dp_json_get(root, "pre_tokenizer"), &r->parts, r->file, e));
     DP_TRY(read_added(r, dp_json_get(root, "added_tokens"), e));
     DP_TRY(read_vocab(r, dp_json_get(model, "vocab"), e));
     DP_TRY(read_merges(r, dp_json_get(model, "merges"), e));
-    for (int i = 0; i < DP_KEPT_COUNT; i++)
-        DP_TRY(keep(r, i, dp_json_get(i == DP_KEPT_UNK_TOKEN ? model : root, dp_kept_names[i]), e));
+    for (int i = 0; i < DP_KEPT_ANY; i++)
+        DP_TRY(dp_hf_keep(&r->parts, &r->kept[i], i, dp_json_get(i == DP_KEPT_UNK_TOKEN ? model : root, dp_kept_names[i]), e));
     return place_added(r, e);
 }
 
@@ -418,7 +418,6 @@ static void open_reader(struct reader *r, const char *name)
     *r = (struct reader){.file = name};
     dp_arena_init(&r->mem, SIZE_MAX / 2);
     dp_buf_init(&r->pair, DP_TOKENIZER_FILE_BYTES_MAX);
-    for (int i = 0; i < DP_KEPT_COUNT; i++) dp_buf_init(&r->kept[i], DP_TOKENIZER_FILE_BYTES_MAX);
 }
 
 static void close_reader(struct reader *r)
@@ -430,7 +429,7 @@ static void close_reader(struct reader *r)
     free(r->merges);
     free(r->specials);
     dp_buf_release(&r->pair);
-    for (int i = 0; i < DP_KEPT_COUNT; i++) dp_buf_release(&r->kept[i]);
+    for (int i = 0; i < DP_KEPT_ANY; i++) dp_buf_release(&r->kept[i]);
     dp_arena_release(&r->mem);
 }
 
@@ -440,6 +439,11 @@ int dp_tokenizer_load_hf(struct dp_tokenizer **out, struct dp_span content, cons
     struct reader r;
     *out = NULL;
     DP_TRY(dp_json_parse(&root, content, name, e));
+    if (dp_sp_json_is(root)) {
+        int sp = dp_tokenizer_load_sp_json(out, root, name, split, e);
+        dp_json_free(root);
+        return sp;
+    }
     open_reader(&r, name);
     int rc = read_root(&r, root, split, e);
     if (rc >= 0) rc = dp_tokenizer_build(out, &r.parts, name, e);
@@ -491,7 +495,8 @@ static int must_be_bytes(const struct dp_tokenizer *t, struct dp_err *e)
 static void write_token(struct dp_jsonw *w, const struct dp_tokenizer *t, uint32_t id, struct dp_buf *tmp, bool key)
 {
     dp_buf_clear(tmp);
-    if (t->is_special[id]) dp_buf_add_span(tmp, t->bytes[id]);
+    if (t->sp) dp_buf_add_span(tmp, t->sp->f.piece[id].text);
+    else if (t->is_special[id]) dp_buf_add_span(tmp, t->bytes[id]);
     else dp_byte_level_write(tmp, t->bytes[id]);
     if (tmp->full) w->buf->full = true; /* the next clear would forget it */
     if (key) dp_jsonw_key_span(w, dp_buf_span(tmp));
@@ -500,6 +505,7 @@ static void write_token(struct dp_jsonw *w, const struct dp_tokenizer *t, uint32
 
 int dp_tokenizer_each_merge(const struct dp_tokenizer *t, void (*write)(void *ctx, uint32_t left, uint32_t right), void *ctx, struct dp_err *e)
 {
+    for (uint32_t i = 0; t->sp && i < t->sp->f.merge_count; i++) write(ctx, t->sp->f.merges[i].left, t->sp->f.merges[i].right);
     if (!t->ranks) {
         for (uint32_t i = 0; i < t->merge_count; i++) write(ctx, t->merges[i].left, t->merges[i].right);
         return DP_OK;
@@ -689,8 +695,9 @@ static int write_model(struct dp_jsonw *w, const struct dp_tokenizer *t, struct 
     write_kept(w, t, DP_KEPT_UNK_TOKEN);
     dp_jsonw_member_null(w, "continuing_subword_prefix");
     dp_jsonw_member_null(w, "end_of_word_suffix");
-    dp_jsonw_member_bool(w, "fuse_unk", false);
-    dp_jsonw_member_bool(w, "byte_fallback", false);
+    if (t->kept[DP_KEPT_FUSE_UNK]) write_kept(w, t, DP_KEPT_FUSE_UNK);
+    else dp_jsonw_member_bool(w, "fuse_unk", false);
+    dp_jsonw_member_bool(w, "byte_fallback", t->sp != NULL);
     dp_jsonw_member_bool(w, "ignore_merges", t->ignore_merges);
     dp_jsonw_key(w, "vocab");
     write_vocab(w, t, tmp);
@@ -707,7 +714,7 @@ int dp_tokenizer_save_hf(const struct dp_tokenizer *t, struct dp_buf *out, struc
 {
     struct dp_jsonw w;
     struct dp_buf tmp;
-    DP_TRY(must_be_bytes(t, e));
+    if (!t->sp || !t->sp->f.merges) DP_TRY(must_be_bytes(t, e));
     dp_buf_init(&tmp, DP_TOKENIZER_FILE_BYTES_MAX);
     dp_jsonw_init(&w, out, 0);
     dp_jsonw_begin(&w, '{');
@@ -716,8 +723,13 @@ int dp_tokenizer_save_hf(const struct dp_tokenizer *t, struct dp_buf *out, struc
     write_kept(&w, t, DP_KEPT_PADDING);
     int rc;
     DP_TRY_OUT(write_added(&w, t, e));
-    write_normalizer(&w, t->normal);
-    write_pre_tokenizer(&w, t, &tmp);
+    if (t->sp) {
+        write_kept(&w, t, DP_KEPT_NORMALIZER);
+        write_kept(&w, t, DP_KEPT_PRE_TOKENIZER);
+    } else {
+        write_normalizer(&w, t->normal);
+        write_pre_tokenizer(&w, t, &tmp);
+    }
     write_kept(&w, t, DP_KEPT_POST_PROCESSOR);
     if (t->kept[DP_KEPT_DECODER]) write_kept(&w, t, DP_KEPT_DECODER);
     else {

@@ -29,7 +29,9 @@ struct dp_short_bytes {
 struct dp_units;
 
 /* Members of tokenizer.json that decide no ids here; they are only kept. */
-enum { DP_KEPT_TRUNCATION, DP_KEPT_PADDING, DP_KEPT_POST_PROCESSOR, DP_KEPT_DECODER, DP_KEPT_UNK_TOKEN, DP_KEPT_COUNT };
+enum { DP_KEPT_TRUNCATION, DP_KEPT_PADDING, DP_KEPT_POST_PROCESSOR, DP_KEPT_DECODER, DP_KEPT_UNK_TOKEN, DP_KEPT_ANY,
+       /* Of a sentencepiece model (sp_json.c), which has them in its own way too. */
+       DP_KEPT_NORMALIZER = DP_KEPT_ANY, DP_KEPT_PRE_TOKENIZER, DP_KEPT_FUSE_UNK, DP_KEPT_COUNT };
 extern const char *const dp_kept_names[DP_KEPT_COUNT];
 
 /* Added tokens to be found in text. */
@@ -180,6 +182,10 @@ int dp_tokenizer_each_merge(const struct dp_tokenizer *t, void (*write)(void *ct
 struct dp_json;
 /* enum dp_added_flag of an added token's members; `special` where it doesn't say. */
 unsigned dp_added_flags(const struct dp_json *a, bool special);
+/* DP_CONFIG for a member that is there, and not null, false, 0 or "". */
+int dp_hf_must_be_off(const struct dp_json *o, const char *key, const char *file, struct dp_err *e);
+/* Keep a member as JSON in parts, whose bytes are in *mem, which is the caller's to release. */
+int dp_hf_keep(struct dp_tokenizer_parts *parts, struct dp_buf *mem, int which, const struct dp_json *v, struct dp_err *e);
 int dp_tokenizer_load_vocab(struct dp_tokenizer **out, const struct dp_vocab_files *f, struct dp_err *e);
 int dp_tokenizer_load_hf(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e);
 int dp_tokenizer_load_gguf(struct dp_tokenizer **out, struct dp_span content, const char *name, const char *split, struct dp_err *e);

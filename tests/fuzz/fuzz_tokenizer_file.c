@@ -1,4 +1,4 @@
-/* Any bytes as tokenizer.json: an error or a tokenizer that saves, loads again equal, and encodes. */
+/* Any bytes as tokenizer.json: an error or a tokenizer that saves, loads again equal, and encodes; the text comes back where it isn't rewritten. */
 #include "tokenizer/encode.h"
 #include "tokenizer/tokenizer.h"
 
@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         int rc = dp_encode(c, dp_buf_span(&file), &ids, &e);
         if (rc < 0 && (rc != DP_LIMIT || !dp_tokenizer_splitter(t))) abort(); /* a pattern of the file's own may take too long */
         dp_buf_clear(&out);
-        if (rc >= 0 && (dp_decode(t, ids.ptr, ids.len, &out, &e) < 0 || !dp_span_eq(dp_buf_span(&out), dp_buf_span(&file)))) abort();
+        if (rc >= 0 && (dp_decode(t, ids.ptr, ids.len, &out, &e) < 0 || (!dp_tokenizer_rewrites(t) && !dp_span_eq(dp_buf_span(&out), dp_buf_span(&file))))) abort();
         dp_encoder_close(c);
         dp_ids_release(&ids);
         dp_tokenizer_free(t);
