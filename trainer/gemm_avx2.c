@@ -34,7 +34,8 @@ static inline __attribute__((always_inline)) void store_row(__m256 lo, __m256 hi
 
 /* Whole tiles only. */
 static void tile_avx2(int rows, int cols, int64_t units, const float *a, const float *b,
-                      const float *base, int64_t ldbase, const float *bias, float *c, int64_t ldc)
+                      const float *base, int64_t ldbase, const float *bias, float *c, int64_t ldc,
+                      const char *ahead, int64_t step)
 {
     if (rows < MR || cols < NR) {
         dp_gemm_edge_tile(tile_avx2, MR, NR, rows, cols, units, a, b, base, ldbase, bias, c, ldc);
@@ -46,6 +47,10 @@ static void tile_avx2(int rows, int cols, int64_t units, const float *a, const f
 #pragma GCC unroll 4
     for (int64_t k = 0; k < units; k++, a += MR, b += NR) {
         __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
+        if (k % 4 == 3) {
+            _mm_prefetch(ahead, _MM_HINT_T1);
+            ahead += step;
+        }
         ROW(0);
         ROW(1);
         ROW(2);
@@ -114,21 +119,25 @@ static void rows_b(int64_t k, int count, const float *b, int64_t ldb, float *out
         for (int i = 0; i < NR; i++) out[p * NR + i] = i < count ? b[i * ldb + p] : 0;
 }
 
-static void pack_rows(int64_t k, int count, int width, const void *src, int64_t ld, void *out)
+static void pack_rows(int64_t k, int count, int width, const void *src, int64_t ld, float *out)
 {
     if (width == MR) rows_a(k, count, src, ld, out);
     else rows_b(k, count, src, ld, out);
 }
 
-static void pack_columns(int64_t k, int count, int width, const void *src, int64_t ld, void *dst)
+static void pack_columns(int64_t k, int panels, const int64_t *first, int width, const void *src,
+                         int64_t ld, float *out, int64_t size)
 {
     const float *from = src;
-    float *out = dst;
     for (int64_t p = 0; p < k; p++, from += ld, out += width) {
-        if (count == NR) memcpy(out, from, NR * sizeof *out);
-        else if (count == MR && width == MR) memcpy(out, from, MR * sizeof *out);
-        else
-            for (int i = 0; i < width; i++) out[i] = i < count ? from[i] : 0;
+        for (int i = 0; i < panels; i++) {
+            int64_t count = first[i + 1] - first[i];
+            float *to = out + i * size;
+            if (count == NR) memcpy(to, from + first[i], NR * sizeof *to);
+            else if (count == MR && width == MR) memcpy(to, from + first[i], MR * sizeof *to);
+            else
+                for (int v = 0; v < width; v++) to[v] = v < count ? from[first[i] + v] : 0;
+        }
     }
 }
 

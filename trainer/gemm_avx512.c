@@ -25,9 +25,9 @@ const struct dp_gemm_level dp_gemm_avx512 = {
 
 void dp_gemm_avx512_tile(int rows, int cols, int64_t units, const float *a, const float *b,
                          const float *base, int64_t ldbase, const float *bias, float *c,
-                         int64_t ldc)
+                         int64_t ldc, const char *ahead, int64_t step)
 {
-    tile(rows, cols, units, a, b, base, ldbase, bias, c, ldc);
+    tile(rows, cols, units, a, b, base, ldbase, bias, c, ldc, ahead, step);
 }
 
 float dp_gemm_avx512_peak(int64_t n)

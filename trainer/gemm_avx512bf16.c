@@ -23,10 +23,14 @@ ALWAYS __m512 load_pairs(int given, int64_t n, const void *src, int64_t at)
 ALWAYS void pack_rows(int given, int64_t k, int count, int width, const void *src, int64_t ld,
                       float *out)
 {
+    int ahead = count < 16 ? count : 16;
     for (int v = 0; v < width; v += 16) {
         for (int64_t p = 0; p < k; p += 32) {
             __m512 r[16];
             int64_t n = k - p < 32 ? (k - p + 1) / 2 : 16;
+            const char *next = (const char *)src + ((v + ahead) * ld + p) * (given ? 2 : 4);
+            fetch_rows(next, ld * (given ? 2 : 4));
+            if (!given) fetch_rows(next + 64, ld * 4);
 #pragma GCC unroll 16
             for (int i = 0; i < 16; i++)
                 r[i] = load_pairs(given, v + i < count ? k - p : 0, src, (v + i) * ld + p);
@@ -60,36 +64,45 @@ ALWAYS __m512i load_two(int given, __mmask16 even, __mmask16 odd, const void *sr
     return _mm512_permutexvar_epi16(_mm512_loadu_si512(interleave), x);
 }
 
-ALWAYS void pack_columns(int given, int64_t k, int count, int width, const void *src, int64_t ld,
-                         float *out)
+ALWAYS void pack_columns(int given, int64_t k, int panels, const int64_t *first, int width,
+                         const void *src, int64_t ld, float *out, int64_t size)
 {
+    int64_t bytes = given ? 2 : 4;
     for (int64_t p = 0; p < k; p += 2, out += width) {
-        for (int v = 0; v < width; v += 16) {
-            __mmask16 m = mask16(count - v);
-            _mm512_storeu_si512(out + v,
-                                load_two(given, m, p + 1 < k ? m : 0, src, p * ld + v, ld));
+        for (int i = 0; i < panels; i++) {
+            int64_t at = p * ld + first[i];
+            for (int v = 0; v < width; v += 16) {
+                const char *next = (const char *)src + (at + v + FETCH_ROWS * ld) * bytes;
+                __mmask16 m = mask16(first[i + 1] - first[i] - v);
+                _mm_prefetch(next, _MM_HINT_T0);
+                _mm_prefetch(next + ld * bytes, _MM_HINT_T0);
+                _mm512_storeu_si512(out + i * size + v,
+                                    load_two(given, m, p + 1 < k ? m : 0, src, at + v, ld));
+            }
         }
     }
 }
 
-static void rows_to_bf16(int64_t k, int count, int width, const void *src, int64_t ld, void *out)
+static void rows_to_bf16(int64_t k, int count, int width, const void *src, int64_t ld, float *out)
 {
     pack_rows(0, k, count, width, src, ld, out);
 }
 
-static void rows_bf16(int64_t k, int count, int width, const void *src, int64_t ld, void *out)
+static void rows_bf16(int64_t k, int count, int width, const void *src, int64_t ld, float *out)
 {
     pack_rows(1, k, count, width, src, ld, out);
 }
 
-static void columns_to_bf16(int64_t k, int count, int width, const void *src, int64_t ld, void *out)
+static void columns_to_bf16(int64_t k, int panels, const int64_t *first, int width,
+                            const void *src, int64_t ld, float *out, int64_t size)
 {
-    pack_columns(0, k, count, width, src, ld, out);
+    pack_columns(0, k, panels, first, width, src, ld, out, size);
 }
 
-static void columns_bf16(int64_t k, int count, int width, const void *src, int64_t ld, void *out)
+static void columns_bf16(int64_t k, int panels, const int64_t *first, int width, const void *src,
+                         int64_t ld, float *out, int64_t size)
 {
-    pack_columns(1, k, count, width, src, ld, out);
+    pack_columns(1, k, panels, first, width, src, ld, out, size);
 }
 
 static void to_bf16(int64_t n, const float *src, uint16_t *dst)

@@ -1,12 +1,10 @@
-/* Packing of operands into panels.
+/* Packing of operands into panels: the plain loops, and the choice of a level's packer.
  *
  * The four storage orders come down to two: vectors that are contiguous in k are transposed in
  * registers, vectors that lie side by side are copied row by row. The second goes over all panels of
- * a group for a few k at a time: a panel takes 56 or 128 bytes of each row, and where rows are a
- * power of two apart the rest of their cache lines would be gone when the next panel wants it. */
+ * a group for each k: a panel takes 56 or 128 bytes of a row, and where rows are a power of two apart
+ * the rest of their cache lines would be gone when the next panel wants it. */
 #include "trainer/gemm_internal.h"
-
-enum { K_STEP = 8 }; /* even; 8 lines of one set fit every L1 */
 
 static float element(const struct dp_gemm_operand *x, int64_t v, int64_t k)
 {
@@ -42,27 +40,22 @@ static void pack_plain(const struct dp_gemm_level *l, const struct dp_gemm_opera
     }
 }
 
-static void pack_panel(const struct dp_gemm_level *l, const struct dp_gemm_operand *x, int64_t v0,
-                       int count, int width, int64_t k0, int64_t k, float *out)
-{
-    enum dp_gemm_format format = !x->bf16 ? DP_GEMM_F32 : x->f ? DP_GEMM_F32_TO_BF16 : DP_GEMM_BF16;
-    dp_gemm_pack_fn fn = x->ks == 1 ? l->rows[format] : x->vs == 1 ? l->columns[format] : NULL;
-    int64_t at = v0 * x->vs + k0 * x->ks;
-    if (!fn) pack_plain(l, x, v0, count, width, k0, k, out);
-    else
-        fn(k, count, width, x->f ? (const void *)(x->f + at) : x->h + at,
-           x->ks == 1 ? x->vs : x->ks, out);
-}
-
 void dp_gemm_pack_panels(const struct dp_gemm_level *l, const struct dp_gemm_operand *x,
                          const int64_t *first, int panels, int width, int64_t k0, int64_t k,
                          float *out)
 {
-    int64_t panel_size = dp_gemm_units(l, x->bf16, k) * width, step = x->ks == 1 ? k : K_STEP;
-    for (int64_t p = 0; p < k; p += step) {
-        int64_t n = k - p < step ? k - p : step, at = dp_gemm_units(l, x->bf16, p) * width;
-        for (int i = 0; i < panels; i++)
-            pack_panel(l, x, first[i], (int)(first[i + 1] - first[i]), width, k0 + p, n,
-                       out + i * panel_size + at);
+    enum dp_gemm_format format = !x->bf16 ? DP_GEMM_F32 : x->f ? DP_GEMM_F32_TO_BF16 : DP_GEMM_BF16;
+    int64_t size = dp_gemm_units(l, x->bf16, k) * width, at = k0 * x->ks;
+    const void *src = x->f ? (const void *)(x->f + at) : x->h + at;
+    if (x->ks != 1 && x->vs == 1 && l->columns[format]) {
+        l->columns[format](k, panels, first, width, src, x->ks, out, size);
+        return;
+    }
+    for (int i = 0; i < panels; i++, out += size) {
+        int count = (int)(first[i + 1] - first[i]);
+        at = k0 * x->ks + first[i] * x->vs;
+        src = x->f ? (const void *)(x->f + at) : x->h + at;
+        if (x->ks == 1 && l->rows[format]) l->rows[format](k, count, width, src, x->vs, out);
+        else pack_plain(l, x, first[i], count, width, k0, k, out);
     }
 }

@@ -35,12 +35,14 @@ static inline __attribute__((always_inline)) void pack_rows(enum dp_gemm_format 
                                                             int count, int width, const void *src,
                                                             int64_t ld, float *out)
 {
-    int swap = f != DP_GEMM_F32;
+    int swap = f != DP_GEMM_F32, ahead = count < 16 ? count : 16;
     for (int v = 0; v < width; v += 16) {
         for (int64_t p = 0; p < k; p += 16) {
             __m512 r[16];
             __mmask16 m = mask16(k - p);
             int64_t n = k - p < 16 ? (k - p + swap) & ~(int64_t)swap : 16;
+            fetch_rows((const char *)src + ((v + ahead) * ld + p) * (f == DP_GEMM_BF16 ? 2 : 4),
+                       ld * (f == DP_GEMM_BF16 ? 2 : 4));
 #pragma GCC unroll 16
             for (int i = 0; i < 16; i++)
                 r[i] = load(f, v + i < count ? m : 0, src, (v + i) * ld + p);
@@ -56,28 +58,35 @@ static inline __attribute__((always_inline)) void pack_rows(enum dp_gemm_format 
 }
 
 static inline __attribute__((always_inline)) void pack_columns(enum dp_gemm_format f, int64_t k,
-                                                               int count, int width,
-                                                               const void *src, int64_t ld,
-                                                               float *out)
+                                                               int panels, const int64_t *first,
+                                                               int width, const void *src,
+                                                               int64_t ld, float *out,
+                                                               int64_t size)
 {
     int swap = f != DP_GEMM_F32;
-    int64_t n = (k + swap) & ~(int64_t)swap;
-    for (int64_t p = 0; p < n; p++)
-        for (int v = 0; v < width; v += 16)
-            _mm512_storeu_ps(out + (p ^ swap) * width + v,
-                             load(f, p < k ? mask16(count - v) : 0, src, p * ld + v));
+    int64_t n = (k + swap) & ~(int64_t)swap, bytes = f == DP_GEMM_BF16 ? 2 : 4;
+    for (int64_t p = 0; p < n; p++) {
+        for (int i = 0; i < panels; i++) {
+            float *to = out + i * size + (p ^ swap) * width;
+            int64_t at = p * ld + first[i], count = p < k ? first[i + 1] - first[i] : 0;
+            for (int v = 0; v < width; v += 16) {
+                _mm_prefetch((const char *)src + (at + v + FETCH_ROWS * ld) * bytes, _MM_HINT_T0);
+                _mm512_storeu_ps(to + v, load(f, mask16(count - v), src, at + v));
+            }
+        }
+    }
 }
 
 #define PACKERS(name, format)                                                                      \
     void dp_gemm_avx512_rows_##name(int64_t k, int count, int width, const void *src, int64_t ld,  \
-                                    void *out)                                                     \
+                                    float *out)                                                    \
     {                                                                                              \
         pack_rows(format, k, count, width, src, ld, out);                                          \
     }                                                                                              \
-    void dp_gemm_avx512_columns_##name(int64_t k, int count, int width, const void *src,           \
-                                       int64_t ld, void *out)                                      \
+    void dp_gemm_avx512_columns_##name(int64_t k, int panels, const int64_t *first, int width,     \
+                                       const void *src, int64_t ld, float *out, int64_t size)      \
     {                                                                                              \
-        pack_columns(format, k, count, width, src, ld, out);                                       \
+        pack_columns(format, k, panels, first, width, src, ld, out, size);                         \
     }
 PACKERS(f32, DP_GEMM_F32)
 PACKERS(to_bf16, DP_GEMM_F32_TO_BF16)

@@ -6,8 +6,11 @@
 enum { MR = 4, NR = 16 };
 
 static void tile(int rows, int cols, int64_t units, const float *a, const float *b,
-                 const float *base, int64_t ldbase, const float *bias, float *c, int64_t ldc)
+                 const float *base, int64_t ldbase, const float *bias, float *c, int64_t ldc,
+                             const char *ahead, int64_t step)
 {
+    (void)ahead, (void)step;
+    (void)ahead, (void)step;
     float acc[MR][NR] = {{0}};
     for (int64_t k = 0; k < units; k++, a += MR, b += NR)
         for (int i = 0; i < rows; i++)
@@ -49,8 +52,10 @@ static float add_flushed(float a, float b)
 }
 
 static void tile_bf16(int rows, int cols, int64_t units, const float *a, const float *b,
-                      const float *base, int64_t ldbase, const float *bias, float *c, int64_t ldc)
+                      const float *base, int64_t ldbase, const float *bias, float *c, int64_t ldc,
+          const char *ahead, int64_t step)
 {
+    (void)ahead, (void)step;
     float acc[MR][NR] = {{0}};
     for (int64_t k = 0; k < units; k++, a += MR, b += NR)
         for (int i = 0; i < rows; i++)
