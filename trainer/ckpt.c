@@ -11,7 +11,7 @@
 #include <string.h>
 
 static const char format_name[] = "dpipe-checkpoint-1";
-enum { FIELDS = 9, EXTRAS = 4, OWN_META = FIELDS + EXTRAS + 4 };
+enum { FIELDS = 9, EXTRAS = 6, OWN_META = FIELDS + EXTRAS + 4 };
 
 struct dp_ckpt {
     struct dp_safetensors *file;
@@ -49,6 +49,8 @@ static void extras_of(const struct dp_model_config *c, struct extra x[EXTRAS])
         {"head_dim", (double)c->head_dim, 0, INT32_MAX},
         {"norm_eps", c->norm_eps > 0 ? c->norm_eps : 1e-5, 1e-5, 1},
         {"rope_theta", dp_model_rope_theta(c), 10000, 1e12},
+        {"mup_base_dim", (double)c->mup_base_dim, 0, INT32_MAX},
+        {"mup_base_head_dim", (double)c->mup_base_head_dim, 0, INT32_MAX},
     };
     memcpy(x, all, sizeof all);
 }
@@ -186,6 +188,8 @@ static int read_extras(struct dp_ckpt *c, struct dp_err *e)
     c->config.head_dim = (int64_t)x[1].value;
     c->config.norm_eps = x[2].value;
     c->config.rope_theta = x[3].value;
+    c->config.mup_base_dim = (int64_t)x[4].value;
+    c->config.mup_base_head_dim = (int64_t)x[5].value;
     return DP_OK;
 }
 

@@ -139,6 +139,8 @@ int dp_generator_feed(struct dp_generator *g, int32_t token, const float **logit
     for (int64_t i = 0; i < c->layers; i++) run_layer(g, i);
     g->used++;
     normalise(g, g->layout.normf_w, g->layout.normf_b);
+    if (c->mup_base_dim)
+        for (int64_t i = 0; i < c->dim; i++) g->h[i] *= dp_model_logit_scale(c);
     apply(g, g->h, c->dim, g->layout.head, DP_NO_PARAM, g->logits, c->vocab, 0);
     *logits = g->logits;
     return DP_OK;

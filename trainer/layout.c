@@ -45,7 +45,20 @@ double dp_model_rope_theta(const struct dp_model_config *c)
 
 float dp_model_attention_scale(const struct dp_model_config *c)
 {
+    int64_t base = c->mup_base_dim ? c->mup_base_head_dim : 0;
+    if (base) return (float)(sqrt((double)base) / (double)dp_model_head_dim(c));
     return 1.0f / sqrtf((float)dp_model_head_dim(c));
+}
+
+/* muP's m */
+static double width_factor(const struct dp_model_config *c)
+{
+    return c->mup_base_dim ? (double)c->dim / (double)c->mup_base_dim : 1;
+}
+
+float dp_model_logit_scale(const struct dp_model_config *c)
+{
+    return (float)(1 / width_factor(c));
 }
 
 int dp_model_config_check(const struct dp_model_config *c, struct dp_err *e)
@@ -73,6 +86,12 @@ int dp_model_config_check(const struct dp_model_config *c, struct dp_err *e)
     if (!(c->norm_eps >= 0 && c->norm_eps <= 1) || !(c->rope_theta >= 0 && c->rope_theta <= 1e12))
         DP_FAIL(e, CONFIG, "norm_eps %g must be from 0 to 1, rope_theta %g from 0 to 1e12",
                 c->norm_eps, c->rope_theta);
+    if (c->mup_base_dim < 0 || c->mup_base_dim > 1 << 17 || c->mup_base_head_dim < 0 ||
+        c->mup_base_head_dim > 1 << 17 || (c->mup_base_head_dim && !c->mup_base_dim))
+        DP_FAIL(e, CONFIG,
+                "mup_base_dim %lld and mup_base_head_dim %lld must be from 0 to %d, and the second 0 "
+                "when the first is",
+                (long long)c->mup_base_dim, (long long)c->mup_base_head_dim, 1 << 17);
     if (c->heads % c->kv_heads)
         DP_FAIL(e, CONFIG, "heads %lld is no multiple of kv_heads %lld", (long long)c->heads,
                 (long long)c->kv_heads);
@@ -182,6 +201,8 @@ int dp_layout_init(struct dp_layout *l, const struct dp_model_config *c, struct 
     else add_llama(l, c);
     l->head = c->tied ? l->wte : add(l, c->vocab, c->dim, 0, "lm_head.weight", 0);
     l->floats = (l->floats + 15) / 16 * 16;
+    for (size_t i = 0; i < l->count; i++)
+        l->params[i].rate = l->params[i].hidden ? 1 / width_factor(c) : 1;
     return DP_OK;
 }
 
@@ -199,11 +220,32 @@ const struct dp_param *dp_layout_find(const struct dp_layout *l, const char *nam
     return NULL;
 }
 
-void dp_layout_init_weights(const struct dp_layout *l, const struct dp_model_config *c,
-                            uint64_t seed, float *p)
+/* Uniform on [-1, 1) */
+static double signed_unit(uint64_t *state)
+{
+    return 2 * ((double)(dp_splitmix64(state) >> 11) * 0x1p-53) - 1;
+}
+
+/* A standard normal number by Marsaglia's polar method, which needs no sine: the logarithm and root
+ * have the same bits everywhere. Each weight has a stream of its own, so rejection moves no other. */
+static double normal(uint64_t counter)
+{
+    uint64_t state = dp_mix64(counter);
+    double x, y, s;
+    do {
+        x = signed_unit(&state);
+        y = signed_unit(&state);
+        s = x * x + y * y;
+    } while (s >= 1 || s == 0);
+    return x * sqrt(-2 * dp_tensor_log(s) / s);
+}
+
+void dp_layout_init_as(const struct dp_layout *l, const struct dp_model_config *c,
+                       const struct dp_init *how, uint64_t seed, float *p)
 {
     uint64_t next = dp_mix64(seed);
-    double residual_std = 0.02 / sqrt(2.0 * (double)c->layers);
+    double std = how->std > 0 ? how->std : 0.02;
+    double residual_std = how->residual_like ? std : std / sqrt(2.0 * (double)c->layers);
     for (size_t i = 0; i < l->count; i++) {
         const struct dp_param *t = &l->params[i];
         uint64_t n = dp_param_count(t);
@@ -213,12 +255,19 @@ void dp_layout_init_weights(const struct dp_layout *l, const struct dp_model_con
             for (uint64_t j = 0; j < n; j++) p[t->offset + j] = fill;
             continue;
         }
-        double range = (t->residual ? residual_std : 0.02) *
-                       sqrt(3.0); /* uniform on [-r, r) has deviation r/sqrt 3 */
+        double size = t->residual ? residual_std : std;
+        if (t->hidden) size /= sqrt(width_factor(c));
+        double range = size * sqrt(3.0); /* uniform on [-r, r) has deviation r/sqrt 3 */
         for (uint64_t j = 0; j < n; j++) {
             uint64_t state = next++;
-            double u = (double)(dp_splitmix64(&state) >> 11) * 0x1p-53;
-            p[t->offset + j] = (float)((2 * u - 1) * range);
+            p[t->offset + j] = (float)(how->kind == DP_INIT_NORMAL ? normal(state) * size
+                                                                   : signed_unit(&state) * range);
         }
     }
+}
+
+void dp_layout_init_weights(const struct dp_layout *l, const struct dp_model_config *c,
+                            uint64_t seed, float *p)
+{
+    dp_layout_init_as(l, c, &(struct dp_init){0}, seed, p);
 }

@@ -389,6 +389,25 @@ static void backward_layer(struct dp_model *m, const struct dp_layer_params *p,
     norm_backward(m, a->x, p->norm1_w, p->norm1_b, a->stat1, m->dsmall, m->dx);
 }
 
+static void scale_task(void *ctx, size_t task, int worker)
+{
+    TASK;
+    EACH_ROW (r)
+        for (int64_t i = 0; i < j->width; i++) j->out[r * j->width + i] *= j->scale;
+}
+
+/* muP multiplies logits; done to what the head multiplies, which is smaller, and to its gradient. */
+static void scale_logits(struct dp_model *m, float *x)
+{
+    if (!m->c.mup_base_dim) return;
+    struct job j = {.m = m,
+                    .rows = m->rows,
+                    .width = m->c.dim,
+                    .out = x,
+                    .scale = dp_model_logit_scale(&m->c)};
+    run_rows(&j, scale_task);
+}
+
 static void forward_body(struct dp_model *m, const int32_t *tokens, int64_t sequences)
 {
     DP_ASSERT(sequences >= 0 && sequences <= m->batch);
@@ -407,6 +426,7 @@ static void forward_body(struct dp_model *m, const int32_t *tokens, int64_t sequ
         forward_layer(m, &m->layout.layer[i], &m->acts[i],
                       i + 1 < m->c.layers ? m->acts[i + 1].x : m->xf);
     norm(m, m->xf, m->layout.normf_w, m->layout.normf_b, m->normf, m->statf);
+    scale_logits(m, m->normf);
 }
 
 /* Logits of `rows` rows from row r0 of the normed output. */
@@ -465,6 +485,7 @@ static void classify(struct dp_model *m, float scale)
 static void backward_body(struct dp_model *m)
 {
     memset(m->dx, 0, (size_t)(m->rows * m->c.dim) * sizeof *m->dx);
+    scale_logits(m, m->dsmall);
     norm_backward(m, m->xf, m->layout.normf_w, m->layout.normf_b, m->statf, m->dsmall, m->dx);
     for (int64_t i = m->c.layers - 1; i >= 0; i--)
         backward_layer(m, &m->layout.layer[i], &m->acts[i]);

@@ -34,6 +34,11 @@ struct dp_model_config {
     int64_t head_dim;  /* 0: dim / heads */
     double norm_eps;   /* 0: 1e-5 */
     double rope_theta; /* 0: 10,000 */
+    /* muP (Yang et al. 2022, table 8, Adam): hyper-parameters found at a dim of mup_base_dim hold at
+     * this one. With m = dim / mup_base_dim: hidden matrices begin 1/sqrt(m) as large and learn at
+     * 1/m of the rate, logits are multiplied by 1/m, q k^T by sqrt(mup_base_head_dim) / head_dim.
+     * ffn must grow with dim. 0: off; mup_base_head_dim 0: head_dim (heads grow in number). */
+    int64_t mup_base_dim, mup_base_head_dim;
 };
 /* What the config says once its zeros are filled in. */
 int64_t dp_model_head_dim(const struct dp_model_config *c);
@@ -42,6 +47,7 @@ int64_t dp_model_qkv_width(const struct dp_model_config *c); /* with the keys an
 float dp_model_norm_eps(const struct dp_model_config *c);
 double dp_model_rope_theta(const struct dp_model_config *c);
 float dp_model_attention_scale(const struct dp_model_config *c);
+float dp_model_logit_scale(const struct dp_model_config *c);
 /* Checks ranges and divisibility; DP_CONFIG names the option. GPT-2 wants kv_heads = heads. */
 int dp_model_config_check(const struct dp_model_config *c, struct dp_err *e);
 const char *dp_arch_name(int arch);
@@ -52,6 +58,7 @@ struct dp_param {
     uint64_t offset;    /* in floats */
     bool residual;      /* projects into the residual stream: initialised smaller */
     bool hidden;        /* a matrix inside a block: from activations to activations */
+    double rate;        /* the optimiser multiplies the learning rate by it; 1 but for muP */
 };
 static inline uint64_t dp_param_count(const struct dp_param *p)
 {
@@ -77,8 +84,18 @@ int dp_layout_init(struct dp_layout *l, const struct dp_model_config *c, struct 
 void dp_layout_release(struct dp_layout *l);
 /* NULL when there is none. */
 const struct dp_param *dp_layout_find(const struct dp_layout *l, const char *name);
+enum dp_init_kind { DP_INIT_UNIFORM, DP_INIT_NORMAL };
+struct dp_init {
+    int kind;           /* enum dp_init_kind */
+    double std;         /* 0: 0.02 */
+    bool residual_like; /* residual projections as large as the others, not 1/sqrt(2 layers) of it */
+};
+/* Weights of that distribution (muP's factors on top), norms 1, biases 0: a pure function of the
+ * config, the seed and each matrix's place in parameter order. */
+void dp_layout_init_as(const struct dp_layout *l, const struct dp_model_config *c,
+                       const struct dp_init *how, uint64_t seed, float *p);
 /* Uniform weights of standard deviation 0.02 (0.02/sqrt(2 layers) for residual projections), norms
- * 1, biases 0. The i-th number, counted over matrices in parameter order, is splitmix64's first
+ * 1, biases 0, which is dp_layout_init_as with zeros. The i-th number, counted over matrices in parameter order, is splitmix64's first
  * output from state mix(seed) + i: seed 0 gives the weights of the reference curve in
  * ../data/trainer. */
 void dp_layout_init_weights(const struct dp_layout *l, const struct dp_model_config *c,

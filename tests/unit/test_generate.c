@@ -15,6 +15,7 @@ static const struct dp_model_config configs[] = {
     CONFIG(DP_ARCH_LLAMA, 2, 18, 4, 2, 40, 12, 50, false, .qk_norm = true, .head_dim = 6,
            .norm_eps = 1e-3, .rope_theta = 300),
     CONFIG(DP_ARCH_GPT2, 2, 18, 3, 3, 40, 12, 50, false, .qk_norm = true, .head_dim = 7),
+    CONFIG(DP_ARCH_LLAMA, 2, 24, 4, 2, 40, 12, 50, true, .mup_base_dim = 8, .mup_base_head_dim = 2),
 };
 
 static void fill(struct dp_model *m, int32_t *tokens)

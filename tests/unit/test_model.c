@@ -127,6 +127,8 @@ static void ref_attention(const struct ref *r, int layer, double x[T_MAX][W_MAX]
 {
     const struct dp_model_config *c = &r->c;
     int64_t d = c->dim, hd = c->head_dim ? c->head_dim : d / c->heads, w = c->heads * hd;
+    double scale = c->mup_base_head_dim ? sqrt((double)c->mup_base_head_dim) / (double)hd
+                                        : 1 / sqrt((double)hd);
     static double q[T_MAX][W_MAX], k[T_MAX][W_MAX], v[T_MAX][W_MAX];
     double out[W_MAX], y[W_MAX], s[T_MAX];
     for (int64_t t = 0; t < c->seq_len; t++) ref_qkv(r, layer, x[t], ref_place(r, t), q[t], k[t], v[t]);
@@ -139,7 +141,7 @@ static void ref_attention(const struct ref *r, int layer, double x[T_MAX][W_MAX]
             for (int64_t u = first; u <= t; u++) {
                 s[u] = 0;
                 for (int64_t i = 0; i < hd; i++)
-                    s[u] += q[t][n * hd + i] * k[u][g * hd + i] / sqrt((double)hd);
+                    s[u] += q[t][n * hd + i] * k[u][g * hd + i] * scale;
                 s[u] = exp(s[u]);
                 sum += s[u];
             }
@@ -203,6 +205,8 @@ static double ref_loss(const struct ref *r, const int32_t *tokens, const int32_t
                    : llama  ? "model.embed_tokens.weight"
                             : "transformer.wte.weight",
                    NULL, 0, h, c->dim, logits, c->vocab);
+        for (int64_t i = 0; c->mup_base_dim && i < c->vocab; i++)
+            logits[i] *= (double)c->mup_base_dim / (double)c->dim;
         for (int64_t i = 0; i < c->vocab; i++) sum += exp(logits[i]);
         loss += log(sum) - logits[targets[t]];
     }
@@ -216,6 +220,7 @@ static const struct dp_model_config shapes[] = {
     CONFIG(DP_ARCH_LLAMA, 2, 15, 4, 2, 23, 11, 37, false, .qk_norm = true, .head_dim = 6,
            .norm_eps = 1e-3, .rope_theta = 500),
     CONFIG(DP_ARCH_GPT2, 2, 10, 3, 3, 13, 6, 19, true, .qk_norm = true, .head_dim = 5),
+    CONFIG(DP_ARCH_LLAMA, 1, 24, 4, 2, 20, 6, 19, true, .mup_base_dim = 9, .mup_base_head_dim = 3),
 };
 
 /* Weights with nothing at 0 or 1, tokens and targets with some ignored. */
