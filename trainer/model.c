@@ -200,13 +200,67 @@ static void loss_task(void *ctx, size_t task, int worker)
     EACH_ROW (r) {
         int32_t target = j->m->targets[j->ld + r];
         float *row = j->out + r * j->width;
+        float z = j->scale != 0 ? (float)j->m->regime.z_loss : 0, lse = 0;
         if (target >= 0)
-            j->m->losses[j->ld + r] = ops->cross_entropy(j->width, row, target, j->scale);
+            j->m->losses[j->ld + r] = ops->cross_entropy(j->width, row, target, j->scale, z, &lse);
         else {
             j->m->losses[j->ld + r] = 0;
             memset(row, 0, (size_t)j->width * sizeof *row);
         }
+        j->m->z_losses[j->ld + r] = z * lse * lse;
     }
+}
+
+/* Numbers of the places where dropout is. */
+enum { SITE_EMBED = 0 };
+
+static int64_t site_attention(const struct dp_model *m, const struct dp_layer_params *p)
+{
+    return 1 + 2 * (p - m->layout.layer);
+}
+
+static int64_t site_ffn(const struct dp_model *m, const struct dp_layer_params *p)
+{
+    return 2 + 2 * (p - m->layout.layer);
+}
+
+/* out = (base +) x kept or dropped; w: base, ld: site. */
+static void dropout_task(void *ctx, size_t task, int worker)
+{
+    TASK;
+    const struct dp_model *m = j->m;
+    struct dp_dropout d = {j->ld ? m->regime.dropout_residual : m->regime.dropout_embed,
+                           m->regime.seed};
+    uint64_t first = m->sequence * (uint64_t)m->c.seq_len;
+    EACH_ROW (r)
+        dp_dropout_row(&d, (uint64_t)j->ld, first + (uint64_t)r, j->width,
+                       j->w ? j->w + r * j->width : NULL, j->x + r * j->width,
+                       j->out + r * j->width);
+}
+
+static void dropout(struct dp_model *m, int64_t site, const float *base, const float *x, float *out)
+{
+    struct job j = {.m = m,
+                    .rows = m->rows,
+                    .width = m->c.dim,
+                    .ld = site,
+                    .x = x,
+                    .w = base,
+                    .out = out};
+    run_rows(&j, dropout_task);
+}
+
+static bool drops(const struct dp_model *m, double p)
+{
+    return m->training && p > 0;
+}
+
+/* The gradient dx of the stream becomes that of what was added to it through a dropout. */
+static const float *before_dropout(struct dp_model *m, int64_t site)
+{
+    if (!drops(m, m->regime.dropout_residual)) return m->dx;
+    dropout(m, site, NULL, m->dx, m->dropped);
+    return m->dropped;
 }
 
 static const float *param(const struct dp_model *m, uint64_t offset)
@@ -266,6 +320,15 @@ static void linear_bwd(struct dp_model *m, const float *x, int64_t in, uint64_t 
                                                  .ldbase = in});
     struct job j = {.m = m, .rows = m->rows, .width = out, .x = dy, .dw = grad(m, b)};
     if (j.dw) run_cols(&j, col_sum_task);
+}
+
+/* y = residual + (x W^T + b), the product through a dropout when there is one. */
+static void add_linear(struct dp_model *m, const float *x, int64_t in, uint64_t w, uint64_t b,
+                       const float *residual, float *y, int64_t site)
+{
+    bool drop = drops(m, m->regime.dropout_residual);
+    linear(m, x, in, w, b, drop ? NULL : residual, y, m->c.dim);
+    if (drop) dropout(m, site, residual, y, y);
 }
 
 static void norm(struct dp_model *m, const float *x, uint64_t w, uint64_t b, float *out,
@@ -362,12 +425,13 @@ static void forward_layer(struct dp_model *m, const struct dp_layer_params *p,
     qk_norm(m, p, a);
     rotate(m, a->qkv, 1);
     dp_attention_forward(&m->attention, a->qkv, a->att, a->lse);
-    linear(m, a->att, dp_model_q_width(&m->c), p->proj_w, p->proj_b, a->x, a->x2, d);
+    add_linear(m, a->att, dp_model_q_width(&m->c), p->proj_w, p->proj_b, a->x, a->x2,
+               site_attention(m, p));
     norm(m, a->x2, p->norm2_w, p->norm2_b, a->norm2, a->stat2);
     linear(m, a->norm2, d, p->in_w, p->in_b, NULL, a->pre, in_width(&m->c));
     struct job j = {.m = m, .rows = m->rows, .width = f, .x = a->pre, .out = a->act};
     run_rows(&j, act_task);
-    linear(m, a->act, f, p->out_w, p->out_b, a->x2, out, d);
+    add_linear(m, a->act, f, p->out_w, p->out_b, a->x2, out, site_ffn(m, p));
 }
 
 /* m->dx: gradient of the layer's output on entry, of its input on return. */
@@ -376,12 +440,13 @@ static void backward_layer(struct dp_model *m, const struct dp_layer_params *p,
 {
     int64_t d = m->c.dim, f = m->c.ffn;
     float *dpre = m->c.arch == DP_ARCH_LLAMA ? m->dbig : m->dact;
-    linear_bwd(m, a->act, f, p->out_w, p->out_b, m->dx, d, m->dact);
+    linear_bwd(m, a->act, f, p->out_w, p->out_b, before_dropout(m, site_ffn(m, p)), d, m->dact);
     struct job j = {.m = m, .rows = m->rows, .width = f, .x = a->pre, .dout = m->dact, .dx = dpre};
     run_rows(&j, act_bwd_task);
     linear_bwd(m, a->norm2, d, p->in_w, p->in_b, dpre, in_width(&m->c), m->dsmall);
     norm_backward(m, a->x2, p->norm2_w, p->norm2_b, a->stat2, m->dsmall, m->dx);
-    linear_bwd(m, a->att, dp_model_q_width(&m->c), p->proj_w, p->proj_b, m->dx, d, m->dsmall);
+    linear_bwd(m, a->att, dp_model_q_width(&m->c), p->proj_w, p->proj_b,
+               before_dropout(m, site_attention(m, p)), d, m->dsmall);
     dp_attention_backward(&m->attention, a->qkv, a->att, a->lse, m->dsmall, m->dbig);
     rotate(m, m->dbig, -1);
     qk_norm_backward(m, p, a);
@@ -422,6 +487,8 @@ static void forward_body(struct dp_model *m, const int32_t *tokens, int64_t sequ
                     .w = param(m, m->layout.wpe),
                     .out = m->acts[0].x};
     run_rows(&j, embed_task);
+    if (drops(m, m->regime.dropout_embed))
+        dropout(m, SITE_EMBED, NULL, m->acts[0].x, m->acts[0].x);
     for (int64_t i = 0; i < m->c.layers; i++)
         forward_layer(m, &m->layout.layer[i], &m->acts[i],
                       i + 1 < m->c.layers ? m->acts[i + 1].x : m->xf);
@@ -489,6 +556,8 @@ static void backward_body(struct dp_model *m)
     norm_backward(m, m->xf, m->layout.normf_w, m->layout.normf_b, m->statf, m->dsmall, m->dx);
     for (int64_t i = m->c.layers - 1; i >= 0; i--)
         backward_layer(m, &m->layout.layer[i], &m->acts[i]);
+    if (drops(m, m->regime.dropout_embed))
+        dropout(m, SITE_EMBED, NULL, m->dx, m->dx);
     struct job j = {.m = m,
                     .rows = m->rows,
                     .width = m->c.dim,
@@ -496,6 +565,22 @@ static void backward_body(struct dp_model *m)
                     .dw = m->g + m->layout.wte,
                     .db = grad(m, m->layout.wpe)};
     run_cols(&j, embed_bwd_task);
+}
+
+int dp_model_regime(struct dp_model *m, const struct dp_regime *r, struct dp_err *e)
+{
+    double embed = r->dropout_embed, residual = r->dropout_residual;
+    if (!(embed >= 0 && embed < 1) || !(residual >= 0 && residual < 1))
+        DP_FAIL(e, CONFIG, "dropout_embed %g and dropout_residual %g must be in [0, 1)", embed,
+                residual);
+    if (!(r->z_loss >= 0 && r->z_loss <= 1))
+        DP_FAIL(e, CONFIG, "z_loss is %g: must be from 0 to 1 (1e-4 is usual)", r->z_loss);
+    uint64_t floats = (uint64_t)m->batch * (uint64_t)m->c.seq_len * (uint64_t)m->c.dim;
+    if (residual > 0 && !m->dropped && !(m->dropped = dp_floats_alloc(floats)))
+        DP_FAIL(e, NOMEM, "dropout needs %llu MiB: lower batch, seq_len or dim",
+                (unsigned long long)(floats >> 18));
+    m->regime = *r;
+    return DP_OK;
 }
 
 void dp_model_documents(struct dp_model *m, const int32_t *positions, bool restart)
@@ -508,13 +593,16 @@ void dp_model_run(struct dp_model *m, const int32_t *tokens, const int32_t *targ
                   int64_t sequences, float scale, double *loss_sum, int64_t *count)
 {
     DP_ASSERT(scale == 0 || m->g);
+    m->training = scale != 0;
     forward_body(m, tokens, sequences);
     m->targets = targets;
     classify(m, scale);
     *loss_sum = 0;
     *count = 0;
+    m->z_sum = 0;
     for (int64_t r = 0; r < m->rows; r++) {
         *loss_sum += (double)m->losses[r];
+        m->z_sum += (double)m->z_losses[r];
         *count += targets[r] >= 0;
     }
     if (scale != 0) backward_body(m);
@@ -522,6 +610,7 @@ void dp_model_run(struct dp_model *m, const int32_t *tokens, const int32_t *targ
 
 void dp_model_logits(struct dp_model *m, const int32_t *tokens, int64_t sequences, float *logits)
 {
+    m->training = false;
     forward_body(m, tokens, sequences);
     head(m, 0, m->rows, logits);
 }
@@ -584,6 +673,7 @@ static void carve_all(struct dp_model *m, struct carver *k, bool training)
     m->normf = carve(k, n, d);
     m->statf = carve(k, n, 2);
     m->losses = carve(k, n, 1);
+    m->z_losses = carve(k, n, 1);
     m->logits = carve(k, m->chunk, c->vocab);
     m->rope_cos = carve(k, c->seq_len, dp_model_head_dim(c));
     m->rope_sin = carve(k, c->seq_len, dp_model_head_dim(c));
@@ -668,6 +758,7 @@ void dp_model_close(struct dp_model *m)
     dp_layout_release(&m->layout);
     free(m->acts);
     free(m->arena);
+    free(m->dropped);
     free(m->p);
     free(m->g);
     free(m);

@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include "base/thread.h"
 #include "trainer/attention.h"
+#include "trainer/dropout.h"
 #include "trainer/gemm.h"
 #include "trainer/tensor_kernels.h"
 
@@ -101,6 +102,14 @@ void dp_layout_init_as(const struct dp_layout *l, const struct dp_model_config *
 void dp_layout_init_weights(const struct dp_layout *l, const struct dp_model_config *c,
                             uint64_t seed, float *p);
 
+/* What training does beside the model itself; zeros: nothing. */
+struct dp_regime {
+    double dropout_embed;    /* of the embeddings' sum */
+    double dropout_residual; /* of what attention and feed-forward add to the stream, as GPT-2 has it */
+    double z_loss;           /* adds z_loss * (log of the sum of exp(logits))^2 to each token's loss */
+    uint64_t seed;           /* of dropout */
+};
+
 struct dp_layer_acts {
     float *x, *norm1, *stat1, *qkv, *att, *lse, *x2, *norm2, *stat2, *pre, *act;
     float *qkv_raw, *qk_stat; /* with qk_norm: as the product gave them; [heads+kv_heads][rows][2] */
@@ -116,7 +125,7 @@ struct dp_model {
     struct dp_pool *pool;
     float *arena;
     struct dp_layer_acts *acts;
-    float *xf, *normf, *statf, *logits, *losses, *dx, *dsmall, *dact, *dbig, *rope_cos, *rope_sin,
+    float *xf, *normf, *statf, *logits, *losses, *z_losses, *dx, *dsmall, *dact, *dbig, *rope_cos, *rope_sin,
         *scratch, *head_scratch;
     int64_t chunk;                   /* rows of logits held */
     const int32_t *tokens, *targets; /* of the call that runs */
@@ -124,6 +133,14 @@ struct dp_model {
     /* Set by dp_model_documents. */
     const int32_t *positions;
     bool restart;
+    /* Set by dp_model_regime; at work in calls of dp_model_run with a gradient. */
+    struct dp_regime regime;
+    float *dropped; /* gradient behind a dropout, NULL without */
+    bool training;  /* the call that runs */
+    /* Set by the caller before such a call: the number of its first sequence, counted from the
+     * beginning of training over all passes of all ranks. It is what dropout's numbers depend on. */
+    uint64_t sequence;
+    double z_sum; /* of z-losses in the last call; not in its loss_sum */
 };
 
 /* Room for `batch` sequences of seq_len. Parameters are zero until set. The pool is not owned. */
@@ -137,6 +154,8 @@ void dp_model_close(struct dp_model *m);
  * where it is packed, or with what. Positions must be in [0, index in the row] and grow by one or
  * start anew. NULL: a sequence is one document. */
 void dp_model_documents(struct dp_model *m, const int32_t *positions, bool restart);
+/* DP_CONFIG for probabilities outside [0, 1) or a z_loss that isn't in [0, 1]. */
+int dp_model_regime(struct dp_model *m, const struct dp_regime *r, struct dp_err *e);
 /* Mean-free loss of `sequences` <= batch rows of seq_len tokens; target -1 is ignored. Adds nothing
  * to gradients when scale = 0, else the gradient of scale * (sum of losses). *loss_sum and *count
  * are set. Tokens must be in [0, vocab), targets in [-1, vocab). */

@@ -52,8 +52,10 @@ struct dp_tensor_level {
     /* p = exp(scale*s - lse) into s; dp -> p * (dp - delta) * scale. */
     void (*softmax_bwd)(int64_t n, float scale, float lse, float delta, float *s, float *dp);
     /* logits[0..n) -> (softmax - onehot(target)) * scale in place; returns the loss -log
-     * softmax[target]. scale 0: loss only, logits kept. */
-    float (*cross_entropy)(int64_t n, float *logits, int64_t target, float scale);
+     * softmax[target]. scale 0: loss only, logits kept. *lse: log of the sum of exp(logits); z != 0
+     * adds the gradient of z * lse^2 (not its value to the result). */
+    float (*cross_entropy)(int64_t n, float *logits, int64_t target, float scale, float z,
+                           float *lse);
     float (*dot)(int64_t n, const float *a, const float *b);
     /* x += a * y */
     void (*axpy)(int64_t n, float a, const float *y, float *x);

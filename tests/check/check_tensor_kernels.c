@@ -83,16 +83,20 @@ static bool run(int which, const struct dp_tensor_level *l, int64_t n, float **f
         return true;
     case 10: l->softmax_bwd(n, 0.125f, 2.0f, 0.5f, f[0], f[1]); return true;
     case 11:
-        if (n) *ret = l->cross_entropy(n, f[0], n / 2, 0.25f);
+        if (n) *ret = l->cross_entropy(n, f[0], n / 2, 0.25f, 0, stat);
+        *ret += stat[0];
         return true;
     case 12:
-        if (n) *ret = l->cross_entropy(n, f[0], n - 1, 0);
+        if (n) *ret = l->cross_entropy(n, f[0], n - 1, 0, 0, stat);
         return true;
     case 13: *ret = l->dot(n, f[0], f[1]); return true;
     case 14: l->axpy(n, 1.5f, f[0], f[1]); return true;
     case 15:
         for (int64_t i = 0; i < n; i++) f[3][i] = fabsf(f[3][i]);
         l->adamw(n, &adam, f[0], f[1], f[2], f[3]);
+        return true;
+    case 16:
+        if (n) *ret = l->cross_entropy(n, f[0], 0, 0.25f, 1e-3f, stat);
         return true;
     default: return false;
     }
@@ -194,11 +198,15 @@ TEST(softmax_and_loss_against_libm)
         float lse = dp_tensor_scalar.softmax(n, 1.0f, y);
         CHECK_NEAR((double)lse, max + log(sum), 3e-6);
         for (int i = 0; i < n; i++) CHECK_NEAR((double)y[i], exp((double)x[i] - max) / sum, 3e-7);
-        memcpy(y, x, sizeof y);
-        float loss = dp_tensor_scalar.cross_entropy(n, y, n / 3, 1.0f);
-        CHECK_NEAR((double)loss, max + log(sum) - (double)x[n / 3], 4e-6);
-        for (int i = 0; i < n; i++)
-            CHECK_NEAR((double)y[i], exp((double)x[i] - max) / sum - (i == n / 3), 3e-7);
+        for (int k = 0; k < 2; k++) {
+            double z = k * 0.01, factor = 1 + 2 * z * (max + log(sum));
+            memcpy(y, x, sizeof y);
+            float loss = dp_tensor_scalar.cross_entropy(n, y, n / 3, 1.0f, (float)z, &lse);
+            CHECK_NEAR((double)loss, max + log(sum) - (double)x[n / 3], 4e-6);
+            CHECK_NEAR((double)lse, max + log(sum), 3e-6);
+            for (int i = 0; i < n; i++)
+                CHECK_NEAR((double)y[i], exp((double)x[i] - max) / sum * factor - (i == n / 3), 4e-7);
+        }
     }
 }
 
@@ -224,7 +232,7 @@ TEST(not_a_number_is_not_hidden)
         x[17] = NAN;
         t->gelu_fwd(20, x, out);
         CHECK(isnan(out[17]) && out[16] == 0);
-        CHECK(isnan(t->cross_entropy(20, x, 3, 0)));
+        CHECK(isnan(t->cross_entropy(20, x, 3, 0, 0, out)));
         t->softmax(20, 1, x);
         CHECK(isnan(x[0]));
     }

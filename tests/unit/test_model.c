@@ -16,7 +16,20 @@ struct ref {
     double *p;
     const int32_t *positions; /* of the sequence; NULL: one document */
     bool restart;
+    struct dp_regime regime;
+    uint64_t sequence;
 };
+
+/* x: n columns of token t at a dropout's place in the model */
+static void ref_drop(const struct ref *r, double p, uint64_t site, int64_t t, double *x, int64_t n)
+{
+    struct dp_dropout d = {p, r->regime.seed};
+    float ones[128] = {0}, keep[128];
+    if (p == 0) return;
+    for (int64_t i = 0; i < n; i++) ones[i] = 1;
+    dp_dropout_row(&d, site, r->sequence * (uint64_t)r->c.seq_len + (uint64_t)t, n, NULL, ones, keep);
+    for (int64_t i = 0; i < n; i++) x[i] = keep[i] > 0 ? x[i] / (1 - p) : 0;
+}
 
 static int64_t ref_place(const struct ref *r, int64_t t)
 {
@@ -153,11 +166,12 @@ static void ref_attention(const struct ref *r, int layer, double x[T_MAX][W_MAX]
         else
             ref_linear(r, "transformer.h.%d.attn.c_proj.weight",
                        "transformer.h.%d.attn.c_proj.bias", layer, out, w, y, d);
+        ref_drop(r, r->regime.dropout_residual, 1 + 2 * (uint64_t)layer, t, y, d);
         for (int64_t i = 0; i < d; i++) x[t][i] += y[i];
     }
 }
 
-static void ref_mlp(const struct ref *r, int layer, double *x)
+static void ref_mlp(const struct ref *r, int layer, int64_t t, double *x)
 {
     int64_t d = r->c.dim, f = r->c.ffn;
     double h[W_MAX], a[W_MAX], b[W_MAX];
@@ -176,6 +190,7 @@ static void ref_mlp(const struct ref *r, int layer, double *x)
         ref_linear(r, "transformer.h.%d.mlp.c_proj.weight", "transformer.h.%d.mlp.c_proj.bias",
                    layer, a, f, h, d);
     }
+    ref_drop(r, r->regime.dropout_residual, 2 + 2 * (uint64_t)layer, t, h, d);
     for (int64_t i = 0; i < d; i++) x[i] += h[i];
 }
 
@@ -191,9 +206,11 @@ static double ref_loss(const struct ref *r, const int32_t *tokens, const int32_t
             x[t][i] = llama ? ref_at(r, "model.embed_tokens.weight", 0, tokens[t] * c->dim + i)
                             : ref_at(r, "transformer.wte.weight", 0, tokens[t] * c->dim + i) +
                                   ref_at(r, "transformer.wpe.weight", 0, ref_place(r, t) * c->dim + i);
+    for (int64_t t = 0; t < c->seq_len; t++)
+        ref_drop(r, r->regime.dropout_embed, 0, t, x[t], c->dim);
     for (int layer = 0; layer < c->layers; layer++) {
         ref_attention(r, layer, x);
-        for (int64_t t = 0; t < c->seq_len; t++) ref_mlp(r, layer, x[t]);
+        for (int64_t t = 0; t < c->seq_len; t++) ref_mlp(r, layer, t, x[t]);
     }
     for (int64_t t = 0; t < c->seq_len; t++) {
         if (targets[t] < 0) continue;
@@ -208,7 +225,7 @@ static double ref_loss(const struct ref *r, const int32_t *tokens, const int32_t
         for (int64_t i = 0; c->mup_base_dim && i < c->vocab; i++)
             logits[i] *= (double)c->mup_base_dim / (double)c->dim;
         for (int64_t i = 0; i < c->vocab; i++) sum += exp(logits[i]);
-        loss += log(sum) - logits[targets[t]];
+        loss += log(sum) - logits[targets[t]] + r->regime.z_loss * log(sum) * log(sum);
     }
     return loss;
 }
@@ -247,6 +264,7 @@ static double ref_losses(struct ref *r, const int32_t *tokens, const int32_t *ta
     double sum = 0;
     for (int64_t s = 0; s < 2; s++) {
         r->positions = positions ? positions + s * t : NULL;
+        r->sequence = 70 + (uint64_t)s;
         sum += ref_loss(r, tokens + s * t, targets + s * t);
     }
     return sum;
@@ -262,7 +280,7 @@ static void documents(int32_t *positions, int64_t sequences, int64_t seq_len)
         }
 }
 
-/* mode 1: documents; 2: whose positions start anew. `samples` elements of each parameter. */
+/* mode 1: documents; 2: whose positions start anew, with dropout and z-loss. `samples` elements of each parameter. */
 static void check_slopes(size_t k, int mode, int samples)
 {
     struct dp_err err = {0};
@@ -275,11 +293,14 @@ static void check_slopes(size_t k, int mode, int samples)
     fill(m, tokens, targets, 2 * t);
     documents(buffer, 2, t);
     dp_model_documents(m, positions, mode == 2);
+    struct dp_regime regime = {0.15, 0.25, 0.02, 5};
+    if (mode == 2) REQUIRE_OK(dp_model_regime(m, &regime, &err));
+    m->sequence = 70;
     dp_model_run(m, tokens, targets, 2, 1.0f, &loss, &count);
-    struct ref r = {m->c, &m->layout, malloc((size_t)m->layout.floats * 8), positions, mode == 2};
+    struct ref r = {m->c, &m->layout, malloc((size_t)m->layout.floats * 8), positions, mode == 2, m->regime, 0};
     for (uint64_t i = 0; i < m->layout.floats; i++) r.p[i] = (double)m->p[i];
     double want = ref_losses(&r, tokens, targets, positions);
-    CHECK_NEAR(loss, want, 2e-5 * (double)count);
+    CHECK_NEAR(loss + m->z_sum, want, 2e-5 * (double)count);
     for (size_t i = 0; i < m->layout.count; i++) {
         const struct dp_param *p = &m->layout.params[i];
         for (int sample = 0; sample < samples; sample++) {
