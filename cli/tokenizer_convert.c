@@ -156,13 +156,18 @@ static int write_vocab(const struct dp_tokenizer *t, const char *dir, struct dp_
     return write_beside(t, class, true, dir, e);
 }
 
+int dp_tokenizer_write_folder(const struct dp_tokenizer *t, const char *dir, struct dp_err *e)
+{
+    DP_TRY(dp_fs_mkdirs(dir, e));
+    DP_TRY(write_saved(t, dp_tokenizer_save_hf, dir, "tokenizer.json", e));
+    return write_beside(t, "PreTrainedTokenizerFast", false, dir, e);
+}
+
 static int write_hf(const struct dp_tokenizer *t, const char *path, struct dp_err *e)
 {
     struct stat st;
     if (!ends_with(path, "/") && (stat(path, &st) != 0 || !S_ISDIR(st.st_mode))) return write_saved(t, dp_tokenizer_save_hf, "", path, e);
-    DP_TRY(dp_fs_mkdirs(path, e));
-    DP_TRY(write_saved(t, dp_tokenizer_save_hf, path, "tokenizer.json", e));
-    return write_beside(t, "PreTrainedTokenizerFast", false, path, e);
+    return dp_tokenizer_write_folder(t, path, e);
 }
 
 int dp_tokenizer_convert(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e)

@@ -3,6 +3,7 @@
 #define DP_CLI_TOKENIZER_VERBS_H
 
 #include "cli/cli.h"
+#include "tokenizer/tokenizer.h"
 
 /* The options of all verbs; each verb's help says which it takes. */
 struct dp_tokenizer_args {
@@ -24,6 +25,9 @@ int dp_tokenizer_nest_file(struct dp_cli *c, const struct dp_tokenizer_args *o, 
 int dp_tokenizer_prune_file(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e);
 int dp_tokenizer_compare(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e);
 int dp_tokenizer_report(struct dp_cli *c, const struct dp_tokenizer_args *o, const char **args, size_t n, struct dp_err *e);
+
+/* tokenizer.json and what transformers wants beside it, into a folder that is made. DP_CONFIG for a sentencepiece model. */
+int dp_tokenizer_write_folder(const struct dp_tokenizer *t, const char *dir, struct dp_err *e);
 
 struct dp_survey_options;
 /* What the options say of texts; DP_USAGE where they contradict each other. */

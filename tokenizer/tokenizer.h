@@ -66,6 +66,9 @@ int dp_tokenizer_save_merges(const struct dp_tokenizer *t, struct dp_buf *out, s
 int dp_tokenizer_save_sp(const struct dp_tokenizer *t, struct dp_buf *out, struct dp_err *e);
 /* A GGUF file of the tokenizer alone. DP_CONFIG when llama.cpp has no name for the split, or GGUF no word for what the vocabulary asks. */
 int dp_tokenizer_save_gguf(const struct dp_tokenizer *t, struct dp_buf *out, struct dp_err *e);
+/* Its fields alone, to stand among a model's: append key-value pairs to out and add their number to *pairs. The list of tokens gets `rows` entries, as many
+ * as the model's embedding (DP_CONFIG when the vocabulary has more); those without a token are fillers. */
+int dp_tokenizer_gguf_fields(const struct dp_tokenizer *t, uint32_t rows, struct dp_buf *out, uint64_t *pairs, struct dp_err *e);
 /* The one file that keeps everything: .model for a sentencepiece model, else tokenizer.json. */
 int dp_tokenizer_save(const struct dp_tokenizer *t, struct dp_buf *out, struct dp_err *e);
 

@@ -254,6 +254,7 @@ int dp_tokenizer_load_gguf(struct dp_tokenizer **out, struct dp_span content, co
 struct writer {
     const struct dp_tokenizer *t;
     struct dp_buf *out;
+    uint32_t rows; /* of the list of tokens; at least as many as there are */
     uint64_t pairs, merges;
     struct dp_buf merge; /* texts, each with its length before it */
 };
@@ -334,7 +335,7 @@ static int find_pre(const struct dp_tokenizer *t, const char **pre, struct dp_er
 
 static uint32_t token_type(const struct dp_tokenizer *t, const uint8_t *added, uint32_t id)
 {
-    if (!t->bytes[id].ptr) return DP_SP_UNUSED;
+    if (id >= t->size || !t->bytes[id].ptr) return DP_SP_UNUSED;
     return added[id] ? added[id] : DP_SP_NORMAL;
 }
 
@@ -347,17 +348,17 @@ static int put_bpe_tokens(struct writer *w, struct dp_err *e)
     for (size_t i = 0; i < t->special_count; i++)
         added[t->specials[i].id] = t->specials[i].flags & DP_ADDED_SPECIAL ? DP_SP_CONTROL : DP_SP_USER_DEFINED;
     dp_buf_init(&text, DP_TOKENIZER_FILE_BYTES_MAX);
-    put_array(w, "tokenizer.ggml.tokens", T_STRING, t->size);
-    for (uint32_t i = 0; i < t->size && !text.full; i++) {
+    put_array(w, "tokenizer.ggml.tokens", T_STRING, w->rows);
+    for (uint32_t i = 0; i < w->rows && !text.full; i++) {
         dp_buf_clear(&text);
-        if (!t->bytes[i].ptr) dp_buf_printf(&text, "[PAD%u]", i);
+        if (i >= t->size || !t->bytes[i].ptr) dp_buf_printf(&text, "[PAD%u]", i);
         else if (t->is_special[i]) dp_buf_add_span(&text, t->bytes[i]);
         else dp_byte_level_write(&text, t->bytes[i]);
         put_string(w->out, dp_buf_span(&text));
     }
     int rc = dp_buf_check(&text, "a token", e);
-    put_array(w, "tokenizer.ggml.token_type", T_I32, t->size);
-    for (uint32_t i = 0; i < t->size; i++) put_number(w->out, token_type(t, added, i), 4);
+    put_array(w, "tokenizer.ggml.token_type", T_I32, w->rows);
+    for (uint32_t i = 0; i < w->rows; i++) put_number(w->out, token_type(t, added, i), 4);
     dp_buf_release(&text);
     free(added);
     return rc;
@@ -370,7 +371,6 @@ static int put_bpe(struct writer *w, struct dp_err *e)
         if (w->t->specials[i].flags & (DP_ADDED_LSTRIP | DP_ADDED_RSTRIP | DP_ADDED_SINGLE_WORD))
             DP_FAIL(e, CONFIG, "the added token '%.*s' asks for lstrip, rstrip or single_word, which GGUF can't say", DP_SPAN_FMT(w->t->specials[i].text));
     DP_TRY(find_pre(w->t, &pre, e));
-    put_text(w, "general.architecture", "gpt2");
     put_text(w, "tokenizer.ggml.model", "gpt2");
     put_text(w, "tokenizer.ggml.pre", pre);
     DP_TRY(put_bpe_tokens(w, e));
@@ -392,19 +392,23 @@ static int put_sp(struct writer *w, struct dp_err *e)
     if (f->merges) DP_FAIL(e, CONFIG, "this tokenizer.json has a list of merges, which scores needn't give: convert the .model that it was made from");
     if (!f->rules.escape_whitespaces || f->rules.whitespace_as_suffix)
         DP_FAIL(e, CONFIG, "the sentencepiece model doesn't write spaces as U+2581 before words, which GGUF can't say");
-    put_text(w, "general.architecture", "llama");
     put_text(w, "tokenizer.ggml.model", "llama");
     put_text(w, "tokenizer.ggml.pre", "default");
-    put_array(w, "tokenizer.ggml.tokens", T_STRING, f->count);
-    for (uint32_t i = 0; i < f->count; i++) put_string(w->out, f->piece[i].text);
-    put_array(w, "tokenizer.ggml.scores", T_F32, f->count);
-    for (uint32_t i = 0; i < f->count; i++) {
+    put_array(w, "tokenizer.ggml.tokens", T_STRING, w->rows);
+    for (uint32_t i = 0; i < w->rows; i++) {
+        char filler[24];
+        if (i >= f->count) snprintf(filler, sizeof filler, "[PAD%u]", i);
+        put_string(w->out, i < f->count ? f->piece[i].text : dp_span_str(filler));
+    }
+    put_array(w, "tokenizer.ggml.scores", T_F32, w->rows);
+    for (uint32_t i = 0; i < w->rows; i++) {
+        float score = i < f->count ? f->piece[i].score : -10000.0f;
         uint32_t bits;
-        memcpy(&bits, &f->piece[i].score, 4);
+        memcpy(&bits, &score, 4);
         put_number(w->out, bits, 4);
     }
-    put_array(w, "tokenizer.ggml.token_type", T_I32, f->count);
-    for (uint32_t i = 0; i < f->count; i++) put_number(w->out, f->piece[i].type, 4);
+    put_array(w, "tokenizer.ggml.token_type", T_I32, w->rows);
+    for (uint32_t i = 0; i < w->rows; i++) put_number(w->out, i < f->count ? f->piece[i].type : DP_SP_UNUSED, 4);
     put_id(w, "tokenizer.ggml.bos_token_id", f->bos);
     put_id(w, "tokenizer.ggml.eos_token_id", f->eos);
     put_id(w, "tokenizer.ggml.unknown_token_id", s->unk);
@@ -418,20 +422,32 @@ static int put_sp(struct writer *w, struct dp_err *e)
     return DP_OK;
 }
 
+int dp_tokenizer_gguf_fields(const struct dp_tokenizer *t, uint32_t rows, struct dp_buf *out, uint64_t *pairs, struct dp_err *e)
+{
+    struct writer w = {.t = t, .out = out, .rows = rows};
+    uint32_t size = t->sp ? t->sp->f.count : t->size;
+    if (rows < size) DP_FAIL(e, CONFIG, "a tokenizer of %u tokens for %u rows of an embedding: it isn't the model's", size, rows);
+    dp_buf_init(&w.merge, DP_TOKENIZER_FILE_BYTES_MAX);
+    int rc = t->sp ? put_sp(&w, e) : put_bpe(&w, e);
+    if (rc >= 0) rc = dp_buf_check(out, "a GGUF file", e);
+    *pairs += w.pairs;
+    dp_buf_release(&w.merge);
+    return rc;
+}
+
 int dp_tokenizer_save_gguf(const struct dp_tokenizer *t, struct dp_buf *out, struct dp_err *e)
 {
     enum { ALIGNMENT = 32 };
     struct writer w = {.t = t, .out = out};
     size_t begin = out->len;
-    dp_buf_init(&w.merge, DP_TOKENIZER_FILE_BYTES_MAX);
     dp_buf_add(out, "GGUF", 4);
     put_number(out, 3, 4);
     put_number(out, 0, 8);
     put_number(out, 0, 8);
-    int rc = t->sp ? put_sp(&w, e) : put_bpe(&w, e);
+    put_text(&w, "general.architecture", t->sp ? "llama" : "gpt2");
+    int rc = dp_tokenizer_gguf_fields(t, dp_tokenizer_size(t), out, &w.pairs, e);
     while ((out->len - begin) % ALIGNMENT && !out->full) dp_buf_add_char(out, 0);
     if (rc >= 0) rc = dp_buf_check(out, "a GGUF file", e);
     for (size_t i = 0; rc >= 0 && i < 8; i++) out->ptr[begin + 16 + i] = (char)(w.pairs >> 8 * i);
-    dp_buf_release(&w.merge);
     return rc;
 }

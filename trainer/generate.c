@@ -5,7 +5,7 @@
 #include "trainer/generate.h"
 
 #include "base/hash.h"
-#include "trainer/ckpt.h"
+#include "trainer/weights.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -279,25 +279,18 @@ int dp_generator_open_model(struct dp_generator **out, const struct dp_model_con
     return DP_OK;
 }
 
-int dp_generator_open(struct dp_generator **out, const char *checkpoint, struct dp_pool *pool,
+int dp_generator_open(struct dp_generator **out, const char *path, struct dp_pool *pool,
                       struct dp_err *e)
 {
-    struct dp_ckpt *k;
-    struct dp_generator *g = NULL;
+    struct dp_weights w;
     *out = NULL;
-    DP_TRY(dp_ckpt_open(&k, checkpoint, e));
-    int rc = generator_init(&g, dp_ckpt_config(k), pool, e);
-    if (rc < 0) goto out;
-    g->p = g->own = dp_floats_alloc(g->layout.floats);
-    if (!g->own)
-        DP_GOTO(e, NOMEM, "%s: %llu parameters", checkpoint, (unsigned long long)g->layout.total);
-    struct dp_ckpt_state s = {.config = &g->c, .layout = &g->layout, .p = g->own};
-    DP_TRY_OUT(dp_ckpt_load(k, &s, e));
-    *out = g;
-    g = NULL;
-out:
-    dp_generator_close(g);
-    dp_ckpt_close(k);
+    DP_TRY(dp_weights_open(&w, path, e));
+    int rc = generator_init(out, &w.c, pool, e);
+    if (rc >= 0) {
+        (*out)->p = (*out)->own = w.p;
+        w.p = NULL;
+    }
+    dp_weights_close(&w);
     return rc;
 }
 

@@ -22,7 +22,8 @@ struct dp_generate_options {
 };
 
 struct dp_generator;
-int dp_generator_open(struct dp_generator **out, const char *checkpoint, struct dp_pool *pool,
+/* From a checkpoint file or a Hugging Face folder (trainer/weights.h). */
+int dp_generator_open(struct dp_generator **out, const char *path, struct dp_pool *pool,
                       struct dp_err *e);
 /* From parameters in memory, which must outlive it. */
 int dp_generator_open_model(struct dp_generator **out, const struct dp_model_config *c,

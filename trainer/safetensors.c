@@ -290,33 +290,78 @@ static void build_header(struct dp_buf *b, const struct dp_safetensors_item *ite
     while ((b->len + 8) % 64 && !b->full) dp_buf_add_char(b, ' ');
 }
 
-static int write_all(struct dp_out *o, const struct dp_buf *header,
-                     const struct dp_safetensors_item *items, size_t count, struct dp_err *e)
+struct dp_safetensors_writer {
+    struct dp_out *out;
+    char *path;
+    uint64_t left; /* bytes of data to come */
+    bool finished;
+};
+
+static int write_header(struct dp_safetensors_writer *w, const struct dp_buf *header, struct dp_err *e)
 {
     unsigned char len[8];
     for (int i = 0; i < 8; i++) len[i] = (unsigned char)((uint64_t)header->len >> (8 * i));
-    DP_TRY(dp_out_add(o, len, sizeof len, e));
-    DP_TRY(dp_out_add(o, header->ptr, header->len, e));
-    for (size_t i = 0; i < count; i++)
-        DP_TRY(dp_out_add(o, items[i].data, item_bytes(&items[i]), e));
-    return dp_out_finish(o, NULL, e);
+    DP_TRY(dp_out_open(&w->out, w->path, false, e));
+    DP_TRY(dp_out_add(w->out, len, sizeof len, e));
+    return dp_out_add(w->out, header->ptr, header->len, e);
+}
+
+int dp_safetensors_create(struct dp_safetensors_writer **out, const char *path,
+                          const struct dp_safetensors_item *items, size_t count,
+                          const struct dp_safetensors_kv *meta, size_t meta_count, struct dp_err *e)
+{
+    struct dp_buf header;
+    struct dp_safetensors_writer *w = calloc(1, sizeof *w);
+    *out = NULL;
+    if (!w || !(w->path = strdup(path))) {
+        free(w);
+        DP_FAIL(e, NOMEM, "%s", path);
+    }
+    for (size_t i = 0; i < count; i++) w->left += item_bytes(&items[i]);
+    dp_buf_init(&header, DP_SAFETENSORS_HEADER_MAX);
+    build_header(&header, items, count, meta, meta_count);
+    int rc = dp_buf_check(&header, "safetensors header", e);
+    if (rc >= 0) rc = write_header(w, &header, e);
+    dp_buf_release(&header);
+    if (rc < 0) dp_safetensors_writer_close(w);
+    else *out = w;
+    return rc;
+}
+
+int dp_safetensors_add(struct dp_safetensors_writer *w, const void *p, size_t n, struct dp_err *e)
+{
+    DP_ASSERT(n <= w->left);
+    w->left -= n;
+    return dp_out_add(w->out, p, n, e);
+}
+
+int dp_safetensors_finish(struct dp_safetensors_writer *w, struct dp_err *e)
+{
+    DP_ASSERT(w->left == 0);
+    DP_TRY(dp_out_finish(w->out, NULL, e));
+    w->finished = true;
+    return DP_OK;
+}
+
+void dp_safetensors_writer_close(struct dp_safetensors_writer *w)
+{
+    if (!w) return;
+    if (w->out) {
+        dp_out_close(w->out);
+        if (!w->finished) (void)unlink(w->path); /* half a file helps nobody; the first error is the one to report */
+    }
+    free(w->path);
+    free(w);
 }
 
 int dp_safetensors_write(const char *path, const struct dp_safetensors_item *items, size_t count,
                          const struct dp_safetensors_kv *meta, size_t meta_count, struct dp_err *e)
 {
-    struct dp_buf header;
-    struct dp_out *o = NULL;
-    dp_buf_init(&header, DP_SAFETENSORS_HEADER_MAX);
-    build_header(&header, items, count, meta, meta_count);
-    int rc = dp_buf_check(&header, "safetensors header", e);
-    if (rc >= 0) rc = dp_out_open(&o, path, false, e);
-    if (rc >= 0) {
-        rc = write_all(o, &header, items, count, e);
-        dp_out_close(o);
-        if (rc < 0)
-            (void)unlink(path); /* half a file helps nobody; the first error is the one to report */
-    }
-    dp_buf_release(&header);
+    struct dp_safetensors_writer *w;
+    DP_TRY(dp_safetensors_create(&w, path, items, count, meta, meta_count, e));
+    int rc = DP_OK;
+    for (size_t i = 0; rc >= 0 && i < count; i++) rc = dp_safetensors_add(w, items[i].data, item_bytes(&items[i]), e);
+    if (rc >= 0) rc = dp_safetensors_finish(w, e);
+    dp_safetensors_writer_close(w);
     return rc;
 }

@@ -53,6 +53,17 @@ struct dp_safetensors_item {
 struct dp_safetensors_kv {
     const char *key, *value;
 };
+/* The same piece by piece: the items' `data` aren't looked at, their bytes follow by dp_safetensors_add in the
+ * order of the items. Close removes the file unless it was finished; finish fsyncs, and more or fewer bytes
+ * than the items have are a bug. `items` must live until close. */
+struct dp_safetensors_writer;
+int dp_safetensors_create(struct dp_safetensors_writer **out, const char *path,
+                          const struct dp_safetensors_item *items, size_t count,
+                          const struct dp_safetensors_kv *meta, size_t meta_count, struct dp_err *e);
+int dp_safetensors_add(struct dp_safetensors_writer *w, const void *p, size_t n, struct dp_err *e);
+int dp_safetensors_finish(struct dp_safetensors_writer *w, struct dp_err *e);
+void dp_safetensors_writer_close(struct dp_safetensors_writer *w);
+
 /* Create `path` (it must not exist), write, fsync. On failure the file is removed. Data begin at a
  * multiple of 64 bytes. */
 int dp_safetensors_write(const char *path, const struct dp_safetensors_item *items, size_t count,

@@ -1,9 +1,12 @@
 #include "trainer/weights.h"
 
 #include "trainer/ckpt.h"
+#include "trainer/half.h"
 #include "trainer/import_hf.h"
 
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 static int reserve(struct dp_weights *w, const struct dp_model_config *c, const char *path, struct dp_err *e)
@@ -50,4 +53,49 @@ void dp_weights_close(struct dp_weights *w)
     dp_layout_release(&w->layout);
     free(w->p);
     *w = (struct dp_weights){0};
+}
+
+enum { BLOCK_ROWS = 16 };
+
+/* Rows [r0, r0 + n) of the file's matrix. */
+static void gather(const struct dp_weights_part *t, int64_t r0, int64_t n, float *to)
+{
+    size_t row = (size_t)t->cols * sizeof *to;
+    for (int64_t i = 0; t->order != DP_WEIGHTS_TRANSPOSED && i < n; i++) {
+        int64_t r = r0 + i, at = t->order == DP_WEIGHTS_PAIRS ? r % t->head_dim : 0;
+        if (t->order == DP_WEIGHTS_PAIRS) r += at / 2 + at % 2 * (t->head_dim / 2) - at;
+        memcpy(to + i * t->cols, t->p + r * t->cols, row);
+    }
+    for (int64_t c = 0; t->order == DP_WEIGHTS_TRANSPOSED && c < t->cols; c++)
+        for (int64_t i = 0; i < n; i++) to[i * t->cols + c] = t->p[c * t->rows + r0 + i];
+}
+
+static int convert(const struct dp_weights_part *t, const float *from, int64_t n, unsigned char *to, struct dp_err *e)
+{
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits = dp_float_bits(from[i]);
+        if (t->type == DP_WEIGHTS_BF16) bits = dp_to_bf16(from[i]);
+        if (t->type == DP_WEIGHTS_F16) bits = dp_to_f16(from[i]);
+        if (t->type == DP_WEIGHTS_F16 && (bits & 0x7c00) == 0x7c00 && isfinite(from[i]))
+            DP_FAIL(e, LIMIT, "tensor \"%s\" has a weight of %g, which F16 can't hold: use bf16 or f32", t->name, (double)from[i]);
+        for (size_t k = 0; k < dp_weights_bytes(t->type); k++) *to++ = (unsigned char)(bits >> 8 * k);
+    }
+    return DP_OK;
+}
+
+int dp_weights_emit(const struct dp_weights_part *t, dp_weights_add_fn add, void *ctx, struct dp_err *e)
+{
+    size_t n = (size_t)t->cols * BLOCK_ROWS;
+    float *block = malloc(n * sizeof *block);
+    unsigned char *bytes = malloc(n * sizeof *block);
+    int rc = block && bytes ? DP_OK : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "tensor \"%s\"", t->name);
+    for (int64_t r = 0; rc >= 0 && r < t->rows; r += BLOCK_ROWS) {
+        int64_t rows = t->rows - r < BLOCK_ROWS ? t->rows - r : BLOCK_ROWS;
+        gather(t, r, rows, block);
+        rc = convert(t, block, rows * t->cols, bytes, e);
+        if (rc >= 0) rc = add(ctx, bytes, (size_t)(rows * t->cols) * dp_weights_bytes(t->type), e);
+    }
+    free(block);
+    free(bytes);
+    return rc;
 }

@@ -16,4 +16,27 @@ struct dp_weights {
 int dp_weights_open(struct dp_weights *w, const char *path, struct dp_err *e);
 void dp_weights_close(struct dp_weights *w);
 
+/* What numbers files hold. */
+enum dp_weights_type { DP_WEIGHTS_F32, DP_WEIGHTS_F16, DP_WEIGHTS_BF16 };
+static inline size_t dp_weights_bytes(int type)
+{
+    return type == DP_WEIGHTS_F32 ? 4 : 2;
+}
+
+/* A matrix on its way into a file, whose rows and columns these are. */
+enum dp_weights_order {
+    DP_WEIGHTS_PLAIN,
+    DP_WEIGHTS_TRANSPOSED, /* p is [cols][rows] */
+    DP_WEIGHTS_PAIRS       /* rows 2i and 2i+1 of each head are its rows i and i + head_dim/2: RoPE of neighbours, not of halves */
+};
+struct dp_weights_part {
+    const char *name; /* for messages */
+    const float *p;
+    int64_t rows, cols, head_dim; /* head_dim: for DP_WEIGHTS_PAIRS */
+    int order, type;
+};
+typedef int (*dp_weights_add_fn)(void *ctx, const void *bytes, size_t n, struct dp_err *e);
+/* Hand its bytes, little-endian, to `add`. DP_LIMIT: a weight too large for F16. */
+int dp_weights_emit(const struct dp_weights_part *part, dp_weights_add_fn add, void *ctx, struct dp_err *e);
+
 #endif
