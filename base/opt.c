@@ -202,10 +202,31 @@ void dp_opt_print(const struct dp_opt *row, const void *base, struct dp_buf *out
     }
 }
 
+/* Out of memory it says no: a key that is longer than it must be finds nothing, which does no harm. */
+static bool at_preset(const struct dp_opt *row, const void *base)
+{
+    void *other = calloc(1, row->offset + 16); /* any value fits in 16 bytes */
+    struct dp_buf a, b;
+    struct dp_opt one[2] = {*row, DP_OPT_END};
+    bool same = false;
+    dp_buf_init(&a, 1 << 20);
+    dp_buf_init(&b, 1 << 20);
+    if (other && dp_opt_defaults(one, other, NULL) >= 0) {
+        dp_opt_print(row, base, &a);
+        dp_opt_print(row, other, &b);
+        same = a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+    }
+    if (other) dp_opt_release(one, other);
+    free(other);
+    dp_buf_release(&a);
+    dp_buf_release(&b);
+    return same;
+}
+
 void dp_opt_canonical(const struct dp_opt *rows, const void *base, struct dp_buf *out)
 {
     for (; rows && rows->name; rows++) {
-        if (rows->flags & DP_OPT_NOKEY) continue;
+        if (rows->flags & DP_OPT_NOKEY || (rows->flags & DP_OPT_LATER && at_preset(rows, base))) continue;
         dp_buf_printf(out, "%s=", rows->name);
         dp_opt_print(rows, base, out);
         dp_buf_add_char(out, '\n');

@@ -28,6 +28,7 @@ enum dp_opt_type {
 enum {
     DP_OPT_NOKEY = 1, /* doesn't change what is computed (threads, progress): left out of artifact keys */
     DP_OPT_PATH = 2,  /* a path: relative to the recipe's folder where a recipe gives it */
+    DP_OPT_LATER = 4, /* a row that came to a table later: left out of keys while it is at its default, so that keys from before stay */
 };
 
 struct dp_opt {

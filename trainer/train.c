@@ -6,6 +6,7 @@
 
 #include "trainer/ckpt.h"
 #include "trainer/optim.h"
+#include "trainer/schedule.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -17,6 +18,9 @@
 #define INT(n, p, lo, hi, h) {ROW(n, DP_OPT_INT, p, lo, hi, "N", h)}
 #define SIDE(n, p, lo, hi, h) {ROW(n, DP_OPT_INT, p, lo, hi, "N", h), .flags = DP_OPT_NOKEY}
 #define REAL(n, p, lo, hi, h) {ROW(n, DP_OPT_REAL, p, lo, hi, "X", h)}
+/* Options that came after artifacts had been made with this table. */
+#define LATER .flags = DP_OPT_LATER
+#define PICK(n, p, c, h) {ROW(n, DP_OPT_CHOICE, p, 0, 0, NULL, h), .choices = (c), LATER}
 
 const struct dp_opt dp_train_opts[] = {
     {ROW(arch, DP_OPT_CHOICE, "gpt2", 0, 0, NULL, "architecture"), .choices = "gpt2|llama"},
@@ -45,9 +49,34 @@ const struct dp_opt dp_train_opts[] = {
     INT(head_dim, "0", 0, 131072, "width of a head; 0: dim / heads"),
     REAL(norm_eps, "1e-5", 1e-30, 1, "added to the variance in norms"),
     REAL(rope_theta, "10000", 1, 1e12, "base of rotary positions (llama)"),
+    PICK(optimizer, "adamw", "adamw|muon",
+         "muon: for the matrices of the blocks; embeddings, head and vectors stay with adamw"),
+    {ROW(muon_lr, DP_OPT_REAL, "0.02", 0, 10, "X", "peak learning rate of Muon's matrices"), LATER},
+    {ROW(muon_momentum, DP_OPT_REAL, "0.95", 0, 0.9999999, "X", "decay of Muon's momentum"), LATER},
+    {ROW(nesterov, DP_OPT_BOOL, "true", 0, 0, NULL, "Muon looks ahead by Nesterov's rule"), LATER},
+    PICK(muon_scale, "shape", "shape|rms",
+         "Muon's rate by a matrix's shape, or (rms) as large as AdamW's updates, for muon_lr = lr"),
+    PICK(schedule, "cosine", "cosine|linear|wsd|constant",
+         "behind the warm-up; wsd: stay at lr, then fall linearly over the last decay_steps"),
+    {ROW(decay_steps, DP_OPT_INT, "0", 0, 1e12, "N", "wsd: updates that fall; 0: a fifth of steps"),
+     LATER},
+    PICK(decay, "matrices", "matrices|hidden|all",
+         "what weight_decay is for: matrices, those that are neither embedding nor head, or all"),
+    {ROW(lr_scale, DP_OPT_LIST, NULL, 0, 0, "PART=X,...",
+         "factors of the learning rate of tensors whose name has PART in it"),
+     LATER},
+    {ROW(spike, DP_OPT_REAL, "8", 0, 1e9, "X",
+         "a loss so many deviations above the running median is a spike: it is reported with the "
+         "batch's documents; 0: none is"),
+     LATER},
+    {ROW(spike_window, DP_OPT_INT, "64", 16, DP_SPIKE_WINDOW_MAX, "N",
+         "losses that the median is of"),
+     LATER},
+    {ROW(spike_skip, DP_OPT_BOOL, "false", 0, 0, NULL, "leave out the update of a spike"), LATER},
     SIDE(eval_every, "100", 0, 1e12, "updates between evaluations; 0: none"),
     SIDE(eval_batches, "8", 1, 1e9, "batches an evaluation"),
     SIDE(ckpt_every, "500", 0, 1e12, "updates between checkpoints; 0: only at the end"),
+    SIDE(ckpt_keep, "2", 1, 1000, "checkpoints that stay (train --out); older ones are removed"),
     DP_OPT_END,
 };
 
@@ -57,8 +86,12 @@ struct dp_trainer {
     struct dp_optim optim;
     struct dp_pool *pool;
     int32_t *tokens, *targets; /* one micro-batch */
+    double *row_loss;          /* of the last step */
     int64_t step;
     uint64_t seed;
+    struct dp_schedule schedule;
+    struct dp_spike spike;
+    bool keep_losses;
 };
 
 static struct dp_model_config config_of(const struct dp_train_options *o, int64_t vocab)
@@ -94,6 +127,11 @@ static int check_options(const struct dp_train_options *o, struct dp_err *e)
         DP_FAIL(e, CONFIG, "beta1 and beta2 must be in [0, 1)");
     if (!(o->eps > 0) || !(o->weight_decay >= 0) || !(o->clip >= 0))
         DP_FAIL(e, CONFIG, "eps must be positive, weight_decay and clip not negative");
+    if (!(o->muon_lr >= 0) || !(o->muon_momentum >= 0 && o->muon_momentum < 1))
+        DP_FAIL(e, CONFIG, "muon_lr must not be negative, muon_momentum in [0, 1)");
+    if (o->decay_steps < 0 || o->decay_steps > o->steps)
+        DP_FAIL(e, CONFIG, "decay_steps %lld must be from 0 to steps %lld",
+                (long long)o->decay_steps, (long long)o->steps);
     return DP_OK;
 }
 
@@ -104,11 +142,14 @@ static int open_parts(struct dp_trainer *t, int64_t vocab, struct dp_err *e)
         DP_FAIL(e, CONFIG, "dim is %lld: must be from 1 to %d", (long long)t->o.dim, 1 << 17);
     struct dp_model_config c = config_of(&t->o, vocab);
     DP_TRY(dp_model_open(&t->model, &c, t->o.batch, true, t->pool, e));
-    DP_TRY(dp_optim_open(&t->optim, &t->model->layout, e));
+    const struct dp_optim_options how = {t->o.optimizer, t->o.decay,           t->o.lr_scale,
+                                         t->o.nesterov,  t->o.muon_scale == 1, t->o.muon_momentum};
+    DP_TRY(dp_optim_open_with(&t->optim, &t->model->layout, &how, e));
     size_t n = (size_t)t->o.batch * (size_t)c.seq_len;
     t->tokens = calloc(n, sizeof *t->tokens);
     t->targets = calloc(n, sizeof *t->targets);
-    if (!t->tokens || !t->targets) DP_FAIL(e, NOMEM, "batch of %zu tokens", n);
+    t->row_loss = calloc((size_t)(t->o.batch * t->o.accum), sizeof *t->row_loss);
+    if (!t->tokens || !t->targets || !t->row_loss) DP_FAIL(e, NOMEM, "batch of %zu tokens", n);
     dp_layout_init_weights(&t->model->layout, &c, t->seed, t->model->p);
     return DP_OK;
 }
@@ -122,6 +163,10 @@ int dp_trainer_open(struct dp_trainer **out, const struct dp_train_options *o, i
     t->o = *o;
     t->pool = pool;
     t->seed = (uint64_t)o->seed;
+    t->schedule = (struct dp_schedule){o->schedule, o->lr,    o->min_lr,
+                                       o->warmup,   o->steps, o->decay_steps};
+    bool fits = o->spike_window >= 1 && o->spike_window <= DP_SPIKE_WINDOW_MAX;
+    t->spike = (struct dp_spike){.window = fits ? o->spike_window : 1, .limit = fits ? o->spike : 0};
     int rc = open_parts(t, vocab_size, e);
     if (rc < 0) {
         dp_trainer_close(t);
@@ -138,6 +183,7 @@ void dp_trainer_close(struct dp_trainer *t)
     dp_optim_close(&t->optim);
     free(t->tokens);
     free(t->targets);
+    free(t->row_loss);
     free(t);
 }
 
@@ -173,6 +219,48 @@ static void split(struct dp_trainer *t, const int32_t *ids, int64_t rows)
     }
 }
 
+/* Of the micro-batch that ran last, from its first row's place among the step's rows. */
+static void keep_row_losses(struct dp_trainer *t, double *out)
+{
+    int64_t n = t->model->c.seq_len;
+    for (int64_t r = 0; r < t->o.batch; r++) {
+        double sum = 0;
+        int64_t targets = 0;
+        for (int64_t i = 0; i < n; i++) {
+            sum += (double)t->model->losses[r * n + i];
+            targets += t->targets[r * n + i] >= 0;
+        }
+        out[r] = targets ? sum / (double)targets : (double)NAN;
+    }
+}
+
+const double *dp_trainer_row_losses(const struct dp_trainer *t)
+{
+    return t->row_loss;
+}
+
+double dp_trainer_rate(const struct dp_trainer *t, int64_t step)
+{
+    return dp_schedule_rate(&t->schedule, step);
+}
+
+void dp_trainer_keep_losses(struct dp_trainer *t)
+{
+    t->keep_losses = true;
+}
+
+static void update(struct dp_trainer *t, double norm, double lr)
+{
+    struct dp_optim_rates rates = {lr,
+                                   t->o.beta1,
+                                   t->o.beta2,
+                                   t->o.eps,
+                                   t->o.weight_decay,
+                                   t->o.clip,
+                                   t->o.lr > 0 ? t->o.muon_lr * lr / t->o.lr : 0};
+    dp_optim_step(&t->optim, t->pool, &rates, t->step, norm, t->model->g, t->model->p);
+}
+
 int dp_trainer_step(struct dp_trainer *t, const int32_t *ids, struct dp_step_result *r,
                     struct dp_err *e)
 {
@@ -190,6 +278,7 @@ int dp_trainer_step(struct dp_trainer *t, const int32_t *ids, struct dp_step_res
         int64_t n;
         split(t, ids + a * t->o.batch * width, t->o.batch);
         dp_model_run(m, t->tokens, t->targets, t->o.batch, (float)(1.0 / (double)count), &part, &n);
+        keep_row_losses(t, t->row_loss + a * t->o.batch);
         sum += part;
     }
     double norm = dp_optim_norm(&t->optim, t->pool, m->g);
@@ -198,12 +287,13 @@ int dp_trainer_step(struct dp_trainer *t, const int32_t *ids, struct dp_step_res
                 "step %lld: loss %g, gradient norm %g: training has diverged; resume from a "
                 "checkpoint with a lower lr or more warmup",
                 (long long)t->step, sum / (double)count, norm);
-    double lr = dp_schedule(t->o.lr, t->o.min_lr, t->o.warmup, t->o.steps, t->step);
-    struct dp_optim_rates rates = {lr,       t->o.beta1,        t->o.beta2,
-                                   t->o.eps, t->o.weight_decay, t->o.clip};
+    double loss = sum / (double)count, lr = dp_schedule_rate(&t->schedule, t->step);
+    struct dp_spike_judgement spike = dp_spike_judge(&t->spike, loss);
+    bool skip = spike.spike && t->o.spike_skip;
+    dp_spike_add(&t->spike, loss);
     t->step++;
-    dp_optim_step(&t->optim, t->pool, &rates, t->step, norm, m->g, m->p);
-    *r = (struct dp_step_result){sum / (double)count, norm, lr, count, t->step};
+    if (!skip) update(t, norm, lr);
+    *r = (struct dp_step_result){loss, norm, lr, count, t->step, spike, skip};
     return DP_OK;
 }
 
@@ -229,6 +319,8 @@ int dp_trainer_eval(struct dp_trainer *t, const int32_t *ids, int64_t rows, doub
     return DP_OK;
 }
 
+static const char recent_losses[] = "recent_losses";
+
 static struct dp_ckpt_state state_of(struct dp_trainer *t)
 {
     return (struct dp_ckpt_state){&t->model->c, &t->model->layout, t->model->p, t->optim.m,
@@ -239,7 +331,23 @@ int dp_trainer_save(struct dp_trainer *t, const char *path, const struct dp_safe
                     size_t extra_count, struct dp_err *e)
 {
     struct dp_ckpt_state s = state_of(t);
-    return dp_ckpt_write(path, &s, extra, extra_count, e);
+    struct dp_safetensors_kv all[DP_CKPT_EXTRA_MAX];
+    struct dp_buf losses;
+    if (!t->o.spike_skip && !t->keep_losses) return dp_ckpt_write(path, &s, extra, extra_count, e);
+    if (extra_count >= DP_CKPT_EXTRA_MAX)
+        DP_FAIL(e, LIMIT, "%zu extra keys in a checkpoint: at most %d", extra_count,
+                DP_CKPT_EXTRA_MAX - 1);
+    for (size_t i = 0; i < extra_count; i++) all[i] = extra[i];
+    dp_buf_init(&losses, 1 << 16);
+    dp_spike_print(&t->spike, &losses);
+    dp_buf_add_char(&losses, 0);
+    int rc = dp_buf_check(&losses, "recent losses", e);
+    if (rc >= 0) {
+        all[extra_count] = (struct dp_safetensors_kv){recent_losses, losses.ptr};
+        rc = dp_ckpt_write(path, &s, all, extra_count + 1, e);
+    }
+    dp_buf_release(&losses);
+    return rc;
 }
 
 int dp_trainer_load(struct dp_trainer *t, const char *path, struct dp_err *e)
@@ -247,10 +355,15 @@ int dp_trainer_load(struct dp_trainer *t, const char *path, struct dp_err *e)
     struct dp_ckpt *c;
     DP_TRY(dp_ckpt_open(&c, path, e));
     struct dp_ckpt_state s = state_of(t);
-    int rc = dp_ckpt_load(c, &s, e);
+    struct dp_spike spike = {.window = t->spike.window, .limit = t->spike.limit};
+    struct dp_span losses = dp_ckpt_meta(c, recent_losses);
+    int rc = losses.ptr ? dp_spike_parse(&spike, losses, e) : DP_OK;
+    if (rc < 0) dp_err_prefix(e, "%s", path);
+    else rc = dp_ckpt_load(c, &s, e);
     if (rc >= 0) {
         t->step = s.step;
         t->seed = s.seed;
+        t->spike = spike;
     }
     dp_ckpt_close(c);
     return rc;

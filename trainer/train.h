@@ -13,6 +13,7 @@
 #include "base/thread.h"
 #include "trainer/model.h"
 #include "trainer/safetensors.h"
+#include "trainer/spike.h"
 
 struct dp_train_options {
     int arch; /* enum dp_arch */
@@ -27,6 +28,12 @@ struct dp_train_options {
     bool qk_norm;
     int64_t head_dim; /* 0: dim / heads */
     double norm_eps, rope_theta;
+    int optimizer, schedule, decay; /* enum dp_optimizer, dp_schedule_kind, dp_decay */
+    int64_t decay_steps, spike_window, ckpt_keep;
+    double muon_lr, muon_momentum, spike;
+    int muon_scale;  /* 0: by shape, as its author; 1: to AdamW's RMS */
+    bool nesterov, spike_skip;
+    char *lr_scale;
 };
 extern const struct dp_opt
     dp_train_opts[]; /* defaults: a GPT-2 of about 10M parameters with 8,192 tokens */
@@ -35,6 +42,8 @@ struct dp_step_result {
     double loss, norm, lr; /* norm before clipping */
     int64_t tokens;        /* targets counted in the loss */
     int64_t step;          /* updates done, this one included */
+    struct dp_spike_judgement spike;
+    bool skipped; /* a spike, and spike_skip: parameters and moments are as before */
 };
 
 struct dp_trainer;
@@ -47,6 +56,13 @@ void dp_trainer_close(struct dp_trainer *t);
  * or gradient that is not finite; then parameters and moments are as before. */
 int dp_trainer_step(struct dp_trainer *t, const int32_t *ids, struct dp_step_result *r,
                     struct dp_err *e);
+/* Mean losses (nats) of the last step's rows [batch*accum]; NaN for a row without targets. */
+const double *dp_trainer_row_losses(const struct dp_trainer *t);
+/* The rate of the update behind `step` others. */
+double dp_trainer_rate(const struct dp_trainer *t, int64_t step);
+/* Keep the window of spike detection in checkpoints, which without spike_skip (where it decides about
+ * weights) isn't done: they are the same bytes whether spikes are looked for or not. */
+void dp_trainer_keep_losses(struct dp_trainer *t);
 /* Adds nothing; sum of losses (nats) and number of targets over ids[rows][seq_len+1]. */
 int dp_trainer_eval(struct dp_trainer *t, const int32_t *ids, int64_t rows, double *loss_sum,
                     int64_t *count, struct dp_err *e);

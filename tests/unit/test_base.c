@@ -195,6 +195,29 @@ static const struct dp_opt rows[] = {
     {.name = "tie", .type = DP_OPT_CHOICE, .offset = offsetof(struct sample, tie), .preset = "bytes", .choices = "hf|bytes"},
     DP_OPT_END,
 };
+static const struct dp_opt later_rows[] = {
+    {.name = "n", .type = DP_OPT_INT, .offset = offsetof(struct sample, n), .preset = "3"},
+    {.name = "rate", .type = DP_OPT_REAL, .offset = offsetof(struct sample, real), .preset = "1e-1", .flags = DP_OPT_LATER},
+    {.name = "name", .type = DP_OPT_STRING, .offset = offsetof(struct sample, text), .flags = DP_OPT_LATER},
+    DP_OPT_END,
+};
+
+TEST(later_options_leave_keys_alone)
+{
+    struct sample s = {0};
+    struct dp_buf b;
+    dp_buf_init(&b, 4096);
+    REQUIRE_OK(dp_opt_defaults(later_rows, &s, &err));
+    dp_opt_canonical(later_rows, &s, &b);
+    CHECK_SPAN(dp_buf_span(&b), "n=3\n");
+    CHECK_OK(dp_opt_set(&later_rows[1], &s, dp_span_str("0.25"), "--rate", &err));
+    CHECK_OK(dp_opt_set(&later_rows[2], &s, dp_span_str("x"), "--name", &err));
+    dp_buf_clear(&b);
+    dp_opt_canonical(later_rows, &s, &b);
+    CHECK_SPAN(dp_buf_span(&b), "n=3\nrate=0.25\nname=x\n");
+    dp_buf_release(&b);
+    dp_opt_release(later_rows, &s);
+}
 
 TEST(options_from_one_table)
 {
