@@ -6,7 +6,7 @@
 
 #include "trainer/ckpt.h"
 #include "trainer/optim.h"
-#include "trainer/schedule.h"
+#include "trainer/lr_schedule.h"
 
 #include <math.h>
 #include <stdlib.h>

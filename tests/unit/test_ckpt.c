@@ -6,7 +6,7 @@
 #include "tests/test.h"
 #include "trainer/ckpt.h"
 #include "trainer/optim.h"
-#include "trainer/schedule.h"
+#include "trainer/lr_schedule.h"
 #include "trainer/train.h"
 
 #include <signal.h>

@@ -4,7 +4,7 @@
 #include "tests/unit/model_config.h"
 #include "trainer/optim.h"
 #include "trainer/safetensors.h"
-#include "trainer/schedule.h"
+#include "trainer/lr_schedule.h"
 #include "trainer/spike.h"
 
 static struct dp_layout layout;

@@ -1,6 +1,6 @@
-/* trainer/schedule.h - the learning rate of a step. Pure. */
-#ifndef DP_TRAINER_SCHEDULE_H
-#define DP_TRAINER_SCHEDULE_H
+/* trainer/lr_schedule.h - the learning rate of a step. Pure. */
+#ifndef DP_TRAINER_LR_SCHEDULE_H
+#define DP_TRAINER_LR_SCHEDULE_H
 
 #include <stdint.h>
 
