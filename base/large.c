@@ -42,12 +42,3 @@ void dp_pages_unmap(void *p, size_t bytes)
 {
     if (p) munmap(p, whole_pages(bytes));
 }
-
-void *dp_large_realloc(void *p, size_t bytes)
-{
-    char *q = realloc(p, bytes);
-    if (!q || bytes < 4 * (size_t)LARGE_PAGE) return q;
-    size_t head = (size_t)-(uintptr_t)q & (LARGE_PAGE - 1); /* allocators put arrays of this size in mappings of their own, not on whole large pages */
-    (void)madvise(q + head, (bytes - head) & ~(size_t)(LARGE_PAGE - 1), MADV_HUGEPAGE);
-    return q;
-}

@@ -13,7 +13,4 @@ void *dp_large_alloc(size_t bytes);
 void *dp_pages_map(size_t bytes);
 void dp_pages_unmap(void *p, size_t bytes);
 
-/* realloc() of a long array that is written once, from end to end: its new pages come as large ones, an eighth of the time of small ones. */
-void *dp_large_realloc(void *p, size_t bytes);
-
 #endif

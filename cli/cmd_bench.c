@@ -18,6 +18,7 @@ static const struct dp_opt rows[] = {
     {.name = "train", .type = DP_OPT_INT, .offset = O(train), .preset = "0", .min = 0, .max = 1e9, .arg = "VOCAB", .help = "tokenizer: train a vocabulary of this size too"},
     {.name = "doc_bytes", .type = DP_OPT_SIZE, .offset = O(doc_bytes), .preset = "64K", .min = 1, .max = 1e15, .arg = "SIZE", .help = "tokenizer: documents of a text file end with the first line behind this"},
     {.name = "limit", .type = DP_OPT_SIZE, .offset = O(limit), .preset = "0", .min = 0, .max = 1e15, .arg = "SIZE", .help = "tokenizer: how much of the text to take; 0: all"},
+    {.name = "keep_ids", .type = DP_OPT_BOOL, .offset = O(keep_ids), .help = "tokenizer: keep all ids of a pass in memory, instead of a document's after another's"},
     {.name = "jsonl", .type = DP_OPT_BOOL, .offset = O(jsonl), .help = "tokenizer: files are JSON lines, a document each"},
     {.name = "field", .type = DP_OPT_STRING, .offset = O(field), .preset = "text", .arg = "NAME", .help = "tokenizer: the JSON member with the text"},
     DP_OPT_END,
@@ -96,5 +97,6 @@ const struct dp_command dp_cmd_bench = {.name = "bench", .summary = "measure how
              "  dpipe bench feed --seq-len 2048 --batch 8\n\n"
              "tokenizer: MB (10^6 bytes of text) per second and per CPU-second of encoding, cold and warm, with each number of threads, of splitting alone, counting ids alone and\n"
              "decoding, and with --train of training. Cold is the first pass of fresh encoders; `first` of the first number of threads is also the first of a fresh process, with\n"
-             "its page faults: what a program that encodes one text sees. Warm passes go over the same text again.\n\n"
+             "its page faults: what a program that encodes one text sees. Warm passes go over the same text again. Ids of a document take the place of those of the one before;\n"
+             "--keep-ids: all stay in memory, and writing to new memory is measured with them.\n\n"
              "  dpipe bench tokenizer --tokenizer cl100k_base.tiktoken --split cl100k --threads 1,2 web.txt"};

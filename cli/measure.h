@@ -16,7 +16,7 @@ struct dp_measure_args {
     char *tokenizer, *split, *threads, *field; /* tokenizer */
     int64_t train;
     uint64_t doc_bytes, limit;
-    bool jsonl;
+    bool jsonl, keep_ids;
 };
 
 /* args[0 .. n) are what stands behind the name. */

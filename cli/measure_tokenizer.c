@@ -1,8 +1,8 @@
 /* bench tokenizer: encoding cold and warm, with one thread and more; splitting, counting and decoding; training.
  *
  * Whatever is first in a process pays for page faults and cold tables, so the order is: training when it is asked for (its figures are then those of a fresh
- * process), encoding with the first number of threads, all the rest. Documents are taken by threads one after the other; nothing is allocated for the ids
- * beforehand but address space, as a program that wants ids has to touch new memory too. */
+ * process), encoding with the first number of threads, all the rest. Documents are taken by threads one after the other. Each thread's ids go to
+ * one buffer, document after document, as dpipe's own writers have them; with --keep-ids all stay in memory, whose pages are then touched for the first time too. */
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/thread.h"
@@ -123,20 +123,23 @@ static void encode_task(void *ctx, size_t i, int worker)
 {
     struct bench *b = ctx;
     struct worker *w = &b->worker[worker];
+    if (!b->o->keep_ids) w->ids.len = 0;
+    size_t had = w->ids.len;
     if (w->rc >= 0) w->rc = dp_encode(w->enc, document(b, i), &w->ids, &w->err);
+    w->count += w->ids.len - had;
 }
 
 static int encode_pass(struct bench *b, struct dp_pool *pool, int threads, struct timing *t, struct dp_err *e)
 {
     if (b->cli->stop && atomic_load(b->cli->stop)) DP_FAIL(e, STOPPED, "bench: stopped");
-    for (int i = 0; i < threads; i++) b->worker[i].ids.len = 0;
+    for (int i = 0; i < threads; i++) b->worker[i].ids.len = b->worker[i].count = 0;
     struct clocks since = start();
     dp_pool_run(pool, b->docs, encode_task, b);
     stop(t, since);
     b->ids = 0;
     for (int i = 0; i < threads; i++) {
         if (b->worker[i].rc < 0) return *e = b->worker[i].err, b->worker[i].rc;
-        b->ids += b->worker[i].ids.len;
+        b->ids += b->worker[i].count;
     }
     return DP_OK;
 }
@@ -155,7 +158,7 @@ static int open_encoders(struct bench *b, int threads, struct dp_err *e)
     for (int i = 0; i < threads; i++) {
         DP_TRY(i ? dp_encoder_open_beside(&b->worker[i].enc, b->worker[0].enc, DP_SPECIAL_NONE, e)
                  : dp_encoder_open(&b->worker[i].enc, b->tok, 0, DP_SPECIAL_NONE, e));
-        DP_TRY(dp_ids_reserve(&b->worker[i].ids, b->all.len / 2 + 1024, e));
+        if (b->o->keep_ids) DP_TRY(dp_ids_reserve(&b->worker[i].ids, b->all.len / 2 + 1024, e));
     }
     return DP_OK;
 }
@@ -363,6 +366,8 @@ static int print(struct bench *b, const struct results *r, struct dp_err *e)
     dp_jsonw_member(&w, "digest", hex);
     dp_jsonw_member_int(&w, "bytes", (int64_t)b->all.len);
     dp_jsonw_member_int(&w, "documents", (int64_t)b->docs);
+    dp_jsonw_key(&w, "ids_kept");
+    dp_jsonw_bool(&w, b->o->keep_ids);
     dp_jsonw_member_int(&w, "pieces", (int64_t)r->pieces);
     dp_jsonw_member_int(&w, "ids", (int64_t)b->ids);
     dp_jsonw_member_int(&w, "rounds", b->o->rounds);

@@ -44,7 +44,7 @@ int dp_ids_reserve(struct dp_ids *ids, size_t n, struct dp_err *e)
     if (n > SIZE_MAX / 16 || ids->len > SIZE_MAX / 16) DP_FAIL(e, NOMEM, "%zu ids", n);
     size_t cap = ids->cap + ids->cap / 2 + 256;
     if (cap < ids->len + n) cap = ids->len + n;
-    uint32_t *p = dp_large_realloc(ids->ptr, cap * sizeof *p);
+    uint32_t *p = realloc(ids->ptr, cap * sizeof *p);
     if (!p) DP_FAIL(e, NOMEM, "%zu ids", cap);
     ids->ptr = p;
     ids->cap = cap;
