@@ -121,6 +121,27 @@ void dp_pool_run(struct dp_pool *p, size_t n, dp_pool_fn fn, void *ctx)
     pthread_mutex_unlock(&p->mu);
 }
 
+int dp_failure_note(struct dp_failure *f, int rc, const struct dp_err *err)
+{
+    if (rc >= 0) return rc;
+    pthread_mutex_lock(&f->mu);
+    if (f->rc >= 0) {
+        f->rc = rc;
+        f->err = *err;
+    }
+    pthread_mutex_unlock(&f->mu);
+    return rc;
+}
+
+int dp_failure_get(struct dp_failure *f, struct dp_err *e)
+{
+    pthread_mutex_lock(&f->mu);
+    int rc = f->rc;
+    if (rc < 0 && e) *e = f->err;
+    pthread_mutex_unlock(&f->mu);
+    return rc;
+}
+
 int dp_queue_init(struct dp_queue *q, size_t cap, struct dp_err *e)
 {
     *q = (struct dp_queue){.cap = cap};

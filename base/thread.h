@@ -1,4 +1,4 @@
-/* base/thread.h - a pool for loops, and a bounded queue.
+/* base/thread.h - a pool for loops, its tasks' first failure, and a bounded queue.
  *
  * Nothing computed with these may depend on the number of threads: work is cut by the data, never by
  * the thread count, and results are put together in order. */
@@ -21,6 +21,18 @@ int dp_pool_threads(const struct dp_pool *p);
  * returns when all are done. Not re-entrant; one caller at a time. A NULL pool runs all in the caller. */
 typedef void (*dp_pool_fn)(void *ctx, size_t i, int worker);
 void dp_pool_run(struct dp_pool *p, size_t n, dp_pool_fn fn, void *ctx);
+
+/* The first failure of tasks that run side by side: what the pool's caller tells, and what the others end for. */
+struct dp_failure {
+    pthread_mutex_t mu;
+    int rc;
+    struct dp_err err;
+};
+#define DP_FAILURE_NONE {.mu = PTHREAD_MUTEX_INITIALIZER}
+/* Note a task's result: rc >= 0 is none, and so is one behind another. Returns rc. */
+int dp_failure_note(struct dp_failure *f, int rc, const struct dp_err *err);
+/* The failure's code, with its error in *e (may be NULL), or DP_OK. */
+int dp_failure_get(struct dp_failure *f, struct dp_err *e);
 
 /* A bounded queue of pointers. push blocks while it is full: this is the back-pressure. */
 struct dp_queue {

@@ -26,9 +26,7 @@ struct counting {
     bool sampling, measuring;
     double until; /* of the round */
     atomic_bool more; /* the round ended before the corpus did */
-    pthread_mutex_t mu;
-    int rc;
-    struct dp_err err;
+    struct dp_failure failure;
 };
 
 /* Whether the text is counted. */
@@ -127,14 +125,6 @@ static int count_piece(struct counting *c, struct worker *w, struct dp_err *e)
     return DP_OK;
 }
 
-static bool failed(struct counting *c)
-{
-    pthread_mutex_lock(&c->mu);
-    bool f = c->rc < 0;
-    pthread_mutex_unlock(&c->mu);
-    return f;
-}
-
 /* A thread's part of a round: pieces until there are none, the time is over, or somebody says stop. At least one, so that rounds end. */
 static int count_round(struct counting *c, struct worker *w, struct dp_err *e)
 {
@@ -143,7 +133,7 @@ static int count_round(struct counting *c, struct worker *w, struct dp_err *e)
         if (rc != DP_OK) return rc < 0 ? rc : DP_OK;
         DP_TRY(count_piece(c, w, e));
         if (dp_progress_stopped()) break;
-    } while (dp_now() < c->until && !failed(c));
+    } while (dp_now() < c->until && dp_failure_get(&c->failure, NULL) >= 0);
     atomic_store(&c->more, true);
     return DP_OK;
 }
@@ -153,14 +143,7 @@ static void round_task(void *ctx, size_t i, int thread)
     struct counting *c = ctx;
     struct dp_err err = {0};
     (void)thread;
-    int rc = count_round(c, &c->w[i], &err);
-    if (rc >= 0) return;
-    pthread_mutex_lock(&c->mu);
-    if (c->rc >= 0) {
-        c->rc = rc;
-        c->err = err;
-    }
-    pthread_mutex_unlock(&c->mu);
+    dp_failure_note(&c->failure, count_round(c, &c->w[i], &err), &err);
 }
 
 /* *more: the corpus goes on. */
@@ -170,8 +153,7 @@ static int one_round(struct counting *c, struct dp_pool *pool, double seconds, b
     atomic_store(&c->more, false);
     dp_pool_run(pool, (size_t)c->threads, round_task, c);
     *more = atomic_load(&c->more);
-    if (c->rc < 0) *e = c->err;
-    return c->rc;
+    return dp_failure_get(&c->failure, e);
 }
 
 static int open_counters(struct counting *c, struct dp_err *e)
@@ -311,7 +293,7 @@ static int count_with(struct counting *c, struct dp_pool *pool, struct dp_count_
 
 int dp_count_corpus(struct dp_count_result *r, const struct dp_count_options *o, const char *const *paths, size_t n, struct dp_err *e)
 {
-    struct counting c = {.o = o, .threads = o->threads > 0 ? o->threads : 1, .mu = PTHREAD_MUTEX_INITIALIZER};
+    struct counting c = {.o = o, .threads = o->threads > 0 ? o->threads : 1, .failure = DP_FAILURE_NONE};
     struct dp_count_state s = {.lock = -1};
     struct dp_corpus_options corpus = o->corpus;
     struct dp_pool *pool = NULL;

@@ -39,9 +39,7 @@ int dp_road_train_bpe_key(struct dp_road *r, struct dp_err *e)
 struct counting {
     struct dp_road *road;
     struct dp_bpe_counter **counter; /* one a worker */
-    pthread_mutex_t mu;
-    int rc;
-    struct dp_err err;
+    struct dp_failure failure;
 };
 
 static int count_unit(struct counting *c, size_t u, struct dp_bpe_counter *counter, struct dp_err *e)
@@ -62,17 +60,7 @@ static void count_task(void *ctx, size_t u, int worker)
 {
     struct counting *c = ctx;
     struct dp_err err = {0};
-    pthread_mutex_lock(&c->mu);
-    bool go = c->rc >= 0;
-    pthread_mutex_unlock(&c->mu);
-    int rc = go ? count_unit(c, u, c->counter[worker], &err) : DP_OK;
-    if (rc >= 0) return;
-    pthread_mutex_lock(&c->mu);
-    if (c->rc >= 0) {
-        c->rc = rc;
-        c->err = err;
-    }
-    pthread_mutex_unlock(&c->mu);
+    if (dp_failure_get(&c->failure, NULL) >= 0) dp_failure_note(&c->failure, count_unit(c, u, c->counter[worker], &err), &err);
 }
 
 static void merges_done(void *ctx, uint64_t done, uint64_t total)
@@ -85,7 +73,7 @@ static void merges_done(void *ctx, uint64_t done, uint64_t total)
 static int train(struct dp_road *r, struct dp_tokenizer **t, struct dp_err *e)
 {
     int n = dp_pool_threads(r->pool);
-    struct counting c = {.road = r, .mu = PTHREAD_MUTEX_INITIALIZER, .counter = calloc((size_t)n, sizeof *c.counter)};
+    struct counting c = {.road = r, .failure = DP_FAILURE_NONE, .counter = calloc((size_t)n, sizeof *c.counter)};
     int rc = c.counter ? DP_OK : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "word counters");
     for (int i = 0; rc >= 0 && i < n; i++) {
         rc = dp_bpe_counter_open_for(&c.counter[i], &r->options->bpe, e);
@@ -95,8 +83,7 @@ static int train(struct dp_road *r, struct dp_tokenizer **t, struct dp_err *e)
         dp_progress_begin("count", "B", 0);
         dp_pool_run(r->pool, r->gen[0].units, count_task, &c);
         dp_progress_end();
-        rc = c.rc;
-        if (rc < 0) *e = c.err;
+        rc = dp_failure_get(&c.failure, e);
     }
     if (rc >= 0) dp_bpe_counter_budget(c.counter[0], r->memory / 4, r->ws.tmp);
     for (int i = 1; rc >= 0 && i < n; i++) {

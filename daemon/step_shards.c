@@ -81,9 +81,8 @@ struct encoding {
     struct dp_road *road;
     const struct dp_tokenizer *tok;
     struct dp_encoder **encoder; /* one a worker */
-    pthread_mutex_t mu;
-    int rc;
-    struct dp_err err;
+    struct dp_failure failure;
+    pthread_mutex_t mu; /* of the road's counts */
 };
 
 struct shard_job {
@@ -238,24 +237,18 @@ static void encode_task(void *ctx, size_t i, int worker)
 {
     struct encoding *c = ctx;
     struct dp_err err = {0};
+    if (dp_failure_get(&c->failure, NULL) < 0) return;
+    int rc = dp_failure_note(&c->failure, encode_group(c, &c->road->group[i], c->encoder[worker], &err), &err);
     pthread_mutex_lock(&c->mu);
-    bool go = c->rc >= 0;
-    pthread_mutex_unlock(&c->mu);
-    int rc = go ? encode_group(c, &c->road->group[i], c->encoder[worker], &err) : DP_OK;
-    pthread_mutex_lock(&c->mu);
-    c->road->made += go && rc == DP_OK;
-    c->road->found += go && rc == DP_EMPTY;
-    if (rc < 0 && c->rc >= 0) {
-        c->rc = rc;
-        c->err = err;
-    }
+    c->road->made += rc == DP_OK;
+    c->road->found += rc == DP_EMPTY;
     pthread_mutex_unlock(&c->mu);
 }
 
 static int encode_all(struct dp_road *r, struct dp_err *e)
 {
     int n = dp_pool_threads(r->pool);
-    struct encoding c = {.road = r, .mu = PTHREAD_MUTEX_INITIALIZER};
+    struct encoding c = {.road = r, .failure = DP_FAILURE_NONE, .mu = PTHREAD_MUTEX_INITIALIZER};
     struct dp_tokenizer *tok = NULL;
     char *path = dp_road_path(r, "train-bpe", r->bpe.hex, "tokenizer", 0, e);
     int rc = path ? dp_tokenizer_load_file(&tok, path, NULL, e) : DP_NOTFOUND;
@@ -268,8 +261,7 @@ static int encode_all(struct dp_road *r, struct dp_err *e)
         dp_progress_begin("tokenize", "B", 0);
         dp_pool_run(r->pool, r->groups, encode_task, &c);
         dp_progress_end();
-        rc = c.rc;
-        if (rc < 0) *e = c.err;
+        rc = dp_failure_get(&c.failure, e);
     }
     for (int i = 0; c.encoder && i < n; i++) dp_encoder_close(c.encoder[i]);
     free(c.encoder);

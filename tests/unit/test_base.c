@@ -271,6 +271,30 @@ static void *pusher(void *v)
     return NULL;
 }
 
+static void fail_some(void *ctx, size_t i, int worker)
+{
+    struct dp_err own = {0};
+    (void)worker;
+    int rc = i % 3 ? DP_OK : dp_err_set(&own, i % 2 ? DP_CORRUPT : DP_LIMIT, 0, __FILE__, __LINE__, "task %zu", i);
+    dp_failure_note(ctx, rc, &own);
+}
+
+TEST(first_failure_of_tasks)
+{
+    struct dp_failure f = DP_FAILURE_NONE;
+    struct dp_err later = {0};
+    struct dp_pool *p;
+    size_t i = 1;
+    CHECK_OK(dp_failure_get(&f, &err));
+    REQUIRE_OK(dp_pool_open(&p, 4, &err));
+    dp_pool_run(p, 300, fail_some, &f);
+    dp_pool_close(p);
+    int rc = dp_failure_get(&f, &err);
+    CHECK(sscanf(err.msg, "task %zu", &i) == 1 && i % 3 == 0 && rc == (i % 2 ? DP_CORRUPT : DP_LIMIT) && rc == err.code); /* all of one task */
+    CHECK_INT(dp_failure_note(&f, dp_err_set(&later, DP_IO, 0, __FILE__, __LINE__, "later"), &later), DP_IO);
+    CHECK_INT(dp_failure_get(&f, NULL), rc);
+}
+
 TEST(queue_is_fifo_and_bounded)
 {
     struct dp_queue q;
