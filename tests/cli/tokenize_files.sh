@@ -33,7 +33,7 @@ printf '{"b":"AP8="}\n' >"$work/b.jsonl"; expect 0 T --jsonl --b64-field b --com
 expect 65 T --jsonl -o "$work/no" "$work/bad.jsonl"; says "$work/err" "bad.jsonl line 5"; expect 0 T --json --jsonl --on-error skip -o "$work/sk" "$work/bad.jsonl"; says "$work/out" '"documents":4'; says "$work/out" '"lines_left_out":1'
 # What goes wrong leaves nothing; what was left is cleared away; what is there stays.
 expect 78 T -o "$work/s" "$work/a.txt"; says "$work/err" "isn't empty"; expect 78 T --eot '<|y|>' -o "$work/no" "$work/a.txt"; : >"$work/empty"; expect 65 T -o "$work/no" "$work/empty"; expect 74 T -o "$work/no" "$work/nofile"
-expect 64 T -o "$work/no"; expect 64 T --count -o "$work/no" "$work/a.txt"; expect 64 "$DPIPE" tokenize -o "$work/no" "$work/a.txt"
+expect 64 T -o "$work/no"; expect 64 T --count -o "$work/no" "$work/a.txt"; expect 64 "$DPIPE" tokenize -o "$work/no" "$work/a.txt"; mkdir "$work/hollow"; expect 74 T -o "$work/no" "$work/hollow"; says "$work/err" "hollow: a folder without files"
 (failed=0; ulimit -f 64; expect 74 T -o "$work/no" "$work/many.txt"; says "$work/err" "no.partial/shard-00000.bin"; exit $failed) && ok || bad "a file that may not grow"
 "$DPIPE" tokenize -q -t "$tok" --compression zstd --zstd-level 19 -o "$work/no" "$work/many.txt" "$work/many.txt" "$work/many.txt" 2>"$work/err" & pid=$!
 for _ in $(seq 200); do [ -e "$work/no.partial" ] && break; sleep 0.02; done; kill -TERM $pid; wait $pid; same $? 75 "status after SIGTERM"
