@@ -3,7 +3,6 @@
 #include "base/ordered.h"
 
 #include <pthread.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -33,9 +32,30 @@ struct dp_ordered {
     uint64_t taken, begun, added;
     size_t cost; /* of [taken, added) */
     bool taking, ended;
+    void **spare; /* at most `slots` */
+    size_t spares;
     int rc;
     struct dp_err err;
 };
+
+/* Not locked. */
+static void drop(struct dp_ordered *o, void *job)
+{
+    bool keep = o->type->drop(o->ctx, job);
+    pthread_mutex_lock(&o->mu);
+    keep = keep && o->spares < o->slots;
+    if (keep) o->spare[o->spares++] = job;
+    pthread_mutex_unlock(&o->mu);
+    if (!keep) o->type->free(job);
+}
+
+void *dp_ordered_spare(struct dp_ordered *o)
+{
+    pthread_mutex_lock(&o->mu);
+    void *job = o->spares ? o->spare[--o->spares] : NULL;
+    pthread_mutex_unlock(&o->mu);
+    return job;
+}
 
 /* Locked. What stands at the end of the queue and is done leaves it. */
 static void take_done(struct dp_ordered *o)
@@ -48,7 +68,7 @@ static void take_done(struct dp_ordered *o)
         struct dp_err err = {0};
         pthread_mutex_unlock(&o->mu);
         int rc = good ? o->type->take(o->ctx, s->job, &err) : DP_OK;
-        o->type->drop(o->ctx, s->job);
+        drop(o, s->job);
         pthread_mutex_lock(&o->mu);
         if (rc < 0) {
             o->rc = rc;
@@ -93,9 +113,10 @@ int dp_ordered_open(struct dp_ordered **out, int threads, size_t cost_max, const
     pthread_cond_init(&o->more, NULL);
     pthread_cond_init(&o->room, NULL);
     o->ring = calloc(o->slots, sizeof *o->ring);
+    o->spare = calloc(o->slots, sizeof *o->spare);
     o->thread = calloc((size_t)o->threads, sizeof *o->thread);
     o->seat = calloc((size_t)o->threads, sizeof *o->seat);
-    if (!o->ring || !o->thread || !o->seat) {
+    if (!o->ring || !o->spare || !o->thread || !o->seat) {
         dp_ordered_close(o);
         DP_FAIL(e, NOMEM, "threads");
     }
@@ -115,7 +136,7 @@ static int do_here(struct dp_ordered *o, void *job, struct dp_err *e)
             o->err = *e;
         }
     }
-    o->type->drop(o->ctx, job);
+    drop(o, job);
     return rc;
 }
 
@@ -141,7 +162,7 @@ int dp_ordered_add(struct dp_ordered *o, void *job, size_t cost, struct dp_err *
     if (!o->started) {
         int rc = start_threads(o, e);
         if (rc < 0) {
-            o->type->drop(o->ctx, job);
+            drop(o, job);
             return rc;
         }
     }
@@ -154,7 +175,7 @@ int dp_ordered_add(struct dp_ordered *o, void *job, size_t cost, struct dp_err *
         pthread_cond_signal(&o->more);
     } else *e = o->err;
     pthread_mutex_unlock(&o->mu);
-    if (rc < 0) o->type->drop(o->ctx, job);
+    if (rc < 0) drop(o, job);
     return rc;
 }
 
@@ -179,6 +200,8 @@ void dp_ordered_close(struct dp_ordered *o)
     pthread_cond_destroy(&o->room);
     pthread_cond_destroy(&o->more);
     pthread_mutex_destroy(&o->mu);
+    while (o->spares) o->type->free(o->spare[--o->spares]);
+    free(o->spare);
     free(o->ring);
     free(o->thread);
     free(o->seat);

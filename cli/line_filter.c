@@ -6,7 +6,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -25,23 +24,17 @@ struct block {
     uint64_t skipped;
     int rc;
     struct dp_err err;
-    struct block *next; /* in the list of spare ones */
 };
 
 struct run {
     struct dp_line_filter *f;
     struct dp_ordered *jobs;
-    pthread_mutex_t mu;
-    struct block *spare;
     int out; /* standard output; where it is a pipe, opened again so that a reader who doesn't read can't keep us from stopping */
 };
 
 static struct block *get_block(struct run *r, struct dp_err *e)
 {
-    pthread_mutex_lock(&r->mu);
-    struct block *b = r->spare;
-    if (b) r->spare = b->next;
-    pthread_mutex_unlock(&r->mu);
+    struct block *b = dp_ordered_spare(r->jobs);
     if (!b) {
         b = calloc(1, sizeof *b);
         char *text = b ? malloc(BLOCK) : NULL;
@@ -60,26 +53,20 @@ static struct block *get_block(struct run *r, struct dp_err *e)
     return b;
 }
 
-static void free_block(struct block *b)
+static void free_block(void *job)
 {
+    struct block *b = job;
     dp_buf_release(&b->out);
     free(b->text);
     free(b);
 }
 
 /* What a long line took is given back. */
-static void put_block(void *ctx, void *job)
+static bool drop_block(void *ctx, void *job)
 {
-    struct run *r = ctx;
-    struct block *b = job;
-    if (b->cap > BLOCK || b->out.cap > 4 * KEEP) {
-        free_block(b);
-        return;
-    }
-    pthread_mutex_lock(&r->mu);
-    b->next = r->spare;
-    r->spare = b;
-    pthread_mutex_unlock(&r->mu);
+    const struct block *b = job;
+    (void)ctx;
+    return b->cap <= BLOCK && b->out.cap <= 4 * KEEP;
 }
 
 /* --- a block's lines --- */
@@ -256,7 +243,7 @@ static int read_file(struct run *r, const char *path, struct dp_err *e)
         in.lines_end = in.b->len;
         rc = send_lines(&in, e);
     }
-    if (in.b) put_block(r, in.b);
+    if (in.b) free_block(in.b);
     if (!std) close(in.fd);
     return rc;
 }
@@ -272,9 +259,9 @@ static int open_out(void)
 
 int dp_line_filter_run(struct dp_line_filter *f, const char *const *files, size_t n, struct dp_err *e)
 {
-    static const struct dp_ordered_type type = {do_block, write_block, put_block};
+    static const struct dp_ordered_type type = {do_block, write_block, drop_block, free_block};
     static const char *const std = "-";
-    struct run r = {.f = f, .mu = PTHREAD_MUTEX_INITIALIZER};
+    struct run r = {.f = f};
     f->skipped = 0;
     DP_TRY(dp_ordered_open(&r.jobs, f->threads, (size_t)f->threads * (8 * BLOCK), &type, &r, e));
     r.out = open_out();
@@ -283,12 +270,6 @@ int dp_line_filter_run(struct dp_line_filter *f, const char *const *files, size_
     if (rc >= 0) rc = dp_ordered_finish(r.jobs, e);
     else if (rc != DP_STOPPED) dp_ordered_finish(r.jobs, NULL); /* what came before the trouble is written */
     dp_ordered_close(r.jobs);
-    while (r.spare) {
-        struct block *b = r.spare;
-        r.spare = b->next;
-        free_block(b);
-    }
     if (r.out != STDOUT_FILENO) close(r.out);
-    pthread_mutex_destroy(&r.mu);
     return rc;
 }

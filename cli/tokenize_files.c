@@ -9,7 +9,6 @@
 #include "cli/shard_folder.h"
 #include "cli/text_line.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -41,7 +40,6 @@ struct piece {
     uint64_t skipped;
     int rc;
     struct dp_err err;
-    struct piece *next; /* in the list of spare ones: what has memory already costs no page faults */
 };
 /* Of one thread. */
 struct worker {
@@ -59,21 +57,11 @@ struct run {
     int threads;
     struct worker *worker;
     uint64_t bytes, skipped;
-    pthread_mutex_t mu;
-    struct piece *spare;
 };
 
-static struct piece *get_piece(struct run *r)
+static void free_piece(void *job)
 {
-    pthread_mutex_lock(&r->mu);
-    struct piece *p = r->spare;
-    if (p) r->spare = p->next;
-    pthread_mutex_unlock(&r->mu);
-    return p ? p : calloc(1, sizeof *p);
-}
-
-static void free_piece(struct piece *p)
-{
+    struct piece *p = job;
     dp_ids_release(&p->ids);
     free(p->docs);
     free(p);
@@ -211,19 +199,12 @@ static void leave(struct source *s)
     free(s);
 }
 
-static void drop_piece(void *ctx, void *job)
+static bool drop_piece(void *ctx, void *job)
 {
-    struct run *r = ctx;
     struct piece *p = job;
+    (void)ctx;
     leave(p->src);
-    if (p->ids.cap > 4 * PIECE || p->cap > PIECE) {
-        free_piece(p);
-        return;
-    }
-    pthread_mutex_lock(&r->mu);
-    p->next = r->spare;
-    r->spare = p;
-    pthread_mutex_unlock(&r->mu);
+    return p->ids.cap <= 4 * PIECE && p->cap <= PIECE;
 }
 
 /* --- cutting --- */
@@ -249,7 +230,8 @@ static int add_pieces(struct run *r, struct source *s, struct dp_err *e)
     uint64_t line = 1;
     for (size_t from = 0, to; from < all.len; from = to) {
         DP_TRY(dp_progress_go_on(e));
-        struct piece *p = get_piece(r);
+        struct piece *p = dp_ordered_spare(r->jobs);
+        if (!p) p = calloc(1, sizeof *p);
         if (!p) DP_FAIL(e, NOMEM, "a piece of %s", s->path);
         to = cut(r, all, from);
         *p = (struct piece){.src = s, .from = from, .to = to, .first = line, .part = r->o->whole_file, .last = to == all.len, .ids = {p->ids.ptr, 0, p->ids.cap},
@@ -279,7 +261,7 @@ static int add_file(struct run *r, const char *path, uint32_t number, struct dp_
 
 static int open_run(struct run *r, struct dp_cli *c, struct dp_err *e)
 {
-    static const struct dp_ordered_type type = {encode_piece, write_piece, drop_piece};
+    static const struct dp_ordered_type type = {encode_piece, write_piece, drop_piece, free_piece};
     const struct dp_shards_options *so = &c->options.shards;
     const struct dp_shard_packing how = {(int)so->zstd_level, (uint32_t)so->zstd_frame_ids};
     const struct dp_shard_meta meta = {.vocab_size = dp_tokenizer_size(r->tok), .eot = r->o->eot, .tokenizer = dp_tokenizer_digest(r->tok)};
@@ -306,11 +288,6 @@ static void close_run(struct run *r)
         dp_buf_release(&r->worker[i].valid);
     }
     free(r->worker);
-    for (struct piece *p; (p = r->spare);) {
-        r->spare = p->next;
-        free_piece(p);
-    }
-    pthread_mutex_destroy(&r->mu);
 }
 
 static int say(struct dp_cli *c, const struct run *r, const struct dp_manifest *m, size_t shards, struct dp_err *e)
@@ -323,7 +300,7 @@ static int say(struct dp_cli *c, const struct run *r, const struct dp_manifest *
 
 int dp_tokenize_files(struct dp_cli *c, const struct dp_tokenize_files *o, const struct dp_tokenizer *tok, const char *const *files, size_t n, struct dp_err *e)
 {
-    struct run r = {.o = o, .tok = tok, .threads = (int)c->global.threads, .mu = PTHREAD_MUTEX_INITIALIZER};
+    struct run r = {.o = o, .tok = tok, .threads = (int)c->global.threads};
     struct dp_manifest m;
     int rc = open_run(&r, c, e);
     dp_progress_begin("tokenize", "B", 0);
