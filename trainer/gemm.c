@@ -192,21 +192,36 @@ static struct region source_of_a(const struct plan *p, int64_t p0, int64_t p1, i
     return (struct region){at, (n * size + LINE - 1) / LINE, kc, a->ks * size};
 }
 
-/* What tile `i` of `panels` in a column of tiles asks for: first the next panel of B, which may be
- * in L3 or further, then what will be packed next. `column` counts columns of tiles. Without this a
- * product whose B isn't in L2 runs at 80 % of the rate. */
-static const char *fetch_ahead(const char *next_b, int64_t b_bytes, const struct region *next_a,
-                               int64_t column, int64_t i, int64_t panels, int64_t units,
-                               int64_t *step)
+/* What tiles ask for while they multiply, a share of units / 4 cache lines each: the first ones of a
+ * column of tiles the next panel of B, which may be in L3 or further, the others what will be packed
+ * next. Without this a product whose B isn't in L2 runs at 80 % of the rate. */
+struct ahead {
+    int64_t share, b_tiles;
+    struct region next_a;
+    int64_t row, line; /* in next_a: where the next share begins */
+};
+
+static struct ahead make_ahead(int64_t units, int64_t nr, const struct region *next_a)
 {
-    int64_t lines = units / 4, b_tiles = lines ? b_bytes / (lines * LINE) : 0;
+    int64_t share = units / 4;
+    int64_t b_lines = units * nr * (int64_t)sizeof(float) / LINE;
+    return (struct ahead){share, share ? b_lines / share : 0, *next_a, 0, 0};
+}
+
+/* The first line of the share of tile `i` of a column, and the distance to the second. */
+static const char *take_share(struct ahead *a, const char *next_b, int64_t i, int64_t *step)
+{
     *step = LINE;
-    if (i < b_tiles) return next_b ? next_b + i * lines * LINE : NULL;
-    if (!next_a->lines || !lines) return NULL;
-    int64_t slot = column * (panels - b_tiles) + i - b_tiles,
-            row = slot / next_a->lines * lines;
-    *step = next_a->step;
-    return row < next_a->rows ? next_a->at + row * next_a->step + slot % next_a->lines * LINE : NULL;
+    if (i < a->b_tiles) return next_b + i * a->share * LINE;
+    *step = 0;
+    if (a->row >= a->next_a.rows) return next_b;
+    const char *at = a->next_a.at + a->row * a->next_a.step + a->line * LINE;
+    *step = a->next_a.step;
+    if (++a->line == a->next_a.lines) {
+        a->line = 0;
+        a->row += a->share;
+    }
+    return at;
 }
 
 /* Panels [p0, p1) of A, packed at pa, by columns [ja, je) of B, for the block of k at k: the first
@@ -217,23 +232,20 @@ static void multiply(const struct plan *p, int64_t p0, int64_t p1, const struct 
 {
     const struct dp_gemm_level *l = p->l;
     const struct dp_gemm_args *g = p->g;
-    int64_t units = dp_gemm_units(l, g->bf16, min64(p->kc, b->k1 - k)), column = 0;
+    int64_t units = dp_gemm_units(l, g->bf16, min64(p->kc, b->k1 - k)), row[PANELS_MAX + 1];
+    const float *from = k > 0 ? g->c : g->base, *pb = b_panel(p, b, k, ja);
+    int64_t ldbase = k > 0 ? g->ldc : g->ldbase, n = p1 - p0, step;
     dp_gemm_tile_fn tile = g->bf16 ? l->tile_bf16 : l->tile;
-    for (int64_t j = ja; j < je; j += l->nr, column++) {
-        const float *pb = b_panel(p, b, k, j), *bias = k == 0 && g->bias ? g->bias + j : NULL;
-        const char *next_b = j + l->nr < je ? (const char *)(pb + units * l->nr)
-                             : k + p->kc < b->k1 ? (const char *)b_panel(p, b, k + p->kc, ja)
-                                                 : NULL;
+    struct ahead ahead = make_ahead(units, l->nr, next_a);
+    for (int64_t i = 0; i <= n; i++) row[i] = panel_row(p, p0 + i);
+    for (int64_t j = ja; j < je; j += l->nr, pb += units * l->nr) {
+        const float *bias = k == 0 && g->bias ? g->bias + j : NULL, *pi = pa;
         int cols = (int)min64(l->nr, je - j);
-        for (int64_t i = p0; i < p1; i++) {
-            int64_t row = panel_row(p, i), ldbase = k == 0 ? g->ldbase : g->ldc, step;
-            float *c = g->c + row * g->ldc + j;
-            const float *base = k > 0 ? c : g->base ? g->base + row * ldbase + j : NULL;
-            const char *ahead = fetch_ahead(next_b, units * l->nr * (int64_t)sizeof *pb, next_a,
-                                            column, i - p0, p1 - p0, units, &step);
-            if (!ahead) ahead = (const char *)pb, step = 0;
-            tile((int)(panel_row(p, i + 1) - row), cols, units, pa + (i - p0) * units * l->aw, pb,
-                 base, ldbase, bias, c, g->ldc, ahead, step);
+        for (int64_t i = 0; i < n; i++, pi += units * l->aw) {
+            const char *at = take_share(&ahead, (const char *)(pb + units * l->nr), i, &step);
+            tile((int)(row[i + 1] - row[i]), cols, units, pi, pb,
+                 from ? from + row[i] * ldbase + j : NULL, ldbase, bias,
+                 g->c + row[i] * g->ldc + j, g->ldc, at, step);
         }
     }
 }

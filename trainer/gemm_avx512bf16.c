@@ -68,16 +68,21 @@ ALWAYS void pack_columns(int given, int64_t k, int panels, const int64_t *first,
                          const void *src, int64_t ld, float *out, int64_t size)
 {
     int64_t bytes = given ? 2 : 4;
-    for (int64_t p = 0; p < k; p += 2, out += width) {
+    for (int64_t p = 0; p < k; p += 2 * AT_ONCE) {
+        int units = (int)(k - p < 2 * AT_ONCE ? (k - p + 1) / 2 : AT_ONCE);
         for (int i = 0; i < panels; i++) {
-            int64_t at = p * ld + first[i];
             for (int v = 0; v < width; v += 16) {
-                const char *next = (const char *)src + (at + v + FETCH_ROWS * ld) * bytes;
+                float *to = out + i * size + p / 2 * width + v;
+                int64_t at = p * ld + first[i] + v;
                 __mmask16 m = mask16(first[i + 1] - first[i] - v);
-                _mm_prefetch(next, _MM_HINT_T0);
-                _mm_prefetch(next + ld * bytes, _MM_HINT_T0);
-                _mm512_storeu_si512(out + i * size + v,
-                                    load_two(given, m, p + 1 < k ? m : 0, src, at + v, ld));
+#pragma GCC unroll 4
+                for (int q = 0; q < units; q++, at += 2 * ld) {
+                    const char *next = (const char *)src + (at + FETCH_ROWS * ld) * bytes;
+                    _mm_prefetch(next, _MM_HINT_T0);
+                    _mm_prefetch(next + ld * bytes, _MM_HINT_T0);
+                    __mmask16 odd = p + 2 * q + 1 < k ? m : 0;
+                    _mm512_storeu_si512(to + q * width, load_two(given, m, odd, src, at, ld));
+                }
             }
         }
     }

@@ -65,13 +65,20 @@ static inline __attribute__((always_inline)) void pack_columns(enum dp_gemm_form
 {
     int swap = f != DP_GEMM_F32;
     int64_t n = (k + swap) & ~(int64_t)swap, bytes = f == DP_GEMM_BF16 ? 2 : 4;
-    for (int64_t p = 0; p < n; p++) {
+    for (int64_t p = 0; p < n; p += AT_ONCE) {
+        int rows = (int)(n - p < AT_ONCE ? n - p : AT_ONCE);
         for (int i = 0; i < panels; i++) {
-            float *to = out + i * size + (p ^ swap) * width;
-            int64_t at = p * ld + first[i], count = p < k ? first[i + 1] - first[i] : 0;
             for (int v = 0; v < width; v += 16) {
-                _mm_prefetch((const char *)src + (at + v + FETCH_ROWS * ld) * bytes, _MM_HINT_T0);
-                _mm512_storeu_ps(to + v, load(f, mask16(count - v), src, at + v));
+                float *to = out + i * size + p * width + v;
+                int64_t at = p * ld + first[i] + v;
+                __mmask16 m = mask16(first[i + 1] - first[i] - v);
+#pragma GCC unroll 4
+                for (int q = 0; q < rows; q++) {
+                    _mm_prefetch((const char *)src + (at + (q + FETCH_ROWS) * ld) * bytes,
+                                 _MM_HINT_T0);
+                    _mm512_storeu_ps(to + (q ^ swap) * width,
+                                     load(f, p + q < k ? m : 0, src, at + q * ld));
+                }
             }
         }
     }
