@@ -192,7 +192,7 @@ static struct region source_of_a(const struct plan *p, int64_t p0, int64_t p1, i
     return (struct region){at, (n * size + LINE - 1) / LINE, kc, a->ks * size};
 }
 
-/* What tiles ask for while they multiply, a share of units / 4 cache lines each: the first ones of a
+/* What tiles ask for while they multiply, a share of units / 2 cache lines each: the first ones of a
  * column of tiles the next panel of B, which may be in L3 or further, the others what will be packed
  * next. Without this a product whose B isn't in L2 runs at 80 % of the rate. */
 struct ahead {
@@ -203,7 +203,7 @@ struct ahead {
 
 static struct ahead make_ahead(int64_t units, int64_t nr, const struct region *next_a)
 {
-    int64_t share = units / 4;
+    int64_t share = units / 2;
     int64_t b_lines = units * nr * (int64_t)sizeof(float) / LINE;
     return (struct ahead){share, share ? b_lines / share : 0, *next_a, 0, 0};
 }
@@ -290,7 +290,6 @@ struct super {
     float *pack_a;
     int64_t b_tasks;        /* of a block of k */
     int64_t strips, splits; /* of A's panels, of B's columns */
-    int64_t threads;
 };
 
 static void pack_b_task(void *ctx, size_t task, int worker)
@@ -316,9 +315,7 @@ static void multiply_task(void *ctx, size_t task, int worker)
     const struct plan *p = s->p;
     int64_t strip = (int64_t)task / s->splits, split = (int64_t)task % s->splits;
     int64_t p0 = strip * p->panels / s->strips, p1 = (strip + 1) * p->panels / s->strips;
-    int64_t after = strip + s->threads < s->strips ? strip + s->threads : s->strips,
-            next0 = after * p->panels / s->strips,
-            next1 = min64((after + 1) * p->panels / s->strips, p->panels);
+    int64_t p2 = min64((strip + 2) * p->panels / s->strips, p->panels); /* the next strip's end */
     int64_t nr = p->l->nr, columns = round_up(s->b.j1 - s->b.j0, nr) / nr;
     int64_t ja = s->b.j0 + split * columns / s->splits * nr,
             je = min64(s->b.j0 + (split + 1) * columns / s->splits * nr, s->b.j1);
@@ -326,23 +323,22 @@ static void multiply_task(void *ctx, size_t task, int worker)
     unsigned csr = flush_on(p->g->bf16);
     for (int64_t k = s->b.k0; k < s->b.k1; k += p->kc) {
         struct region next = k + p->kc < s->b.k1 ? source_of_a(p, p0, p1, k + p->kc)
-                                                 : source_of_a(p, next0, next1, s->b.k0);
+                                                 : source_of_a(p, p1, p2, s->b.k0);
         pack_a(p, p0, p1, k, min64(p->kc, s->b.k1 - k), pa);
         multiply(p, p0, p1, &s->b, ja, je, k, pa, &next);
     }
     _mm_setcsr(csr);
 }
 
-/* Strips that fill the thread's part of pack_a at most and are two a thread at least; few rows leave
- * that to splits of the columns. */
+/* Strips that fill the thread's part of pack_a at most, as many for each thread and two at least;
+ * few rows leave that to splits of the columns. */
 static void run_multiply(struct dp_pool *pool, struct super *s)
 {
     const struct plan *p = s->p;
-    int64_t threads = s->threads = dp_pool_threads(pool), most = strip_panels(p, DP_GEMM_PACK_A);
+    int64_t threads = dp_pool_threads(pool), most = strip_panels(p, DP_GEMM_PACK_A);
     int64_t columns = round_up(s->b.j1 - s->b.j0, p->l->nr) / p->l->nr;
-    int64_t wanted = threads > 1 ? 2 * threads : 1;
-    s->strips = (p->panels + most - 1) / most;
-    s->strips = min64(round_up(s->strips, wanted), p->panels);
+    int64_t wanted = threads > 1 ? 2 * threads : 1, strips = (p->panels + most - 1) / most;
+    s->strips = min64(round_up(strips > wanted ? strips : wanted, threads), p->panels);
     s->splits = min64((wanted + s->strips - 1) / s->strips, columns);
     dp_pool_run(pool, (size_t)(s->strips * s->splits), multiply_task, s);
 }

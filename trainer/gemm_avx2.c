@@ -47,7 +47,7 @@ static void tile_avx2(int rows, int cols, int64_t units, const float *a, const f
 #pragma GCC unroll 4
     for (int64_t k = 0; k < units; k++, a += MR, b += NR) {
         __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
-        if (k % 4 == 3) {
+        if (k % 2) {
             _mm_prefetch(ahead, _MM_HINT_T1);
             ahead += step;
         }

@@ -11,7 +11,7 @@
 
 /* c[rows,cols] = base + bias + packed a[units][aw] * packed b[units][nr]; rows in [1,mr], cols in
  * [1,nr]; base and bias may be NULL. For bf16 products the processor flushes denormals while it
- * runs. While it multiplies it may ask for units / 4 cache lines that a later tile wants, from
+ * runs. While it multiplies it may ask for units / 2 cache lines that a later tile wants, from
  * `ahead` on, `step` bytes apart: the address need not be valid. */
 typedef void (*dp_gemm_tile_fn)(int rows, int cols, int64_t units, const float *a, const float *b,
                                 const float *base, int64_t ldbase, const float *bias, float *c,
