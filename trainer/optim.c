@@ -41,7 +41,7 @@ static void add_param(struct dp_optim *o, const struct dp_layout *l, const struc
     bool muon = how->kind == DP_MUON && p->cols && !outside(l, p);
     for (uint64_t at = 0; at < n; at += TILE)
         o->tiles[o->count++] = (struct dp_optim_tile){
-            p->offset + at, (int64_t)(n - at < TILE ? n - at : TILE), decay, muon, 1};
+            p->offset + at, (int64_t)(n - at < TILE ? n - at : TILE), decay, muon, p->rate};
     if (muon)
         o->matrices[o->matrix_count++] =
             (struct dp_optim_matrix){p->offset, p->rows, p->cols, decay, 1};

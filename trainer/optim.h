@@ -60,7 +60,8 @@ int dp_optim_open(struct dp_optim *o, const struct dp_layout *l, struct dp_err *
 int dp_optim_open_with(struct dp_optim *o, const struct dp_layout *l,
                        const struct dp_optim_options *how, struct dp_err *e);
 void dp_optim_close(struct dp_optim *o);
-/* Multiply the rate of tensor `param` (its place in the layout) by x: for muP. */
+/* Rates begin as dp_param says (muP; not Muon's, whose updates have a size of their own).
+ * Multiply the rate of tensor `param` (its place in the layout) by x: for muP. */
 void dp_optim_scale(struct dp_optim *o, const struct dp_layout *l, size_t param, double x);
 /* The Euclidean norm of the gradient: squares in double, tiles added in order. */
 double dp_optim_norm(struct dp_optim *o, struct dp_pool *pool, const float *g);
