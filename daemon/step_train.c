@@ -23,7 +23,8 @@ struct training {
     struct dp_road *road;
     struct dp_trainer *trainer;
     struct dp_feed *feed, *val;
-    int32_t *ids;
+    int32_t *ids, *positions; /* of a batch; of a row */
+    uint8_t *loss_mask;
     struct dp_buf log;
     int64_t step; /* steps done */
     double val_loss;
@@ -145,6 +146,18 @@ static int checkpoint(struct training *t, struct dp_err *e)
     return rc < 0 ? rc : DP_OK;
 }
 
+/* Row of a sample, with what the trainer is to know of its documents. */
+static int read_row(struct training *t, const struct dp_feed *f, uint64_t sample, int32_t *ids, struct dp_err *e)
+{
+    const struct dp_options *o = t->road->options;
+    bool masks = o->train.documents != DP_DOCUMENTS_JOINED;
+    if (!masks && o->feed.pack == DP_FEED_CONCAT) return dp_feed_get(f, sample, ids, e);
+    const struct dp_feed_meta m = {.positions = t->positions, .loss_mask = t->loss_mask};
+    DP_TRY(dp_feed_get_meta(f, sample, ids, &m, e));
+    dp_train_mark(ids, o->train.seq_len, masks ? t->positions : NULL, t->loss_mask);
+    return DP_OK;
+}
+
 static int validate(struct training *t, struct dp_err *e)
 {
     const struct dp_train_options *o = &t->road->options->train;
@@ -155,7 +168,7 @@ static int validate(struct training *t, struct dp_err *e)
     if (rows > n) rows = n;
     for (uint64_t at = 0; at < rows; at += (uint64_t)o->batch) {
         int64_t k = 0;
-        for (; k < o->batch && at + (uint64_t)k < rows; k++) DP_TRY(dp_feed_get(t->val, at + (uint64_t)k, t->ids + k * (o->seq_len + 1), e));
+        for (; k < o->batch && at + (uint64_t)k < rows; k++) DP_TRY(read_row(t, t->val, at + (uint64_t)k, t->ids + k * (o->seq_len + 1), e));
         double part;
         int64_t targets;
         DP_TRY(dp_trainer_eval(t->trainer, t->ids, k, &part, &targets, e));
@@ -203,7 +216,7 @@ static int train_steps(struct training *t, struct dp_err *e)
         struct timespec a, b;
         clock_gettime(CLOCK_MONOTONIC, &a);
         for (uint64_t i = 0; i < rows; i++)
-            DP_TRY(dp_feed_get(t->feed, (uint64_t)t->step * rows + i, t->ids + i * (uint64_t)(o->seq_len + 1), e));
+            DP_TRY(read_row(t, t->feed, (uint64_t)t->step * rows + i, t->ids + i * (uint64_t)(o->seq_len + 1), e));
         DP_TRY(dp_trainer_step(t->trainer, t->ids, &s, e));
         t->step++;
         bool last = t->step == o->steps, with_val = last || (o->eval_every && t->step % o->eval_every == 0);
@@ -244,7 +257,6 @@ static int open_training(struct training *t, struct dp_err *e)
     struct dp_road *r = t->road;
     struct dp_train_options *o = &r->options->train;
     struct dp_feed_options f = r->options->feed;
-    if (f.pack != DP_FEED_CONCAT) DP_FAIL(e, CONFIG, "train: feed.pack bestfit needs a loss mask, which the trainer doesn't take; use concat");
     if (f.domains || f.mixture) DP_FAIL(e, CONFIG, "train: feed.domains and feed.mixture are for `dpipe feed`; the trainer reads this workspace's manifest");
     f.on_bad = DP_FEED_STOP; /* weights must not depend on damage */
     char *manifest = dp_road_path(r, "shard", r->shard.hex, "manifest", 0, e);
@@ -267,6 +279,11 @@ static int open_training(struct training *t, struct dp_err *e)
     free(manifest);
     size_t rows = (size_t)(o->batch * o->accum);
     if (rc >= 0 && !(t->ids = calloc(rows, (size_t)(o->seq_len + 1) * sizeof *t->ids))) rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "batch of %zu rows", rows);
+    if (rc >= 0) {
+        t->positions = calloc((size_t)o->seq_len, sizeof *t->positions);
+        t->loss_mask = calloc((size_t)o->seq_len, sizeof *t->loss_mask);
+        if (!t->positions || !t->loss_mask) rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "a row of %lld tokens", (long long)o->seq_len);
+    }
     if (rc >= 0) rc = dp_trainer_open(&t->trainer, o, dp_feed_vocab_size(t->feed), r->pool, e);
     if (rc >= 0) rc = resume(t, e);
     return rc;
@@ -303,6 +320,8 @@ int dp_road_train(struct dp_road *r, struct dp_err *e)
     dp_feed_close(t.feed);
     dp_feed_close(t.val);
     free(t.ids);
+    free(t.positions);
+    free(t.loss_mask);
     dp_buf_release(&t.log);
     free(p);
     return rc < 0 ? rc : DP_OK;

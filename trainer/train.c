@@ -44,11 +44,32 @@ const struct dp_opt dp_train_opts[] = {
     INT(seed, "1", 0, 9e18, "seed of the initial weights"),
     {ROW(tied, DP_OPT_BOOL, "false", 0, 0, NULL,
          "let llama's head share the token embedding (gpt2's does)")},
-    {ROW(untied, DP_OPT_BOOL, "false", 0, 0, NULL, "give gpt2's head weights of its own")},
-    {ROW(qk_norm, DP_OPT_BOOL, "false", 0, 0, NULL, "RMS norm of each head's queries and keys")},
-    INT(head_dim, "0", 0, 131072, "width of a head; 0: dim / heads"),
-    REAL(norm_eps, "1e-5", 1e-30, 1, "added to the variance in norms"),
-    REAL(rope_theta, "10000", 1, 1e12, "base of rotary positions (llama)"),
+    {ROW(untied, DP_OPT_BOOL, "false", 0, 0, NULL, "give gpt2's head weights of its own"), LATER},
+    {ROW(qk_norm, DP_OPT_BOOL, "false", 0, 0, NULL, "RMS norm of each head's queries and keys"),
+     LATER},
+    {ROW(head_dim, DP_OPT_INT, "0", 0, 131072, "N", "width of a head; 0: dim / heads"), LATER},
+    {ROW(norm_eps, DP_OPT_REAL, "1e-5", 1e-30, 1, "X", "added to the variance in norms"), LATER},
+    {ROW(rope_theta, DP_OPT_REAL, "10000", 1, 1e12, "X", "base of rotary positions (llama)"), LATER},
+    PICK(documents, "joined", "joined|masked|restarted",
+         "masked: tokens attend to their own document only; restarted: and positions begin anew in each"),
+    {ROW(dropout_embed, DP_OPT_REAL, "0", 0, 0.999, "X", "dropout of the embeddings"), LATER},
+    {ROW(dropout_residual, DP_OPT_REAL, "0", 0, 0.999, "X",
+         "dropout of what attention and feed-forward add to the stream"),
+     LATER},
+    {ROW(z_loss, DP_OPT_REAL, "0", 0, 1, "X",
+         "weight of the squared log of the softmax's sum, which keeps logits small; 1e-4 is usual"),
+     LATER},
+    PICK(init, "uniform", "uniform|normal", "distribution of the initial weights"),
+    {ROW(init_std, DP_OPT_REAL, "0.02", 1e-9, 100, "X", "their standard deviation"), LATER},
+    {ROW(init_residual, DP_OPT_BOOL, "true", 0, 0, NULL,
+         "projections into the stream begin 1/sqrt(2 layers) as large"),
+     LATER},
+    {ROW(mup_base_dim, DP_OPT_INT, "0", 0, 131072, "N",
+         "muP: the dim that lr and init_std were found with; 0: off"),
+     LATER},
+    {ROW(mup_base_head_dim, DP_OPT_INT, "0", 0, 131072, "N",
+         "muP: its width of a head; 0: the same as here"),
+     LATER},
     PICK(optimizer, "adamw", "adamw|muon",
          "muon: for the matrices of the blocks; embeddings, head and vectors stay with adamw"),
     {ROW(muon_lr, DP_OPT_REAL, "0.02", 0, 10, "X", "peak learning rate of Muon's matrices"), LATER},
@@ -86,6 +107,7 @@ struct dp_trainer {
     struct dp_optim optim;
     struct dp_pool *pool;
     int32_t *tokens, *targets; /* one micro-batch */
+    int32_t *places;           /* of its tokens in their documents; NULL: rows are one */
     double *row_loss;          /* of the last step */
     int64_t step;
     uint64_t seed;
@@ -110,7 +132,9 @@ static struct dp_model_config config_of(const struct dp_train_options *o, int64_
                                     .qk_norm = o->qk_norm,
                                     .head_dim = o->head_dim,
                                     .norm_eps = o->norm_eps,
-                                    .rope_theta = o->rope_theta};
+                                    .rope_theta = o->rope_theta,
+                                    .mup_base_dim = o->mup_base_dim,
+                                    .mup_base_head_dim = o->mup_base_head_dim};
 }
 
 static int check_options(const struct dp_train_options *o, struct dp_err *e)
@@ -142,6 +166,8 @@ static int open_parts(struct dp_trainer *t, int64_t vocab, struct dp_err *e)
         DP_FAIL(e, CONFIG, "dim is %lld: must be from 1 to %d", (long long)t->o.dim, 1 << 17);
     struct dp_model_config c = config_of(&t->o, vocab);
     DP_TRY(dp_model_open(&t->model, &c, t->o.batch, true, t->pool, e));
+    const struct dp_regime regime = {t->o.dropout_embed, t->o.dropout_residual, t->o.z_loss, t->seed};
+    DP_TRY(dp_model_regime(t->model, &regime, e));
     const struct dp_optim_options how = {t->o.optimizer, t->o.decay,           t->o.lr_scale,
                                          t->o.nesterov,  t->o.muon_scale == 1, t->o.muon_momentum};
     DP_TRY(dp_optim_open_with(&t->optim, &t->model->layout, &how, e));
@@ -150,7 +176,13 @@ static int open_parts(struct dp_trainer *t, int64_t vocab, struct dp_err *e)
     t->targets = calloc(n, sizeof *t->targets);
     t->row_loss = calloc((size_t)(t->o.batch * t->o.accum), sizeof *t->row_loss);
     if (!t->tokens || !t->targets || !t->row_loss) DP_FAIL(e, NOMEM, "batch of %zu tokens", n);
-    dp_layout_init_weights(&t->model->layout, &c, t->seed, t->model->p);
+    if (t->o.documents != DP_DOCUMENTS_JOINED) {
+        t->places = calloc(n, sizeof *t->places);
+        if (!t->places) DP_FAIL(e, NOMEM, "batch of %zu tokens", n);
+        dp_model_documents(t->model, t->places, t->o.documents == DP_DOCUMENTS_RESTARTED);
+    }
+    const struct dp_init init = {t->o.init, t->o.init_std, !t->o.init_residual};
+    dp_layout_init_as(&t->model->layout, &c, &init, t->seed, t->model->p);
     return DP_OK;
 }
 
@@ -183,6 +215,7 @@ void dp_trainer_close(struct dp_trainer *t)
     dp_optim_close(&t->optim);
     free(t->tokens);
     free(t->targets);
+    free(t->places);
     free(t->row_loss);
     free(t);
 }
@@ -196,6 +229,7 @@ static int check_ids(const struct dp_trainer *t, const int32_t *ids, int64_t row
     for (int64_t r = 0; r < rows; r++) {
         for (int64_t i = 0; i < width; i++) {
             int32_t id = ids[r * width + i], token = id < 0 ? ~id : id;
+            if (t->places) token &= ~DP_TRAIN_FIRST;
             if (token >= t->model->c.vocab)
                 DP_FAIL(e, CORRUPT,
                         "token %d at row %lld, position %lld is outside the vocabulary of %lld: "
@@ -213,9 +247,25 @@ static void split(struct dp_trainer *t, const int32_t *ids, int64_t rows)
     for (int64_t r = 0; r < rows; r++) {
         for (int64_t i = 0; i < n; i++) {
             int32_t id = ids[r * (n + 1) + i], next = ids[r * (n + 1) + i + 1];
-            t->tokens[r * n + i] = id < 0 ? ~id : id;
+            if (id < 0) id = ~id;
+            if (t->places) {
+                bool first = i == 0 || (id & DP_TRAIN_FIRST);
+                t->places[r * n + i] = first ? 0 : t->places[r * n + i - 1] + 1;
+                id &= ~DP_TRAIN_FIRST;
+                if (next >= 0) next &= ~DP_TRAIN_FIRST;
+            }
+            t->tokens[r * n + i] = id;
             t->targets[r * n + i] = next < 0 ? -1 : next;
         }
+    }
+}
+
+void dp_train_mark(int32_t *ids, int64_t seq_len, const int32_t *positions, const uint8_t *loss_mask)
+{
+    for (int64_t i = 0; i < seq_len; i++) {
+        if (positions && i && positions[i] == 0)
+            ids[i] = ids[i] < 0 ? ~(~ids[i] | DP_TRAIN_FIRST) : ids[i] | DP_TRAIN_FIRST;
+        if (loss_mask && !loss_mask[i] && ids[i + 1] >= 0) ids[i + 1] = ~ids[i + 1];
     }
 }
 
@@ -277,6 +327,7 @@ int dp_trainer_step(struct dp_trainer *t, const int32_t *ids, struct dp_step_res
         double part;
         int64_t n;
         split(t, ids + a * t->o.batch * width, t->o.batch);
+        m->sequence = (uint64_t)((t->step * t->o.accum + a) * t->o.batch);
         dp_model_run(m, t->tokens, t->targets, t->o.batch, (float)(1.0 / (double)count), &part, &n);
         keep_row_losses(t, t->row_loss + a * t->o.batch);
         sum += part;
@@ -362,7 +413,7 @@ int dp_trainer_load(struct dp_trainer *t, const char *path, struct dp_err *e)
     else rc = dp_ckpt_load(c, &s, e);
     if (rc >= 0) {
         t->step = s.step;
-        t->seed = s.seed;
+        t->seed = t->model->regime.seed = s.seed;
         t->spike = spike;
     }
     dp_ckpt_close(c);

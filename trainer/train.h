@@ -2,7 +2,8 @@
  *
  * The caller brings token ids (trainer_feed) and a pool; the trainer knows nothing of files but
  * checkpoints. A row of ids is seq_len + 1 tokens: inputs are the first seq_len, targets the last.
- * A negative id means "token ~id, but no loss where it is the target" (label masks). The same
+ * A negative id means "token ~id, but no loss where it is the target" (label masks); with documents
+ * masked or restarted, DP_TRAIN_FIRST in what is left marks a document's first token. The same
  * options, ids and checkpoint give the same bits whatever the pool or CPU level. Memory: 16 bytes a
  * parameter and the activations (model.h). Thread-safety: one caller. */
 #ifndef DP_TRAINER_TRAIN_H
@@ -14,6 +15,12 @@
 #include "trainer/model.h"
 #include "trainer/safetensors.h"
 #include "trainer/spike.h"
+
+enum { DP_TRAIN_FIRST = 1 << 30 };
+enum dp_documents { DP_DOCUMENTS_JOINED, DP_DOCUMENTS_MASKED, DP_DOCUMENTS_RESTARTED };
+/* Put what the feed says of a row (trainer_feed/feed.h's positions and loss_mask [seq_len], either may
+ * be NULL) into its ids[seq_len + 1]. */
+void dp_train_mark(int32_t *ids, int64_t seq_len, const int32_t *positions, const uint8_t *loss_mask);
 
 struct dp_train_options {
     int arch; /* enum dp_arch */
@@ -28,6 +35,11 @@ struct dp_train_options {
     bool qk_norm;
     int64_t head_dim; /* 0: dim / heads */
     double norm_eps, rope_theta;
+    int documents; /* enum dp_documents */
+    double dropout_embed, dropout_residual, z_loss, init_std;
+    int init;           /* enum dp_init_kind */
+    bool init_residual; /* residual projections begin smaller */
+    int64_t mup_base_dim, mup_base_head_dim;
     int optimizer, schedule, decay; /* enum dp_optimizer, dp_schedule_kind, dp_decay */
     int64_t decay_steps, spike_window, ckpt_keep;
     double muon_lr, muon_momentum, spike;

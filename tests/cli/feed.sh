@@ -61,8 +61,10 @@ if command -v python3 >/dev/null; then
     peer $pack 0 0.01 train 1 90 'web=0.7,books=0.2,x=0.1; 100: books=3,x=1; 301: web=0.123456789,x=1; 600: x=1' "web=$a" "books=$b" "x=$a"
   done
 fi
-# A trainer takes no loss masks yet, and says so.
-DPIPE_FEED_PACK=bestfit expect 78 "$DPIPE" run -q -w "$work/a"; says "$work/err" "loss mask"
+# A trainer takes packed rows, with their masks and without what one document sees of another.
+small() { DPIPE_TRAIN_SEQ_LEN=1024 expect 0 "$DPIPE" run -q -w "$work/a" --steps 3 --warmup 1 --eval-every 0 --ckpt-every 0 "$@"; grep -h "\"step\":3," "$(ls -t "$work"/a/store/loss-*.jsonl | head -1)"; }
+DPIPE_FEED_PACK=bestfit small --documents restarted >"$work/restarted"; DPIPE_FEED_PACK=bestfit small >"$work/joined"
+says "$work/restarted" '"loss":'; says "$work/joined" '"loss":'; if cmp -s "$work/restarted" "$work/joined"; then bad "documents restarted and joined train the same"; else ok; fi
 # A bad byte: stop or skip.
 shard=$(ls "$work"/b/store/shard-*-00.bin | head -1); other=$(stat -c %s "$shard"); printf '\001' | dd of="$shard" bs=1 seek=$((other / 2)) conv=notrunc status=none
 expect 65 "$DPIPE" feed --manifest "$b" --seq-len 32 --steps 2000 --check; says "$work/err" "frame 0"

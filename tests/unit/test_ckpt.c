@@ -42,11 +42,20 @@ static void batch_of(int64_t step, int32_t *ids)
     }
 }
 
+/* The same with documents, where the trainer wants to know. */
+static void documents_of(int64_t step, int32_t *ids)
+{
+    batch_of(step, ids);
+    for (int i = 0; i < ROWS * WIDTH; i++)
+        if (i % 7 == 2) ids[i] = ids[i] < 0 ? ~(~ids[i] | DP_TRAIN_FIRST) : ids[i] | DP_TRAIN_FIRST;
+}
+
 static int train(struct dp_trainer *t, int64_t to, struct dp_step_result *r, struct dp_err *e)
 {
     int32_t ids[ROWS * WIDTH];
     while (dp_trainer_steps_done(t) < to) {
-        batch_of(dp_trainer_steps_done(t), ids);
+        if (dp_trainer_model(t)->positions) documents_of(dp_trainer_steps_done(t), ids);
+        else batch_of(dp_trainer_steps_done(t), ids);
         DP_TRY(dp_trainer_step(t, ids, r, e));
     }
     return DP_OK;
@@ -64,9 +73,13 @@ static uint64_t file_hash(const char *path)
 
 TEST(steps_equal_steps_and_resume)
 {
-    for (int arch = 0; arch < 2; arch++) {
+    for (int variant = 0; variant < 4; variant++) {
         struct dp_err err = {0};
-        struct dp_train_options o = options(arch);
+        struct dp_train_options o = options(variant % 2);
+        if (variant >= 2) {
+            o.dropout_embed = 0.1, o.dropout_residual = 0.2, o.z_loss = 1e-3, o.qk_norm = true;
+            o.documents = DP_DOCUMENTS_RESTARTED, o.mup_base_dim = 12, o.init = DP_INIT_NORMAL;
+        }
         struct dp_step_result a = {0}, b = {0};
         struct dp_trainer *t;
         char *dir = dp_test_tmpdir(), *whole = dp_fs_join(dir, "whole"),
@@ -102,6 +115,64 @@ TEST(steps_equal_steps_and_resume)
         dp_ckpt_close(c);
         free(whole), free(part), free(again);
     }
+}
+
+/* What trained a model: dropout's numbers go by the checkpoint's seed and step, whatever the batch. */
+TEST(dropout_is_of_the_seed_and_the_sequence)
+{
+    struct dp_err err = {0};
+    struct dp_step_result r[3] = {0};
+    for (int i = 0; i < 3; i++) {
+        struct dp_train_options o = options(DP_ARCH_GPT2);
+        struct dp_trainer *t;
+        int32_t ids[ROWS * WIDTH];
+        o.dropout_residual = 0.3;
+        if (i) o.batch = ROWS, o.accum = 1; /* the same rows in one pass */
+        REQUIRE_OK(dp_trainer_open(&t, &o, VOCAB, NULL, &err));
+        if (i == 2) dp_trainer_model(t)->regime.seed++;
+        batch_of(0, ids);
+        REQUIRE_OK(dp_trainer_step(t, ids, &r[i], &err));
+        dp_trainer_close(t);
+    }
+    CHECK_NEAR(r[0].loss, r[1].loss, 1e-9);
+    CHECK(fabs(r[0].loss - r[2].loss) > 1e-6);
+}
+
+TEST(rows_with_documents)
+{
+    struct dp_err err = {0};
+    struct dp_train_options o = options(DP_ARCH_LLAMA);
+    struct dp_trainer *t;
+    int32_t ids[WIDTH], positions[WIDTH - 1];
+    uint8_t mask[WIDTH - 1];
+    double a, b;
+    int64_t count;
+    for (int i = 0; i < WIDTH; i++) ids[i] = i == 3 ? ~7 : 10 + i;
+    for (int i = 0; i < WIDTH - 1; i++) positions[i] = i < 5 ? i : i - 5, mask[i] = i != 4 && i != 9;
+    dp_train_mark(ids, WIDTH - 1, positions, mask);
+    for (int i = 0; i < WIDTH; i++) {
+        int32_t token = i == 3 ? 7 : 10 + i;
+        if (i == 5) token |= DP_TRAIN_FIRST;
+        CHECK_INT(ids[i], i == 3 || i == 5 || i == 10 ? ~token : token);
+    }
+    REQUIRE_OK(dp_trainer_open(&t, &o, VOCAB, NULL, &err));
+    CHECK_INT(dp_trainer_eval(t, ids, 1, &a, &count, &err), DP_CORRUPT); /* joined: no such token */
+    dp_trainer_close(t);
+    o.documents = DP_DOCUMENTS_MASKED;
+    REQUIRE_OK(dp_trainer_open(&t, &o, VOCAB, NULL, &err));
+    for (int i = 1; i < 5; i++) ids[i] = ids[i] < 0 ? ids[i] : ~ids[i]; /* the second document's loss alone */
+    REQUIRE_OK(dp_trainer_eval(t, ids, 1, &a, &count, &err));
+    CHECK_INT(count, WIDTH - 1 - 6);
+    ids[2] = ~1;
+    REQUIRE_OK(dp_trainer_eval(t, ids, 1, &b, &count, &err));
+    CHECK(a == b);
+    ids[6] ^= 1;
+    REQUIRE_OK(dp_trainer_eval(t, ids, 1, &b, &count, &err));
+    CHECK(a != b);
+    ids[7] = VOCAB | DP_TRAIN_FIRST;
+    CHECK_INT(dp_trainer_eval(t, ids, 1, &b, &count, &err), DP_CORRUPT);
+    CHECK(strstr(err.msg, "position 7") != NULL);
+    dp_trainer_close(t);
 }
 
 TEST(training_learns)
@@ -327,6 +398,10 @@ TEST(bad_options)
     o = good, o.heads = 7;
     CHECK_INT(dp_trainer_open(&t, &o, VOCAB, NULL, &err), DP_CONFIG);
     o = good, o.tied = o.untied = true;
+    CHECK_INT(dp_trainer_open(&t, &o, VOCAB, NULL, &err), DP_CONFIG);
+    o = good, o.dropout_embed = 1;
+    CHECK_INT(dp_trainer_open(&t, &o, VOCAB, NULL, &err), DP_CONFIG);
+    o = good, o.mup_base_head_dim = 3;
     CHECK_INT(dp_trainer_open(&t, &o, VOCAB, NULL, &err), DP_CONFIG);
     o = good, o.head_dim = -1;
     CHECK_INT(dp_trainer_open(&t, &o, VOCAB, NULL, &err), DP_CONFIG);
