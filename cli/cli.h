@@ -48,6 +48,7 @@ struct dp_command {
     const struct dp_opt *rows;   /* own options; NULL: none */
     size_t own_size;
     const char *sections;        /* "ingest clean.": sections (a trailing dot: all below) whose options are flags */
+    const char *first;           /* of these, the section whose option a name is that several have; NULL: the order of the road */
     int (*run)(struct dp_cli *c, struct dp_err *e);
     int args_min, args_max;      /* args_max -1: any number */
 };

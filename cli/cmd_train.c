@@ -1,13 +1,25 @@
 #include "base/json.h"
 #include "cli/cli.h"
+#include "cli/train_direct.h"
 
-struct own {
-    char *verify;
-};
+#define O(f) offsetof(struct dp_train_args, f)
 static const struct dp_opt rows[] = {
-    {.name = "verify", .type = DP_OPT_STRING, .offset = offsetof(struct own, verify), .arg = "FILE", .help = "replay a vector file and print the largest differences as JSON"},
+    {.name = "data", .type = DP_OPT_STRING, .offset = O(data), .arg = "PATH",
+     .help = "train on this, without a workspace's road: a folder of shards, a manifest, a workspace, or bare ids (.u16, .bin, .u32)"},
+    {.name = "config", .type = DP_OPT_STRING, .offset = O(config), .arg = "FILE", .help = "with --data: options from a recipe, or from a YAML file with the keys of its train section"},
+    {.name = "out", .letter = 'o', .type = DP_OPT_STRING, .offset = O(out), .arg = "DIR", .help = "with --data: the folder of checkpoints, model, log and plot; a run that is there goes on"},
+    {.name = "log", .type = DP_OPT_STRING, .offset = O(log), .arg = "FILE", .help = "with --data: a line of JSON an update; -: stdout [DIR/log.jsonl]"},
+    {.name = "plot", .type = DP_OPT_STRING, .offset = O(plot), .arg = "FILE", .help = "with --data: the loss as SVG [DIR/loss.svg]"},
+    {.name = "val_data", .type = DP_OPT_STRING, .offset = O(val_data), .arg = "PATH", .help = "with --data: validate on this instead of feed.val_fraction of the data"},
+    {.name = "tokenizer", .type = DP_OPT_STRING, .offset = O(tokenizer), .arg = "FILE", .help = "with --data: for bits per byte [tokenizer.json beside the data]"},
+    {.name = "vocab", .type = DP_OPT_INT, .offset = O(vocab), .preset = "0", .min = 0, .max = 1 << 22, .arg = "N", .help = "of bare ids: size of the vocabulary"},
+    {.name = "draw", .type = DP_OPT_CHOICE, .offset = O(draw), .preset = "order", .choices = "order|rows|hash", .help = "of bare ids: rows that share one id with the next, rows of seq_len + 1 ids, or rows at hashed places"},
+    {.name = "stop_at", .type = DP_OPT_INT, .offset = O(stop_at), .preset = "0", .min = 0, .max = 1e12, .arg = "N", .help = "with --data: stop behind update N with a checkpoint; the schedule is that of --steps"},
+    {.name = "sweep", .type = DP_OPT_STRING, .offset = O(sweep), .arg = "GRID", .help = "with --data: a run for each combination of \"NAME=V,V NAME=V,V\", and a table of results"},
+    {.name = "verify", .type = DP_OPT_STRING, .offset = O(verify), .arg = "FILE", .help = "replay a vector file and print the largest differences as JSON"},
     DP_OPT_END,
 };
+#undef O
 
 static int verify(struct dp_cli *c, const char *path, struct dp_err *e)
 {
@@ -47,11 +59,19 @@ static int verify(struct dp_cli *c, const char *path, struct dp_err *e)
 
 static int run(struct dp_cli *c, struct dp_err *e)
 {
-    const struct own *o = c->own;
-    return o->verify ? verify(c, o->verify, e) : dp_cli_train(c, e);
+    const struct dp_train_args *a = c->own;
+    if (a->verify) return verify(c, a->verify, e);
+    if (a->data) return dp_train_direct(c, a, e);
+    if (a->config || a->out || a->log || a->plot || a->val_data || a->sweep || a->stop_at)
+        DP_FAIL(e, USAGE, "train: --config, --out, --log, --plot, --val-data, --stop-at and --sweep are for --data; a workspace has its recipe and its store");
+    return dp_cli_train(c, e);
 }
 
 extern const struct dp_command dp_cmd_train;
 const struct dp_command dp_cmd_train = {.name = "train", .summary = "train a small transformer on the shards", .args = "", .rows = rows,
-    .own_size = sizeof(struct own), .sections = "train feed", .run = run,
-    .about = "Stopped or killed, it goes on from its last checkpoint, bit for bit. --verify checks the arithmetic against vectors made with PyTorch."};
+    .own_size = sizeof(struct dp_train_args), .sections = "train feed", .first = "train", .run = run,
+    .about = "In a workspace: the model of its recipe. With --data: on any shards, without a workspace.\n\n"
+             "Stopped (SIGTERM, Ctrl-C) or killed, it goes on from its last checkpoint, bit for bit, when it is started again as before. --verify checks the arithmetic\n"
+             "against vectors made with PyTorch. docs/train.md has the log's members, what is in the folder, and examples.\n\n"
+             "  dpipe train --data shards/ --layers 6 --dim 384 --steps 2000 --out run1\n"
+             "  dpipe train --data shards/ --steps 300 --sweep \"lr=1e-3,3e-4 dim=256,384\""};

@@ -87,21 +87,29 @@ struct target {
     const char *section;
 };
 
+/* An option of one section, as name or section.name. */
+static bool find_in(struct dp_cli *c, const char *section, struct dp_span name, struct target *t)
+{
+    const struct dp_section *s = dp_options_section(&c->options, section);
+    if (!s || !dp_command_takes(c->command, s->name)) return false;
+    size_t n = strlen(s->name);
+    if (name.len > n + 1 && strncmp(name.ptr, s->name, n) == 0 && name.ptr[n] == '.') name = dp_span(name.ptr + n + 1, name.len - n - 1);
+    const struct dp_opt *r = dp_opt_find(s->rows, name);
+    if (r) *t = (struct target){r, NULL, s->name};
+    return r;
+}
+
 /* --name: the command's own options first, then global ones, then sections'. Section options may be spelt --section.name. */
 static struct target find_flag(struct dp_cli *c, struct dp_span name)
 {
+    struct target t = {NULL, NULL, NULL};
     const struct dp_opt *r = dp_opt_find(c->command ? c->command->rows : NULL, name);
     if (r) return (struct target){r, c->own, NULL};
     if ((r = dp_opt_find(dp_global_opts, name))) return (struct target){r, &c->global, NULL};
-    for (size_t i = 0; c->command && i < c->options.sections; i++) {
-        const struct dp_section *s = &c->options.section[i];
-        if (!dp_command_takes(c->command, s->name)) continue;
-        size_t n = strlen(s->name);
-        struct dp_span rest = name;
-        if (name.len > n + 1 && strncmp(name.ptr, s->name, n) == 0 && name.ptr[n] == '.') rest = dp_span(name.ptr + n + 1, name.len - n - 1);
-        if ((r = dp_opt_find(s->rows, rest))) return (struct target){r, NULL, s->name};
-    }
-    return (struct target){NULL, NULL, NULL};
+    if (c->command && c->command->first && find_in(c, c->command->first, name, &t)) return t;
+    for (size_t i = 0; c->command && i < c->options.sections; i++)
+        if (find_in(c, c->options.section[i].name, name, &t)) return t;
+    return t;
 }
 
 static int unknown_flag(struct dp_cli *c, const char *arg, struct dp_span name, struct dp_err *e)
