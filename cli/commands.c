@@ -3,7 +3,7 @@
 
 #define COMMANDS(X)                                                                                \
     X(init) X(check_config) X(ingest) X(clean) X(dedup) X(train_bpe) X(tokenize) X(detokenize) X(tokenizer) X(shard) X(verify)  \
-    X(feed) X(train) X(eval) X(generate) X(run) X(serve) X(status) X(pause) X(resume) X(drain)    \
+    X(feed) X(plan) X(train) X(eval) X(generate) X(run) X(serve) X(status) X(pause) X(resume) X(drain)    \
     X(reload) X(rescan) X(stop) X(loglevel) X(job) X(inspect) X(quarantine) X(export)             \
     X(export_shards) X(trace) X(bench) X(help)
 

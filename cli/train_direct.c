@@ -79,14 +79,14 @@ static int read_config(struct dp_direct *d, struct dp_err *e)
 int dp_direct_open(struct dp_direct *d, struct dp_cli *c, const struct dp_train_args *a, struct dp_err *e)
 {
     *d = (struct dp_direct){.c = c, .a = a};
-    DP_TRY(find_data(d, e));
+    if (a->data) DP_TRY(find_data(d, e));
     DP_TRY(read_config(d, e));
     if (a->tokenizer) {
         free(d->tokenizer);
         if (!(d->tokenizer = strdup(a->tokenizer))) DP_FAIL(e, NOMEM, "%s", a->tokenizer);
     }
     DP_TRY(dp_pool_open(&d->pool, (int)c->global.threads, e));
-    d->peak = dp_loop_peak(dp_pool_threads(d->pool));
+    d->peak = dp_loop_peak(dp_pool_threads(d->pool), false);
     return DP_OK;
 }
 

@@ -11,7 +11,7 @@ struct dp_train_args {
     int64_t vocab, stop_at;
 };
 
-/* Options (config, environment, flags) and what stays the same for all runs of a sweep. */
+/* What dpipe plan has of it: data (NULL: none), config, vocab. Options (config, environment, flags) and what stays the same for all runs of a sweep. */
 struct dp_direct {
     struct dp_cli *c;
     const struct dp_train_args *a;

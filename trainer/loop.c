@@ -27,12 +27,12 @@ void dp_loop_init(struct dp_loop *l)
     l->val_loss = l->bits_per_byte = l->best_val = l->loss = (double)NAN;
 }
 
-double dp_loop_peak(int threads)
+double dp_loop_peak(int threads, bool bf16)
 {
-    static double one;
+    static double one[2];
     int cpus = dp_cpu_count();
-    if (one == 0) one = dp_gemm_peak(dp_gemm_level(), 0);
-    return one * (threads < cpus ? threads : cpus);
+    if (one[bf16] == 0) one[bf16] = dp_gemm_peak(dp_gemm_level(), bf16);
+    return one[bf16] * (threads < cpus ? threads : cpus);
 }
 
 static uint64_t bytes_of(const struct dp_loop *l, const int32_t *ids, int64_t rows, int64_t width)

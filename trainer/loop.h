@@ -52,9 +52,9 @@ int dp_loop_run(struct dp_loop *l, struct dp_err *e);
 /* Sum up validation now. */
 int dp_loop_validate(struct dp_loop *l, struct dp_err *e);
 
-/* What this machine can do: operations a second of so many threads, fp32. Measured in 0.1 s, once a
- * process. */
-double dp_loop_peak(int threads);
+/* What this machine can do: operations a second of so many threads, in fp32 or by products of bf16.
+ * Measured in about 0.1 s, once a process. Not from several threads. */
+double dp_loop_peak(int threads, bool bf16);
 
 /* A run in a folder. The extras of its checkpoints: data, next row, best validation loss, options. */
 struct dp_loop_folder {

@@ -713,6 +713,28 @@ static int model_alloc(struct dp_model *m, bool training, struct dp_err *e)
     return dp_gemm_open(&m->gemm, m->pool, e);
 }
 
+uint64_t dp_model_arena_bytes(const struct dp_model_config *c, int64_t batch, bool training,
+                              struct dp_pool *pool)
+{
+    struct carver k = {NULL, 0};
+    struct dp_model m = {.c = *c, .batch = batch, .pool = pool};
+    m.chunk = chunk_rows(c, batch * c->seq_len);
+    if (!(m.acts = calloc((size_t)c->layers, sizeof *m.acts))) return 0;
+    carve_all(&m, &k, training);
+    free(m.acts);
+    return k.used * sizeof(float);
+}
+
+double dp_model_flops(const struct dp_model_config *c)
+{
+    double d = (double)c->dim, q = (double)dp_model_q_width(c), qkv = (double)dp_model_qkv_width(c);
+    double weights = (double)c->layers * (d * qkv + q * d + d * (double)in_width(c) + (double)c->ffn * d) +
+                     (double)c->vocab * d;
+    double attention = 6 * (double)c->layers * (double)c->seq_len *
+                       q; /* half of T x T, two products, forward and twice backward */
+    return 6 * weights + attention;
+}
+
 int dp_model_open(struct dp_model **out, const struct dp_model_config *c, int64_t batch,
                   bool training, struct dp_pool *pool, struct dp_err *e)
 {

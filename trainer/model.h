@@ -147,6 +147,11 @@ struct dp_model {
 int dp_model_open(struct dp_model **out, const struct dp_model_config *c, int64_t batch,
                   bool training, struct dp_pool *pool, struct dp_err *e);
 void dp_model_close(struct dp_model *m);
+/* What the activations of such a model take; 0: no memory to say it. The config is a checked one. */
+uint64_t dp_model_arena_bytes(const struct dp_model_config *c, int64_t batch, bool training,
+                              struct dp_pool *pool);
+/* Multiplications and additions a token of training: 6 (12 L C^2 + V C) + 6 L T C for GPT-2. */
+double dp_model_flops(const struct dp_model_config *c);
 /* The documents of the sequences that the next calls are given: positions[sequences][seq_len] is the
  * place of each token in its document, 0 at its first (as trainer_feed/feed.h has them); it is not
  * copied. A token attends to its own document only, and with `restart` the embedding or rotation of

@@ -116,7 +116,7 @@ struct dp_trainer {
     bool keep_losses;
 };
 
-static struct dp_model_config config_of(const struct dp_train_options *o, int64_t vocab)
+struct dp_model_config dp_train_config(const struct dp_train_options *o, int64_t vocab)
 {
     bool llama = o->arch == DP_ARCH_LLAMA;
     int64_t ffn = o->ffn ? o->ffn : llama ? (o->dim * 8 / 3 + 31) / 32 * 32 : o->dim * 4;
@@ -137,7 +137,7 @@ static struct dp_model_config config_of(const struct dp_train_options *o, int64_
                                     .mup_base_head_dim = o->mup_base_head_dim};
 }
 
-static int check_options(const struct dp_train_options *o, struct dp_err *e)
+int dp_train_check(const struct dp_train_options *o, struct dp_err *e)
 {
     if (o->accum < 1 || o->steps < 1 || o->warmup < 0)
         DP_FAIL(e, CONFIG, "accum and steps must be positive, warmup not negative");
@@ -161,10 +161,10 @@ static int check_options(const struct dp_train_options *o, struct dp_err *e)
 
 static int open_parts(struct dp_trainer *t, int64_t vocab, struct dp_err *e)
 {
-    DP_TRY(check_options(&t->o, e));
+    DP_TRY(dp_train_check(&t->o, e));
     if (t->o.dim < 1 || t->o.dim > 1 << 17)
         DP_FAIL(e, CONFIG, "dim is %lld: must be from 1 to %d", (long long)t->o.dim, 1 << 17);
-    struct dp_model_config c = config_of(&t->o, vocab);
+    struct dp_model_config c = dp_train_config(&t->o, vocab);
     DP_TRY(dp_model_open(&t->model, &c, t->o.batch, true, t->pool, e));
     const struct dp_regime regime = {t->o.dropout_embed, t->o.dropout_residual, t->o.z_loss, t->seed};
     DP_TRY(dp_model_regime(t->model, &regime, e));
@@ -432,14 +432,7 @@ int64_t dp_trainer_steps_done(const struct dp_trainer *t)
 
 double dp_trainer_flops(const struct dp_trainer *t)
 {
-    const struct dp_model_config *c = &t->model->c;
-    double d = (double)c->dim, q = (double)dp_model_q_width(c), qkv = (double)dp_model_qkv_width(c);
-    double in = (double)(c->arch == DP_ARCH_LLAMA ? 2 * c->ffn : c->ffn);
-    double weights = (double)c->layers * (d * qkv + q * d + d * in + (double)c->ffn * d) +
-                     (double)c->vocab * d;
-    double attention = 6 * (double)c->layers * (double)c->seq_len *
-                       q; /* half of T x T, two products, forward and twice backward */
-    return (6 * weights + attention) * (double)(t->o.batch * t->o.accum * c->seq_len);
+    return dp_model_flops(&t->model->c) * (double)(t->o.batch * t->o.accum * t->o.seq_len);
 }
 
 struct dp_model *dp_trainer_model(struct dp_trainer *t)

@@ -50,6 +50,10 @@ struct dp_train_options {
 extern const struct dp_opt
     dp_train_opts[]; /* defaults: a GPT-2 of about 10M parameters with 8,192 tokens */
 
+/* The model that the options describe, and whether the options fit together (DP_CONFIG). */
+struct dp_model_config dp_train_config(const struct dp_train_options *o, int64_t vocab);
+int dp_train_check(const struct dp_train_options *o, struct dp_err *e);
+
 struct dp_step_result {
     double loss, norm, lr; /* norm before clipping */
     int64_t tokens;        /* targets counted in the loss */

@@ -64,6 +64,13 @@ for f in flat whole; do expect 0 "$DPIPE" train -q --config "$work/$f.yaml" --da
 expect 0 "$DPIPE" train -q --config "$work/flat.yaml" --steps 2 --data "$work/shards" --log -; same "$(grep -c '"loss"' "$work/out")" 2 "lines on stdout"
 echo 'layer: 2' >>"$work/flat.yaml"; expect 78 "$DPIPE" train -q --config "$work/flat.yaml" --data "$work/shards"; says "$work/err" "layers"
 expect 0 "$DPIPE" train --json "${small[@]}" --steps 3 --data "$work/shards"; says "$work/out" '"bits_per_byte":'; says "$work/out" '"mfu":'
+# what it would take, before it begins
+expect 0 "$DPIPE" train --json "${small[@]}" --steps 2 --data "$work/shards"; params=$(sed 's/.*"parameters":\([0-9]*\).*/\1/' "$work/out")
+expect 0 "$DPIPE" plan --json "${small[@]}" --steps 10 --accum 3 --data "$work/shards"; says "$work/out" "\"parameters\": $params,"; says "$work/out" '"tokens": 1920,'; says "$work/out" '"rate_from": "measured"'
+for k in flops_per_token epochs tokens_per_s seconds mfu peak_gflops total activations moments parameters_for_flops; do grep -q "\"$k\": [0-9]" "$work/out" && ok || bad "no $k in the plan"; done
+grep -qF '"advice": ["' <(tr -d '\n' <"$work/out" | sed 's/\[ */[/') && ok || bad "no advice"
+expect 0 "$DPIPE" plan --vocab 50257 --layers 12 --dim 768 --heads 12 --seq-len 1024 --steps 90 --no-measure; says "$work/out" "parameters  124439808"; says "$work/out" "assumed"; expect 64 "$DPIPE" plan
+expect 78 "$DPIPE" plan --vocab 100 --heads 7; says "$work/err" "heads"
 # a grid
 expect 0 t --steps 6 --sweep "lr=1e-3,1e-2 width=16,32" --out "$work/g" --json; same "$(grep -o '"run":' "$work/out" | wc -l)" 4 "runs of a sweep"; says "$work/out" '"options":"lr=1e-2 dim=32"'
 same "$(ls "$work/g" | wc -l)" 4 "folders of a sweep"; expect 0 t --steps 6 --sweep "lr=1e-3,1e-2 width=16,32" --out "$work/g"; says "$work/out" "lr=1e-3 dim=16"; says "$work/out" "val loss"
