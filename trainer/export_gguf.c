@@ -2,7 +2,7 @@
  * which the tokenizer's are tokenizer_gguf.c's; for each tensor its name, u32 dimensions, u64 each (the fastest
  * first), u32 type, u64 offset; then the data at multiples of 32 bytes. Names and keys are those of llama.cpp's
  * gguf-py/gguf/constants.py. Its llama rotates neighbours where ours and Hugging Face's rotate halves, so the rows
- * of q and k are put in that order, as its converter does. */
+ * of q and k are put in that order, as its converter does; its qwen3 rotates halves. */
 #include "trainer/export_model.h"
 
 #include "base/fs.h"
@@ -22,7 +22,7 @@ static const struct {
     {"ln_1", "attn_norm"}, {"ln_2", "ffn_norm"}, {"attn.c_attn", "attn_qkv"}, {"attn.c_proj", "attn_output"}, {"mlp.c_fc", "ffn_up"},
     {"mlp.c_proj", "ffn_down"}, {"input_layernorm", "attn_norm"}, {"post_attention_layernorm", "ffn_norm"}, {"self_attn.q_proj", "attn_q"},
     {"self_attn.k_proj", "attn_k"}, {"self_attn.v_proj", "attn_v"}, {"self_attn.o_proj", "attn_output"}, {"mlp.gate_proj", "ffn_gate"},
-    {"mlp.up_proj", "ffn_up"}, {"mlp.down_proj", "ffn_down"},
+    {"mlp.up_proj", "ffn_up"}, {"mlp.down_proj", "ffn_down"}, {"self_attn.q_norm", "attn_q_norm"}, {"self_attn.k_norm", "attn_k_norm"},
 }, outer_names[] = {
     {"transformer.wte", "token_embd"}, {"transformer.wpe", "position_embd"}, {"transformer.ln_f", "output_norm"}, {"lm_head", "output"},
     {"model.embed_tokens", "token_embd"}, {"model.norm", "output_norm"},
@@ -118,15 +118,15 @@ static void put_model(struct pairs *k, const struct dp_model_config *c, enum dp_
     put_count(k, ".feed_forward_length", c->ffn);
     put_count(k, ".attention.head_count", c->heads);
     if (c->arch == DP_ARCH_GPT2) {
-        put_real(k, ".attention.layer_norm_epsilon", 1e-5);
+        put_real(k, ".attention.layer_norm_epsilon", (double)dp_model_norm_eps(c));
         return;
     }
     put_count(k, ".attention.head_count_kv", c->kv_heads);
-    put_count(k, ".attention.key_length", c->dim / c->heads);
-    put_count(k, ".attention.value_length", c->dim / c->heads);
-    put_real(k, ".attention.layer_norm_rms_epsilon", 1e-5);
-    put_count(k, ".rope.dimension_count", c->dim / c->heads);
-    put_real(k, ".rope.freq_base", 10000);
+    put_count(k, ".attention.key_length", dp_model_head_dim(c));
+    put_count(k, ".attention.value_length", dp_model_head_dim(c));
+    put_real(k, ".attention.layer_norm_rms_epsilon", (double)dp_model_norm_eps(c));
+    put_count(k, ".rope.dimension_count", dp_model_head_dim(c));
+    put_real(k, ".rope.freq_base", dp_model_rope_theta(c));
     put_count(k, ".vocab_size", c->vocab);
 }
 
@@ -164,7 +164,9 @@ static int put_infos(const struct dp_weights *w, enum dp_weights_type type, stru
 static int build_header(const struct dp_weights *w, enum dp_weights_type type, const struct dp_tokenizer *t, const char *name, struct dp_buf *b,
                         struct dp_err *e)
 {
-    struct pairs k = {b, w->c.arch == DP_ARCH_GPT2 ? "gpt2" : "llama", 0};
+    struct pairs k = {b, w->c.arch == DP_ARCH_GPT2 ? "gpt2" : w->c.qk_norm ? "qwen3" : "llama", 0};
+    if (w->c.arch == DP_ARCH_GPT2 && dp_model_q_width(&w->c) != w->c.dim)
+        DP_FAIL(e, CONFIG, "llama.cpp has no gpt2 with heads * head_dim other than dim: the model can't be exported");
     dp_buf_add(b, "GGUF", 4);
     put_number(b, 3, 4);
     put_number(b, w->layout.count, 8);
@@ -185,7 +187,7 @@ static int add_bytes(void *ctx, const void *p, size_t n, struct dp_err *e)
 
 static bool rotated(const struct dp_weights *w, const struct dp_param *p)
 {
-    return w->c.arch == DP_ARCH_LLAMA && (strstr(p->name, ".q_proj.") || strstr(p->name, ".k_proj."));
+    return w->c.arch == DP_ARCH_LLAMA && !w->c.qk_norm && (strstr(p->name, ".q_proj.") || strstr(p->name, ".k_proj."));
 }
 
 static int write_data(const struct dp_weights *w, enum dp_weights_type type, struct dp_out *out, struct dp_err *e)
@@ -194,7 +196,7 @@ static int write_data(const struct dp_weights *w, enum dp_weights_type type, str
     for (size_t i = 0; i < w->layout.count; i++) {
         const struct dp_param *p = &w->layout.params[i];
         struct dp_weights_part part = {.name = p->name, .p = w->p + p->offset, .rows = p->rows, .cols = p->cols ? p->cols : 1,
-                                       .head_dim = w->c.dim / w->c.heads, .order = rotated(w, p) ? DP_WEIGHTS_PAIRS : DP_WEIGHTS_PLAIN,
+                                       .head_dim = dp_model_head_dim(&w->c), .order = rotated(w, p) ? DP_WEIGHTS_PAIRS : DP_WEIGHTS_PLAIN,
                                        .type = type_of(w, p, type)};
         uint64_t n = dp_param_count(p) * dp_weights_bytes(part.type);
         DP_TRY(dp_weights_emit(&part, add_bytes, out, e));

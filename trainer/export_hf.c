@@ -88,8 +88,8 @@ int dp_export_hf(const struct dp_weights *w, enum dp_weights_type type, int64_t 
     char *path = dp_fs_join(dir, "model.safetensors");
     if (!path) DP_FAIL(e, NOMEM, "%s", dir);
     dp_buf_init(&b, 1 << 20);
-    dp_hf_config_write(&w->c, torch_types[type], eot, &b);
-    int rc = write_text(dir, "config.json", &b, e);
+    int rc = dp_hf_config_write(&w->c, torch_types[type], eot, &b, e);
+    if (rc >= 0) rc = write_text(dir, "config.json", &b, e);
     generation_config(eot, &b);
     if (rc >= 0) rc = write_text(dir, "generation_config.json", &b, e);
     if (rc >= 0) rc = write_weights(w, type, path, e);

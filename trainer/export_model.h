@@ -1,7 +1,7 @@
 /* trainer/export_model.h - a model written for other software.
  *
  * hf: config.json, generation_config.json and model.safetensors, which transformers' AutoModelForCausalLM loads
- * (GPT2LMHeadModel, LlamaForCausalLM); the tokenizer's files are the caller's. gguf: one file with the tokenizer,
+ * (GPT2LMHeadModel, LlamaForCausalLM, Qwen3ForCausalLM); the tokenizer's files are the caller's. gguf: one file with the tokenizer,
  * which llama.cpp loads. All weights are of the type asked for, except that GGUF keeps vectors and the table of
  * positions in F32, as llama.cpp wants. Equal arguments give equal bytes.
  *

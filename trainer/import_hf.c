@@ -280,7 +280,8 @@ static bool copy_tensor(const struct dp_safetensor *t, int64_t rows, int64_t col
 static bool same_config(const struct dp_model_config *a, const struct dp_model_config *b)
 {
     return a->arch == b->arch && a->layers == b->layers && a->dim == b->dim && a->heads == b->heads && a->kv_heads == b->kv_heads && a->ffn == b->ffn &&
-           a->vocab == b->vocab && a->tied == b->tied;
+           a->vocab == b->vocab && a->tied == b->tied && a->qk_norm == b->qk_norm && dp_model_head_dim(a) == dp_model_head_dim(b) &&
+           dp_model_norm_eps(a) == dp_model_norm_eps(b) && dp_model_rope_theta(a) == dp_model_rope_theta(b);
 }
 
 int dp_hf_load(const struct dp_hf *h, const struct dp_model_config *c, const struct dp_layout *l, float *p, struct dp_err *e)

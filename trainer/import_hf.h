@@ -1,8 +1,8 @@
 /* trainer/import_hf.h - a Hugging Face model folder, read as a model of ours.
  *
  * Read are config.json and model.safetensors, or the files that model.safetensors.index.json names;
- * F32, F16 and BF16. Architectures: gpt2 (Conv1D weights, [in, out] there, are transposed) and llama,
- * also under mistral's name. What the config asks for and this program hasn't got (another activation,
+ * F32, F16 and BF16. Architectures: gpt2 (Conv1D weights, [in, out] there, are transposed), llama,
+ * also under mistral's name, and qwen3 (a llama with QK-norm). What the config asks for and this program hasn't got (another activation,
  * another RoPE, biases, windows) is DP_CONFIG naming the key; so is a tensor that would be left over.
  * Nothing is guessed and nothing dropped, except buffers that carry no weights (attention masks, RoPE's
  * frequencies) and the head of a tied model, which is its embedding.

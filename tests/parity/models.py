@@ -40,6 +40,9 @@ def kinds(vocab):
     yield 'gpt2 untied', t.GPT2LMHeadModel(t.GPT2Config(**gpt2, tie_word_embeddings=False))
     yield 'llama', t.LlamaForCausalLM(t.LlamaConfig(**llama))
     yield 'llama tied', t.LlamaForCausalLM(t.LlamaConfig(**llama, tie_word_embeddings=True))
+    yield 'llama theta', t.LlamaForCausalLM(t.LlamaConfig(**{**llama, 'rms_norm_eps': 1e-6}, rope_theta=5e5, head_dim=16))
+    yield 'qwen3', t.Qwen3ForCausalLM(t.Qwen3Config(**{**llama, 'rms_norm_eps': 1e-6}, head_dim=16, rope_theta=1e6))
+    yield 'qwen3 tied', t.Qwen3ForCausalLM(t.Qwen3Config(**llama, head_dim=8, tie_word_embeddings=True))
     yield 'llama padded', t.LlamaForCausalLM(t.LlamaConfig(**{**llama, 'vocab_size': vocab + 13}))
 
 

@@ -4,6 +4,7 @@
 
 #include "base/fs.h"
 #include "tests/test.h"
+#include "tests/unit/model_config.h"
 #include "trainer/half.h"
 #include "trainer/hf_config.h"
 #include "trainer/safetensors.h"
@@ -43,6 +44,7 @@ TEST(logits_of_transformers)
     same_logits(FOLDER "gpt2-untied-f16");
     same_logits(FOLDER "llama-sharded-bf16");
     same_logits(FOLDER "llama-tied");
+    same_logits(FOLDER "qwen3");
 }
 
 TEST(a_shorter_context)
@@ -93,7 +95,8 @@ TEST(configs)
         {"{" GPT2 "}", NULL},
         {"{" GPT2 ",\"n_inner\":null,\"activation_function\":\"gelu_pytorch_tanh\"}", NULL},
         {"{" GPT2 ",\"activation_function\":\"relu\"}", "activation_function"},
-        {"{" GPT2 ",\"layer_norm_epsilon\":1e-6}", "layer_norm_epsilon"},
+        {"{" GPT2 ",\"layer_norm_epsilon\":1e-6}", NULL},
+        {"{" GPT2 ",\"layer_norm_epsilon\":-1e-6}", "layer_norm_epsilon"},
         {"{" GPT2 ",\"scale_attn_weights\":false}", "scale_attn_weights"},
         {"{" GPT2 ",\"scale_attn_by_inverse_layer_idx\":true}", "inverse_layer"},
         {"{" GPT2 ",\"add_cross_attention\":true}", "add_cross_attention"},
@@ -111,10 +114,13 @@ TEST(configs)
         {"{" LLAMA "}", NULL},
         {"{" LLAMA ",\"head_dim\":2,\"rope_scaling\":null,\"rope_theta\":10000}", NULL},
         {"{" LLAMA ",\"rope_parameters\":{\"rope_theta\":10000.0,\"rope_type\":\"default\"}}", NULL},
-        {"{" LLAMA ",\"head_dim\":4}", "head_dim"},
+        {"{" LLAMA ",\"head_dim\":4}", NULL},
+        {"{" LLAMA ",\"head_dim\":3}", "head_dim"},
         {"{" LLAMA ",\"hidden_act\":\"gelu\"}", "hidden_act"},
-        {"{" LLAMA ",\"rope_theta\":500000.0}", "rope_theta"},
-        {"{" LLAMA ",\"rope_parameters\":{\"rope_theta\":500000.0,\"rope_type\":\"default\"}}", "rope_theta"},
+        {"{" LLAMA ",\"rope_theta\":0}", "rope_theta"},
+        {"{" LLAMA ",\"rope_parameters\":{\"rope_theta\":500000.0,\"rope_type\":\"default\"}}", NULL},
+        {"{" LLAMA ",\"layer_types\":[\"sliding_attention\"]}", "layer_types"},
+        {"{" LLAMA ",\"layer_types\":[\"full_attention\"]}", NULL},
         {"{" LLAMA ",\"rope_parameters\":{\"rope_theta\":10000.0,\"rope_type\":\"llama3\"}}", "llama3"},
         {"{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}}", "linear"},
         {"{" LLAMA ",\"partial_rotary_factor\":0.5}", "partial_rotary_factor"},
@@ -137,22 +143,31 @@ TEST(configs)
 TEST(a_written_config_is_read_back)
 {
     static const struct dp_model_config all[] = {
-        {.arch = DP_ARCH_GPT2, .layers = 3, .dim = 24, .heads = 3, .kv_heads = 3, .ffn = 40, .seq_len = 12, .vocab = 50, .tied = true},
-        {.arch = DP_ARCH_GPT2, .layers = 3, .dim = 24, .heads = 3, .kv_heads = 3, .ffn = 96, .seq_len = 12, .vocab = 50, .tied = false},
-        {.arch = DP_ARCH_LLAMA, .layers = 2, .dim = 24, .heads = 4, .kv_heads = 2, .ffn = 40, .seq_len = 12, .vocab = 50, .tied = false},
-        {.arch = DP_ARCH_LLAMA, .layers = 2, .dim = 24, .heads = 4, .kv_heads = 4, .ffn = 40, .seq_len = 12, .vocab = 50, .tied = true},
+        CONFIG(DP_ARCH_GPT2, 3, 24, 3, 3, 40, 12, 50, true, .norm_eps = 1e-6),
+        CONFIG(DP_ARCH_GPT2, 3, 24, 3, 3, 96, 12, 50, false),
+        CONFIG(DP_ARCH_LLAMA, 2, 24, 4, 2, 40, 12, 50, false, .rope_theta = 500000),
+        CONFIG(DP_ARCH_LLAMA, 2, 24, 4, 4, 40, 12, 50, true),
+        CONFIG(DP_ARCH_LLAMA, 2, 24, 4, 4, 40, 12, 50, true, .qk_norm = true, .head_dim = 10, .norm_eps = 1e-6, .rope_theta = 1e6),
     };
+    struct dp_err err = {0};
+    struct dp_buf b;
+    struct dp_model_config c;
+    dp_buf_init(&b, 1 << 16);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        struct dp_err err = {0};
-        struct dp_buf b;
-        struct dp_model_config c;
-        dp_buf_init(&b, 1 << 16);
-        dp_hf_config_write(&all[i], "float32", i & 1 ? 3 : -1, &b);
+        dp_buf_clear(&b);
+        CHECK_OK(dp_hf_config_write(&all[i], "float32", i & 1 ? 3 : -1, &b, &err));
         CHECK_OK(dp_hf_config_parse(dp_buf_span(&b), "config.json", &c, &err));
-        CHECK(c.arch == all[i].arch && c.layers == 2 + (i < 2) && c.dim == 24 && c.heads == all[i].heads && c.kv_heads == all[i].kv_heads &&
-              c.ffn == all[i].ffn && c.seq_len == 12 && c.vocab == 50 && c.tied == all[i].tied);
-        dp_buf_release(&b);
+        CHECK(c.arch == all[i].arch && c.layers == all[i].layers && c.dim == 24 && c.heads == all[i].heads && c.kv_heads == all[i].kv_heads &&
+              c.ffn == all[i].ffn && c.seq_len == 12 && c.vocab == 50 && c.tied == all[i].tied && c.qk_norm == all[i].qk_norm &&
+              c.head_dim == all[i].head_dim && c.norm_eps == all[i].norm_eps && c.rope_theta == all[i].rope_theta);
     }
+    c = all[0];
+    c.qk_norm = true;
+    CHECK_INT(dp_hf_config_write(&c, "float32", 3, &b, &err), DP_CONFIG);
+    c.qk_norm = false;
+    c.head_dim = 10;
+    CHECK_INT(dp_hf_config_write(&c, "float32", 3, &b, &err), DP_CONFIG);
+    dp_buf_release(&b);
 }
 
 /* One layer of gpt2, dim 2, one head, ffn 2, vocab 3, 2 positions, all weights 0 but what `change` does. */

@@ -12,6 +12,7 @@ KINDS = {  # name: class, config, dtype, shard size
     'gpt2-untied-f16': (transformers.GPT2LMHeadModel, transformers.GPT2Config(**GPT2, tie_word_embeddings=False), torch.float16, '5GB'),
     'llama-sharded-bf16': (transformers.LlamaForCausalLM, transformers.LlamaConfig(**LLAMA), torch.bfloat16, '5KB'),
     'llama-tied': (transformers.LlamaForCausalLM, transformers.LlamaConfig(**LLAMA, tie_word_embeddings=True), torch.float32, '5GB'),
+    'qwen3': (transformers.Qwen3ForCausalLM, transformers.Qwen3Config(**{**LLAMA, 'rms_norm_eps': 1e-6}, head_dim=6, rope_theta=1e6, tie_word_embeddings=True), torch.float32, '5GB'),
 }
 
 
