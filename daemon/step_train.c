@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "trainer/train.h"
+#include "trainer/weights.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -34,12 +35,15 @@ int dp_road_train_key(struct dp_road *r, struct dp_err *e)
 {
     struct dp_keyer k;
     const struct dp_feed_options *f = &r->options->feed;
-    char text[96];
+    const char *start = r->options->train.init_from;
+    char text[96], digest[65];
+    if (start) DP_TRY(dp_weights_digest(start, digest, e));
     dp_keyer_init(&k, "train", TRAIN_VERSION);
     dp_keyer_add(&k, "manifest", r->shard.hex);
     dp_keyer_options(&k, "train", dp_train_opts, &r->options->train);
     snprintf(text, sizeof text, "%lld %.17g %d", (long long)f->seed, f->val_fraction, f->shuffle);
     dp_keyer_add(&k, "feed", text);
+    if (start) dp_keyer_add(&k, "init_from", digest);
     if (f->test_fraction > 0) { /* only then: keys of runs without it stay what they were */
         snprintf(text, sizeof text, "%.17g", f->test_fraction);
         dp_keyer_add(&k, "test", text);

@@ -7,6 +7,7 @@
 #include "trainer/ckpt.h"
 #include "trainer/optim.h"
 #include "trainer/lr_schedule.h"
+#include "trainer/weights.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -94,6 +95,9 @@ const struct dp_opt dp_train_opts[] = {
          "losses that the median is of"),
      LATER},
     {ROW(spike_skip, DP_OPT_BOOL, "false", 0, 0, NULL, "leave out the update of a spike"), LATER},
+    {ROW(init_from, DP_OPT_STRING, NULL, 0, 0, "PATH",
+         "begin with the weights of a Hugging Face folder or a checkpoint, whose shape replaces arch to ffn"),
+     .flags = DP_OPT_PATH | DP_OPT_NOKEY}, /* the key has its digest */
     SIDE(eval_every, "100", 0, 1e12, "updates between evaluations; 0: none"),
     SIDE(eval_batches, "8", 1, 1e9, "batches an evaluation"),
     SIDE(ckpt_every, "500", 0, 1e12, "updates between checkpoints; 0: only at the end"),
@@ -105,6 +109,7 @@ struct dp_trainer {
     struct dp_train_options o;
     struct dp_model *model;
     struct dp_optim optim;
+    struct dp_weights start; /* of init_from, while opening */
     struct dp_pool *pool;
     int32_t *tokens, *targets; /* one micro-batch */
     int32_t *places;           /* of its tokens in their documents; NULL: rows are one */
@@ -165,6 +170,10 @@ static int open_parts(struct dp_trainer *t, int64_t vocab, struct dp_err *e)
     if (t->o.dim < 1 || t->o.dim > 1 << 17)
         DP_FAIL(e, CONFIG, "dim is %lld: must be from 1 to %d", (long long)t->o.dim, 1 << 17);
     struct dp_model_config c = dp_train_config(&t->o, vocab);
+    if (t->o.init_from) {
+        DP_TRY(dp_weights_open(&t->start, t->o.init_from, e));
+        DP_TRY(dp_weights_shape(&t->start, vocab, c.seq_len, &c, e));
+    }
     DP_TRY(dp_model_open(&t->model, &c, t->o.batch, true, t->pool, e));
     const struct dp_regime regime = {t->o.dropout_embed, t->o.dropout_residual, t->o.z_loss, t->seed};
     DP_TRY(dp_model_regime(t->model, &regime, e));
@@ -182,7 +191,9 @@ static int open_parts(struct dp_trainer *t, int64_t vocab, struct dp_err *e)
         dp_model_documents(t->model, t->places, t->o.documents == DP_DOCUMENTS_RESTARTED);
     }
     const struct dp_init init = {t->o.init, t->o.init_std, !t->o.init_residual};
-    dp_layout_init_as(&t->model->layout, &c, &init, t->seed, t->model->p);
+    if (t->o.init_from) dp_weights_copy(&t->start, &t->model->layout, t->model->p);
+    else dp_layout_init_as(&t->model->layout, &c, &init, t->seed, t->model->p);
+    dp_weights_close(&t->start);
     return DP_OK;
 }
 
@@ -211,6 +222,7 @@ int dp_trainer_open(struct dp_trainer **out, const struct dp_train_options *o, i
 void dp_trainer_close(struct dp_trainer *t)
 {
     if (!t) return;
+    dp_weights_close(&t->start);
     dp_model_close(t->model);
     dp_optim_close(&t->optim);
     free(t->tokens);

@@ -46,6 +46,7 @@ struct dp_train_options {
     int muon_scale;  /* 0: by shape, as its author; 1: to AdamW's RMS */
     bool nesterov, spike_skip;
     char *lr_scale;
+    char *init_from; /* weights to begin with, and the shape of the model (trainer/weights.h); NULL: random ones */
 };
 extern const struct dp_opt
     dp_train_opts[]; /* defaults: a GPT-2 of about 10M parameters with 8,192 tokens */

@@ -1,5 +1,6 @@
 #include "trainer/weights.h"
 
+#include "base/fs.h"
 #include "trainer/ckpt.h"
 #include "trainer/half.h"
 #include "trainer/import_hf.h"
@@ -39,11 +40,16 @@ static int from_checkpoint(struct dp_weights *w, const char *path, struct dp_err
     return rc;
 }
 
-int dp_weights_open(struct dp_weights *w, const char *path, struct dp_err *e)
+static bool is_folder(const char *path)
 {
     struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+int dp_weights_open(struct dp_weights *w, const char *path, struct dp_err *e)
+{
     *w = (struct dp_weights){0};
-    int rc = stat(path, &st) == 0 && S_ISDIR(st.st_mode) ? from_folder(w, path, e) : from_checkpoint(w, path, e);
+    int rc = is_folder(path) ? from_folder(w, path, e) : from_checkpoint(w, path, e);
     if (rc < 0) dp_weights_close(w);
     return rc;
 }
@@ -53,6 +59,38 @@ void dp_weights_close(struct dp_weights *w)
     dp_layout_release(&w->layout);
     free(w->p);
     *w = (struct dp_weights){0};
+}
+
+int dp_weights_shape(const struct dp_weights *w, int64_t vocab, int64_t seq_len, struct dp_model_config *c, struct dp_err *e)
+{
+    if (vocab > w->c.vocab)
+        DP_FAIL(e, CONFIG, "init_from: its model has %lld tokens, the shards were made with %lld: tokenize with the model's own tokenizer",
+                (long long)w->c.vocab, (long long)vocab);
+    if (seq_len > w->c.seq_len)
+        DP_FAIL(e, CONFIG, "init_from: seq_len is %lld, its model was made for %lld: use at most that", (long long)seq_len, (long long)w->c.seq_len);
+    *c = w->c;
+    c->seq_len = seq_len;
+    return DP_OK;
+}
+
+void dp_weights_copy(const struct dp_weights *w, const struct dp_layout *l, float *p)
+{
+    DP_ASSERT(l->count == w->layout.count);
+    for (size_t i = 0; i < l->count; i++) {
+        const struct dp_param *to = &l->params[i], *from = &w->layout.params[i];
+        DP_ASSERT(to->rows <= from->rows && to->cols == from->cols);
+        memcpy(p + to->offset, w->p + from->offset, dp_param_count(to) * sizeof *p);
+    }
+}
+
+int dp_weights_digest(const char *path, char hex[65], struct dp_err *e)
+{
+    struct dp_hf *h;
+    if (!is_folder(path)) return dp_fs_sha256(path, hex, e);
+    DP_TRY(dp_hf_open(&h, path, e));
+    int rc = dp_hf_digest(h, hex, e);
+    dp_hf_close(h);
+    return rc;
 }
 
 enum { BLOCK_ROWS = 16 };

@@ -16,6 +16,14 @@ struct dp_weights {
 int dp_weights_open(struct dp_weights *w, const char *path, struct dp_err *e);
 void dp_weights_close(struct dp_weights *w);
 
+/* To train from these: *c becomes their config with another context. DP_CONFIG: more tokens than they have
+ * rows, or a longer context than the model was made for (positions of gpt2 are weights; RoPE was trained so far). */
+int dp_weights_shape(const struct dp_weights *w, int64_t vocab, int64_t seq_len, struct dp_model_config *c, struct dp_err *e);
+/* Into a model of that config. */
+void dp_weights_copy(const struct dp_weights *w, const struct dp_layout *l, float *p);
+/* SHA-256 of what dp_weights_open(path) reads. */
+int dp_weights_digest(const char *path, char hex[65], struct dp_err *e);
+
 /* What numbers files hold. */
 enum dp_weights_type { DP_WEIGHTS_F32, DP_WEIGHTS_F16, DP_WEIGHTS_BF16 };
 static inline size_t dp_weights_bytes(int type)

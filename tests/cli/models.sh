@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Models that go out and come in: export to hf and gguf, training from an exported folder, what is refused.
+set -u; cd "$(dirname "$0")/../.."; . tests/lib.sh
+corpus "$work/c"; workspace "$work/w" "$work/c"
+expect 0 "$DPIPE" run -q -w "$work/w"
+body() { (cd "$1" && find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1); }
+model=$(ls "$work"/w/store/model-*.safetensors); tok=$(ls "$work"/w/store/tokenizer-*.json)
+for d in f32 f16 bf16; do
+  expect 0 "$DPIPE" export -q -w "$work/w" --format hf --dtype $d -o "$work/$d" --json; says "$work/out" '"format":"hf"'
+  expect 0 "$DPIPE" export -q --format gguf --model "$model" --tokenizer "$tok" --dtype $d -o "$work/$d.gguf"
+  # From the folder the same comes out as from the checkpoint, where nothing was rounded.
+  expect 0 "$DPIPE" export -q --format gguf --model "$work/f32" --dtype $d -o "$work/again-$d.gguf" --name $d
+  cmp -s "$work/$d.gguf" "$work/again-$d.gguf" && ok || bad "$d: GGUF of the checkpoint and of the folder differ"
+done
+says "$work/f32/config.json" '"model_type": "gpt2"'; says "$work/bf16/config.json" '"bfloat16"'; says "$work/f32/dpipe-export.json" '"tokenizer.json"'
+expect 0 "$DPIPE" export -q --checkpoint "$work/f32" --format hf -o "$work/again"; same "$(body "$work/again")" "$(body "$work/f32")" "hf of hf"
+expect 0 "$DPIPE" export -q --checkpoint "$work/f32" --format gguf -o "$work/folder" --name f32; cmp -s "$work/folder/model.gguf" "$work/f32.gguf" && ok || bad "GGUF in a folder"
+same "$("$DPIPE" tokenizer info "$work/f32.gguf" | grep digest)" "$("$DPIPE" tokenizer info "$tok" | grep digest)" "the tokenizer in GGUF"
+# An earlier export is replaced, what is no export isn't.
+expect 0 "$DPIPE" export -q --checkpoint "$work/f32" --dtype bf16 --format hf -o "$work/again"; same "$(body "$work/again")" "$(body "$work/bf16")" "replaced"
+mkdir "$work/mine"; : >"$work/mine/file"; expect 78 "$DPIPE" export -q --checkpoint "$work/f32" --format hf -o "$work/mine"; says "$work/err" "no export"
+expect 64 "$DPIPE" export --checkpoint "$work/f32" --format hf
+expect 64 "$DPIPE" export --checkpoint "$work/f32" --format pt -o "$work/n"
+expect 74 "$DPIPE" export --checkpoint "$work/c" --tokenizer "$tok" --format hf -o "$work/n"; says "$work/err" "config.json"
+expect 78 "$DPIPE" export --checkpoint "$model" --tokenizer tests/data/tokenizer/hf.json --format hf -o "$work/n"; says "$work/err" "isn't the tokenizer"
+head -c 5000 "$model" >"$work/torn.safetensors"; expect 65 "$DPIPE" export --checkpoint "$work/torn.safetensors" --tokenizer "$tok" --format gguf -o "$work/n.gguf"; says "$work/err" "cut off"
+[ -e "$work/n" ] || [ -e "$work/n.gguf" ] && bad "something was written" || ok
+# Training from it begins where the other ended.
+last=$(grep -o '"val_loss":[0-9.]*' "$work"/w/store/loss-*.jsonl | tail -1)
+expect 0 "$DPIPE" train -q -w "$work/w" --init-from "$work/f32" --steps 3 --warmup 1 --layers 7 --arch llama
+new=$(ls -t "$work"/w/store/loss-*.jsonl | head -1); same "$(grep -o '"val_loss":[0-9.]*' "$new" | head -1)" "$last" "loss before the first step"
+expect 0 "$DPIPE" train -q -w "$work/w" --init-from "$model" --steps 3 --warmup 1 --train.seq-len 24 --eval-every 0
+expect 78 "$DPIPE" train -q -w "$work/w" --init-from "$work/f32" --steps 3 --warmup 1 --train.seq-len 33; says "$work/err" "seq_len is 33"
+sed -i 's/"n_layer": 1/"n_layer": 2/' "$work/again/config.json"; expect 65 "$DPIPE" train -q -w "$work/w" --init-from "$work/again" --steps 3 --warmup 1; says "$work/err" "transformer.h.1."
+finish
