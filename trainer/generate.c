@@ -1,7 +1,8 @@
-/* One token at a time there is no matrix product, only weights read once: a dot product an output
- * row, rows spread over the pool in tiles of 64. Prompts go the same way, which is slower than a
- * batched prefill but has one code path. Sampling works on candidates sorted by (logit descending,
- * id ascending), cut by top_k and then top_p, in double. */
+/* Few tokens at a time there is no matrix product, only weights read once: a dot product an output row and
+ * token, rows spread over the pool in tiles of 64. A prompt goes the same way, eight tokens at a time, so that a
+ * row of weights is in cache for seven of them and each sum is the one it would be alone. Attention is a task
+ * a (token, head). Sampling works on candidates sorted by (logit descending, id ascending), cut by top_k, top_p
+ * and min_p, in double. */
 #include "trainer/generate.h"
 
 #include "base/hash.h"
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS_A_TASK = 64 };
+enum { ROWS_A_TASK = 64, TOKENS_AT_ONCE = 8 };
 
 struct candidate {
     float logit;
@@ -28,16 +29,20 @@ struct dp_generator {
     const float *p;
     float *memory; /* everything below */
     float *cache;  /* [layers][seq][2 kv width]: k then v */
-    float *x, *h, *qkv, *att, *scores, *pre, *act, *logits, *rope_cos, *rope_sin;
+    float *x, *h, *qkv, *att, *pre, *act; /* [TOKENS_AT_ONCE][...] */
+    float *scores; /* [threads][seq] */
+    float *logits, *rope_cos, *rope_sin;
     struct candidate *candidates;
-    int64_t used; /* tokens in the context */
+    int32_t *context; /* [seq] the tokens that were fed */
+    uint8_t *seen;    /* [vocab] in the context: for the repetition penalty */
+    int64_t used;     /* tokens in the context */
 };
 
 struct job {
     const struct dp_generator *g;
     const float *x, *w, *b;
     float *y;
-    int64_t in, out;
+    int64_t in, out, tokens, layer;
     int add;
 };
 
@@ -48,9 +53,11 @@ static void rows_task(void *ctx, size_t task, int worker)
     int64_t r = (int64_t)task * ROWS_A_TASK,
             end = r + ROWS_A_TASK < j->out ? r + ROWS_A_TASK : j->out;
     for (; r < end; r++) {
-        float s = j->g->ops->dot(j->in, j->x, j->w + r * j->in);
-        if (j->b) s = j->b[r] + s;
-        j->y[r] = j->add ? j->y[r] + s : s;
+        for (int64_t t = 0; t < j->tokens; t++) {
+            float s = j->g->ops->dot(j->in, j->x + t * j->in, j->w + r * j->in), *y = j->y + t * j->out + r;
+            if (j->b) s = j->b[r] + s;
+            *y = j->add ? *y + s : s;
+        }
     }
 }
 
@@ -60,90 +67,117 @@ static const float *param(const struct dp_generator *g, uint64_t offset)
 }
 
 /* y = W x + b, or y += */
-static void apply(const struct dp_generator *g, const float *x, int64_t in, uint64_t w, uint64_t b,
+static void apply(const struct dp_generator *g, int64_t tokens, const float *x, int64_t in, uint64_t w, uint64_t b,
                   float *y, int64_t out, int add)
 {
-    struct job j = {g, x, g->p + w, param(g, b), y, in, out, add};
+    struct job j = {.g = g, .x = x, .w = g->p + w, .b = param(g, b), .y = y, .in = in, .out = out, .tokens = tokens, .add = add};
     dp_pool_run(g->pool, (size_t)((out + ROWS_A_TASK - 1) / ROWS_A_TASK), rows_task, &j);
 }
 
-static void normalise(const struct dp_generator *g, uint64_t w, uint64_t b)
+static void normalise(const struct dp_generator *g, int64_t tokens, uint64_t w, uint64_t b)
 {
     float stat[2];
-    g->ops->norm_fwd(g->c.dim, g->x, g->p + w, param(g, b), dp_model_norm_eps(&g->c), g->h,
-                     stat);
+    int64_t d = g->c.dim;
+    for (int64_t t = 0; t < tokens; t++)
+        g->ops->norm_fwd(d, g->x + t * d, g->p + w, param(g, b), dp_model_norm_eps(&g->c), g->h + t * d, stat);
 }
 
-/* RMS norm of each head's q and k, in place. */
-static void norm_heads(struct dp_generator *g, const struct dp_layer_params *p)
-{
-    int64_t hd = dp_model_head_dim(&g->c);
-    float stat[2];
-    for (int64_t h = 0; h < g->c.heads + g->c.kv_heads; h++)
-        g->ops->norm_fwd(hd, g->qkv + h * hd, g->p + (h < g->c.heads ? p->q_norm_w : p->k_norm_w),
-                         NULL, dp_model_norm_eps(&g->c), g->qkv + h * hd, stat);
-}
-
-static void attend(struct dp_generator *g, int64_t layer)
-{
-    const struct dp_model_config *c = &g->c;
-    int64_t hd = dp_model_head_dim(c), q = c->heads * hd, kv = c->kv_heads * hd, t = g->used;
-    float *rows = g->cache + layer * c->seq_len * 2 * kv;
-    if (c->qk_norm) norm_heads(g, &g->layout.layer[layer]);
-    if (c->arch == DP_ARCH_LLAMA)
-        for (int64_t h = 0; h < c->heads + c->kv_heads; h++)
-            g->ops->rope(hd / 2, g->rope_cos + t * (hd / 2), g->rope_sin + t * (hd / 2), 1,
-                         g->qkv + h * hd);
-    memcpy(rows + t * 2 * kv, g->qkv + q, (size_t)(2 * kv) * sizeof *rows);
-    memset(g->att, 0, (size_t)q * sizeof *g->att);
-    for (int64_t h = 0; h < c->heads; h++) {
-        const float *k = rows + h / (c->heads / c->kv_heads) * hd, *v = k + kv;
-        for (int64_t i = 0; i <= t; i++)
-            g->scores[i] = g->ops->dot(hd, g->qkv + h * hd, k + i * 2 * kv);
-        g->ops->softmax(t + 1, dp_model_attention_scale(c), g->scores);
-        for (int64_t i = 0; i <= t; i++)
-            g->ops->axpy(hd, g->scores[i], v + i * 2 * kv, g->att + h * hd);
-    }
-}
-
-static void run_layer(struct dp_generator *g, int64_t layer)
+/* Norm and rotate the heads of q and k of the token at place `at`, and put k and v into the cache. */
+static void place_token(struct dp_generator *g, int64_t layer, float *qkv, int64_t at)
 {
     const struct dp_model_config *c = &g->c;
     const struct dp_layer_params *p = &g->layout.layer[layer];
-    int64_t d = c->dim, f = c->ffn;
-    normalise(g, p->norm1_w, p->norm1_b);
-    apply(g, g->h, d, p->qkv_w, p->qkv_b, g->qkv, dp_model_qkv_width(c), 0);
-    attend(g, layer);
-    apply(g, g->att, dp_model_q_width(c), p->proj_w, p->proj_b, g->x, d, 1);
-    normalise(g, p->norm2_w, p->norm2_b);
-    apply(g, g->h, d, p->in_w, p->in_b, g->pre, c->arch == DP_ARCH_LLAMA ? 2 * f : f, 0);
-    if (c->arch == DP_ARCH_LLAMA) g->ops->swiglu_fwd(f, g->pre, g->pre + f, g->act);
-    else g->ops->gelu_fwd(f, g->pre, g->act);
-    apply(g, g->act, f, p->out_w, p->out_b, g->x, d, 1);
+    int64_t hd = dp_model_head_dim(c), kv = c->kv_heads * hd;
+    float stat[2];
+    for (int64_t h = 0; h < c->heads + c->kv_heads; h++) {
+        float *x = qkv + h * hd;
+        if (c->qk_norm)
+            g->ops->norm_fwd(hd, x, g->p + (h < c->heads ? p->q_norm_w : p->k_norm_w), NULL, dp_model_norm_eps(c), x, stat);
+        if (c->arch == DP_ARCH_LLAMA)
+            g->ops->rope(hd / 2, g->rope_cos + at * (hd / 2), g->rope_sin + at * (hd / 2), 1, x);
+    }
+    memcpy(g->cache + (layer * c->seq_len + at) * 2 * kv, qkv + c->heads * hd, (size_t)(2 * kv) * sizeof *qkv);
+}
+
+static void attend_task(void *ctx, size_t task, int worker)
+{
+    const struct job *j = ctx;
+    const struct dp_generator *g = j->g;
+    const struct dp_model_config *c = &g->c;
+    int64_t b = (int64_t)task / c->heads, h = (int64_t)task % c->heads, n = g->used + b + 1;
+    int64_t hd = dp_model_head_dim(c), kv = c->kv_heads * hd;
+    const float *k = g->cache + j->layer * c->seq_len * 2 * kv + h / (c->heads / c->kv_heads) * hd, *v = k + kv;
+    const float *q = g->qkv + b * dp_model_qkv_width(c) + h * hd;
+    float *scores = g->scores + worker * c->seq_len, *out = g->att + b * dp_model_q_width(c) + h * hd;
+    memset(out, 0, (size_t)hd * sizeof *out);
+    for (int64_t i = 0; i < n; i++) scores[i] = g->ops->dot(hd, q, k + i * 2 * kv);
+    g->ops->softmax(n, dp_model_attention_scale(c), scores);
+    for (int64_t i = 0; i < n; i++) g->ops->axpy(hd, scores[i], v + i * 2 * kv, out);
+}
+
+static void run_layer(struct dp_generator *g, int64_t layer, int64_t n)
+{
+    const struct dp_model_config *c = &g->c;
+    const struct dp_layer_params *p = &g->layout.layer[layer];
+    int64_t d = c->dim, f = c->ffn, in = c->arch == DP_ARCH_LLAMA ? 2 * f : f, w = dp_model_qkv_width(c);
+    normalise(g, n, p->norm1_w, p->norm1_b);
+    apply(g, n, g->h, d, p->qkv_w, p->qkv_b, g->qkv, w, 0);
+    for (int64_t t = 0; t < n; t++) place_token(g, layer, g->qkv + t * w, g->used + t);
+    struct job j = {.g = g, .layer = layer};
+    dp_pool_run(g->pool, (size_t)(n * c->heads), attend_task, &j);
+    apply(g, n, g->att, dp_model_q_width(c), p->proj_w, p->proj_b, g->x, d, 1);
+    normalise(g, n, p->norm2_w, p->norm2_b);
+    apply(g, n, g->h, d, p->in_w, p->in_b, g->pre, in, 0);
+    for (int64_t t = 0; t < n; t++) {
+        const float *pre = g->pre + t * in;
+        if (c->arch == DP_ARCH_LLAMA) g->ops->swiglu_fwd(f, pre, pre + f, g->act + t * f);
+        else g->ops->gelu_fwd(f, pre, g->act + t * f);
+    }
+    apply(g, n, g->act, f, p->out_w, p->out_b, g->x, d, 1);
+}
+
+static int check_tokens(const struct dp_generator *g, const int32_t *tokens, int64_t n, struct dp_err *e)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (tokens[i] < 0 || tokens[i] >= g->c.vocab)
+            DP_FAIL(e, CORRUPT,
+                    "token %d is outside the model's vocabulary of %lld: use the tokenizer it was "
+                    "trained with",
+                    tokens[i], (long long)g->c.vocab);
+    if (n > g->c.seq_len - g->used)
+        DP_FAIL(e, LIMIT, "%lld tokens behind %lld in a context of %lld: shorten the prompt",
+                (long long)n, (long long)g->used, (long long)g->c.seq_len);
+    return DP_OK;
+}
+
+int dp_generator_feed_all(struct dp_generator *g, const int32_t *tokens, int64_t n, const float **logits, struct dp_err *e)
+{
+    const struct dp_model_config *c = &g->c;
+    DP_ASSERT(n >= 1);
+    DP_TRY(check_tokens(g, tokens, n, e));
+    for (int64_t at = 0, now; at < n; at += now) {
+        now = n - at < TOKENS_AT_ONCE ? n - at : TOKENS_AT_ONCE;
+        for (int64_t t = 0; t < now; t++) {
+            float *x = g->x + t * c->dim;
+            memcpy(x, g->p + g->layout.wte + (int64_t)tokens[at + t] * c->dim, (size_t)c->dim * sizeof *x);
+            if (g->layout.wpe != DP_NO_PARAM) g->ops->axpy(c->dim, 1.0f, g->p + g->layout.wpe + (g->used + t) * c->dim, x);
+            g->context[g->used + t] = tokens[at + t];
+        }
+        for (int64_t i = 0; i < c->layers; i++) run_layer(g, i, now);
+        g->used += now;
+        if (at + now < n) continue;
+        float *last = g->h + (now - 1) * c->dim;
+        normalise(g, now, g->layout.normf_w, g->layout.normf_b);
+        for (int64_t i = 0; c->mup_base_dim && i < c->dim; i++) last[i] *= dp_model_logit_scale(c);
+        apply(g, 1, last, c->dim, g->layout.head, DP_NO_PARAM, g->logits, c->vocab, 0);
+    }
+    *logits = g->logits;
+    return DP_OK;
 }
 
 int dp_generator_feed(struct dp_generator *g, int32_t token, const float **logits, struct dp_err *e)
 {
-    const struct dp_model_config *c = &g->c;
-    if (token < 0 || token >= c->vocab)
-        DP_FAIL(e, CORRUPT,
-                "token %d is outside the model's vocabulary of %lld: use the tokenizer it was "
-                "trained with",
-                token, (long long)c->vocab);
-    if (g->used >= c->seq_len)
-        DP_FAIL(e, LIMIT, "the context of %lld tokens is full: shorten the prompt",
-                (long long)c->seq_len);
-    memcpy(g->x, g->p + g->layout.wte + (int64_t)token * c->dim, (size_t)c->dim * sizeof *g->x);
-    if (g->layout.wpe != DP_NO_PARAM)
-        g->ops->axpy(c->dim, 1.0f, g->p + g->layout.wpe + g->used * c->dim, g->x);
-    for (int64_t i = 0; i < c->layers; i++) run_layer(g, i);
-    g->used++;
-    normalise(g, g->layout.normf_w, g->layout.normf_b);
-    if (c->mup_base_dim)
-        for (int64_t i = 0; i < c->dim; i++) g->h[i] *= dp_model_logit_scale(c);
-    apply(g, g->h, c->dim, g->layout.head, DP_NO_PARAM, g->logits, c->vocab, 0);
-    *logits = g->logits;
-    return DP_OK;
+    return dp_generator_feed_all(g, &token, 1, logits, e);
 }
 
 static int compare_candidates(const void *a, const void *b)
@@ -153,55 +187,94 @@ static int compare_candidates(const void *a, const void *b)
     return x->id < y->id ? -1 : 1;
 }
 
-int32_t dp_generator_pick(struct dp_generator *g, const float *logits,
-                          const struct dp_generate_options *o, uint64_t *state)
+/* A logit under the repetition penalty; NaN is never picked. */
+static float penalised(const struct dp_generator *g, const float *logits, int64_t i, const struct dp_generate_options *o)
 {
-    int64_t n = g->c.vocab;
-    struct candidate *k = g->candidates;
-    if (!(o->temperature > 0)) {
-        int64_t best = 0;
-        for (int64_t i = 1; i < n; i++)
-            if (logits[i] > logits[best]) best = i;
-        return (int32_t)best;
-    }
-    for (int64_t i = 0; i < n; i++)
-        k[i] = (struct candidate){isnan(logits[i]) ? -INFINITY : logits[i], (int32_t)i, 0};
-    qsort(k, (size_t)n, sizeof *k, compare_candidates);
+    float x = isnan(logits[i]) ? -INFINITY : logits[i];
+    if (!g->seen[i]) return x;
+    return (float)(x < 0 ? (double)x * o->repetition : (double)x / o->repetition);
+}
+
+static void mark_context(struct dp_generator *g, const struct dp_generate_options *o, uint8_t mark)
+{
+    for (int64_t i = 0; o->repetition > 0 && o->repetition != 1 && i < g->used; i++) g->seen[g->context[i]] = mark;
+}
+
+/* The first `n` candidates that stay; their p are set, *kept is the sum. */
+static int64_t cut_candidates(struct candidate *k, int64_t n, const struct dp_generate_options *o, double *kept)
+{
+    double sum = 0;
     if (o->top_k > 0 && o->top_k < n) n = o->top_k;
-    double sum = 0, kept = 0;
     for (int64_t i = 0; i < n; i++) {
         k[i].p = i ? exp(((double)k[i].logit - (double)k[0].logit) / o->temperature) : 1;
         sum += k[i].p;
     }
     int64_t cut = 0;
-    while (cut < n && (cut == 0 || kept < o->top_p * sum)) kept += k[cut++].p;
+    *kept = 0;
+    while (cut < n && (cut == 0 || (*kept < o->top_p * sum && k[cut].p >= o->min_p))) *kept += k[cut++].p;
+    return cut;
+}
+
+int32_t dp_generator_pick(struct dp_generator *g, const float *logits,
+                          const struct dp_generate_options *o, uint64_t *state)
+{
+    int64_t n = g->c.vocab;
+    struct candidate *k = g->candidates;
+    mark_context(g, o, 1);
+    for (int64_t i = 0; i < n; i++) k[i] = (struct candidate){penalised(g, logits, i, o), (int32_t)i, 0};
+    mark_context(g, o, 0);
+    if (!(o->temperature > 0)) {
+        int64_t best = 0;
+        for (int64_t i = 1; i < n; i++)
+            if (k[i].logit > k[best].logit) best = i;
+        return (int32_t)best;
+    }
+    qsort(k, (size_t)n, sizeof *k, compare_candidates);
+    double kept;
+    int64_t cut = cut_candidates(k, n, o, &kept);
     double at = (double)(dp_splitmix64(state) >> 11) * 0x1p-53 * kept;
     for (int64_t i = 0; i < cut; i++)
         if ((at -= k[i].p) < 0) return k[i].id;
     return k[cut - 1].id;
 }
 
+int dp_generate_check(const struct dp_generate_options *o, struct dp_err *e)
+{
+    if (o->top_k < 0 || !(o->temperature >= 0)) DP_FAIL(e, USAGE, "temperature and top_k must not be negative");
+    if (!(o->top_p > 0) || !(o->min_p >= 0 && o->min_p <= 1)) DP_FAIL(e, USAGE, "top_p must be above 0, min_p from 0 to 1");
+    if (!(o->repetition >= 0)) DP_FAIL(e, USAGE, "the repetition penalty must not be negative");
+    return DP_OK;
+}
+
 int dp_generate(struct dp_generator *g, const int32_t *prompt, int64_t n,
                 const struct dp_generate_options *o, dp_generate_fn emit, void *ctx, int64_t *count,
-                struct dp_err *e)
+                enum dp_generate_end *end, struct dp_err *e)
 {
+    enum dp_generate_end why = DP_END_TOKENS;
     *count = 0;
     if (n < 1)
         DP_FAIL(e, USAGE,
                 "generation needs a prompt of at least one token (the end-of-text token will do)");
-    if (o->top_k < 0 || !(o->top_p > 0) || !(o->temperature >= 0))
-        DP_FAIL(e, USAGE, "temperature and top_k must not be negative, top_p must be positive");
+    DP_TRY(dp_generate_check(o, e));
     dp_generator_reset(g);
     const float *logits = NULL;
     uint64_t state = o->seed;
-    for (int64_t i = 0; i < n; i++) DP_TRY(dp_generator_feed(g, prompt[i], &logits, e));
-    while (!o->tokens_max || *count < o->tokens_max) {
+    DP_TRY(dp_generator_feed_all(g, prompt, n, &logits, e));
+    for (;;) {
         int32_t token = dp_generator_pick(g, logits, o, &state);
         ++*count;
-        if (emit(ctx, token) || token == o->stop || g->used == g->c.seq_len) break;
-        if (o->tokens_max && *count == o->tokens_max) break;
-        DP_TRY(dp_generator_feed(g, token, &logits, e));
+        int answer = emit(ctx, token);
+        if (answer < 0) return answer;
+        if (answer) why = DP_END_CALLER;
+        else if (token == o->stop) why = DP_END_STOP;
+        else if (g->used == g->c.seq_len) why = DP_END_CONTEXT;
+        else if (!o->tokens_max || *count < o->tokens_max) {
+            DP_TRY(dp_generator_feed(g, token, &logits, e));
+            continue;
+        }
+        break;
     }
+    if (end) *end = why;
     return DP_OK;
 }
 
@@ -219,18 +292,19 @@ static int generator_alloc(struct dp_generator *g, struct dp_err *e)
 {
     const struct dp_model_config *c = &g->c;
     int64_t hd = dp_model_head_dim(c), kv = c->kv_heads * hd;
+    const int64_t b = TOKENS_AT_ONCE;
     const struct {
         float **to;
         int64_t n;
     } parts[] = {
         {&g->cache, c->layers * c->seq_len * 2 * kv},
-        {&g->x, c->dim},
-        {&g->h, c->dim},
-        {&g->qkv, dp_model_qkv_width(c)},
-        {&g->att, dp_model_q_width(c)},
-        {&g->scores, c->seq_len},
-        {&g->pre, 2 * c->ffn},
-        {&g->act, c->ffn},
+        {&g->x, b * c->dim},
+        {&g->h, b * c->dim},
+        {&g->qkv, b * dp_model_qkv_width(c)},
+        {&g->att, b * dp_model_q_width(c)},
+        {&g->scores, (g->pool ? dp_pool_threads(g->pool) : 1) * c->seq_len},
+        {&g->pre, b * 2 * c->ffn},
+        {&g->act, b * c->ffn},
         {&g->logits, c->vocab},
         {&g->rope_cos, c->seq_len * hd},
         {&g->rope_sin, c->seq_len * hd},
@@ -240,7 +314,9 @@ static int generator_alloc(struct dp_generator *g, struct dp_err *e)
         total += ((uint64_t)parts[i].n + 15) / 16 * 16;
     g->memory = dp_floats_alloc(total);
     g->candidates = calloc((size_t)c->vocab, sizeof *g->candidates);
-    if (!g->memory || !g->candidates)
+    g->context = calloc((size_t)c->seq_len, sizeof *g->context);
+    g->seen = calloc((size_t)c->vocab, sizeof *g->seen);
+    if (!g->memory || !g->candidates || !g->context || !g->seen)
         DP_FAIL(e, NOMEM, "generation needs %llu MiB for its cache",
                 (unsigned long long)(total >> 18));
     float *at = g->memory;
@@ -301,5 +377,7 @@ void dp_generator_close(struct dp_generator *g)
     free(g->own);
     free(g->memory);
     free(g->candidates);
+    free(g->context);
+    free(g->seen);
     free(g);
 }

@@ -25,6 +25,20 @@ expect 74 "$DPIPE" export --checkpoint "$work/c" --tokenizer "$tok" --format hf 
 expect 78 "$DPIPE" export --checkpoint "$model" --tokenizer tests/data/tokenizer/hf.json --format hf -o "$work/n"; says "$work/err" "isn't the tokenizer"
 head -c 5000 "$model" >"$work/torn.safetensors"; expect 65 "$DPIPE" export --checkpoint "$work/torn.safetensors" --tokenizer "$tok" --format gguf -o "$work/n.gguf"; says "$work/err" "cut off"
 [ -e "$work/n" ] || [ -e "$work/n.gguf" ] && bad "something was written" || ok
+# The same text from the workspace, the checkpoint and the folder; for any number of threads; written as it comes and at once.
+g() { "$DPIPE" generate -q --seed 3 -n 40 -p "the river" "$@"; }
+g -w "$work/w" --top-k 20 --min-p 0.01 >"$work/a"; [ "$(wc -c <"$work/a")" -gt 30 ] && ok || bad "generate: $(cat "$work/a")"
+g --model "$model" -t "$tok" --top-k 20 --min-p 0.01 -j 1 >"$work/b"; cmp -s "$work/a" "$work/b" && ok || bad "generate: of the checkpoint"
+g --model "$work/f32" --top-k 20 --min-p 0.01 -j 3 >"$work/b"; cmp -s "$work/a" "$work/b" && ok || bad "generate: of the folder"
+printf 'the river' >"$work/p"; "$DPIPE" generate -q --seed 3 -n 40 --prompt-file - --model "$work/f32" --top-k 20 --min-p 0.01 <"$work/p" >"$work/b"; cmp -s "$work/a" "$work/b" && ok || bad "generate: prompt from stdin"
+g --model "$work/f32" --top-k 20 --min-p 0.01 --seed 4 >"$work/b"; cmp -s "$work/a" "$work/b" && bad "generate: another seed" || ok
+expect 0 g --model "$work/f32" --json --ignore-eot; says "$work/out" '"tokens":30,'; says "$work/out" '"end":"context"'
+text=$(sed 's/.*"text":"//; s/","tokens".*//' "$work/out"); stop=$(printf %s "$text" | grep -o '[a-z ]\{4\}' | sed -n 3p)
+expect 0 g --model "$work/f32" --json --ignore-eot --stop "$stop"; says "$work/out" '"end":"stop"'; says "$work/out" "\"text\":\"${text%%"$stop"*}\""
+expect 0 g --model "$work/f32" --no-echo --ignore-eot --stop "[\"$stop\", \"zzz\"]"; text=${text%%"$stop"*}; same "$(cat "$work/out"; echo .)" "${text//\\\"/\"}"$'\n.' "the text before a stop string"
+expect 64 g --model "$work/f32" --stop '[1]'; expect 64 g --model "$work/f32" --prompt-file "$work/p"; expect 64 g --model "$work/f32" --min-p 2
+expect 64 "$DPIPE" generate --model "$work/f32" --no-begin; says "$work/err" "no token to begin with"
+words 5 200 >"$work/long"; expect 65 "$DPIPE" generate --model "$work/f32" --prompt-file "$work/long"; says "$work/err" "shorten the prompt"
 # Training from it begins where the other ended.
 last=$(grep -o '"val_loss":[0-9.]*' "$work"/w/store/loss-*.jsonl | tail -1)
 expect 0 "$DPIPE" train -q -w "$work/w" --init-from "$work/f32" --steps 3 --warmup 1 --layers 7 --arch llama

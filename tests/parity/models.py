@@ -91,6 +91,20 @@ def by_transformers(name, src, model, w, ids, texts):
         check(again.generation_config.eos_token_id == 0, f'{name}: generation_config')
 
 
+def by_generate(name, w, texts):
+    """Greedy text of `dpipe generate` and of transformers, with and without a repetition penalty."""
+    again = transformers.AutoModelForCausalLM.from_pretrained(f'{w}/hf-f32', dtype=torch.float32).eval()
+    tok = transformers.AutoTokenizer.from_pretrained(f'{w}/hf-f32')
+    for text in texts:
+        for penalty in (1, 1.3):
+            ids = torch.tensor([[0] + tok.encode(text, add_special_tokens=False)])
+            with torch.no_grad():
+                out = again.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=40, repetition_penalty=float(penalty), pad_token_id=0)[0, ids.shape[1]:].tolist()
+            got = json.loads(dpipe('generate', '--model', f'{w}/hf-f32', '--prompt', text, '--tokens', 40, '--temperature', 0, '--repetition-penalty', penalty, '--json'))
+            same((got['text'], got['tokens'], got['prompt_tokens']), (tok.decode(out, skip_special_tokens=True, clean_up_tokenization_spaces=False), len(out), ids.shape[1]),
+                 f'{name}: greedy text behind {text!r}, penalty {penalty}')
+
+
 def by_llama_cpp(name, src, w, ids, vocab):
     tensors = {}
     for dtype in ('f32', 'f16', 'bf16'):
@@ -140,6 +154,7 @@ def main():
             make(name, model, f'{w}/src', '5GB' if 'tied' in name else '100KB')
             ids = [r.randrange(vocab) for _ in range(CONTEXT - 2)]
             by_transformers(name, f'{w}/src', model, w, ids, texts)
+            by_generate(name, w, ['', 'The quick brown', ' naïve 東京'])
             by_llama_cpp(name, f'{w}/src', w, ids, model.config.vocab_size)
             shutil.rmtree(w)
 

@@ -59,6 +59,42 @@ TEST(cache_gives_the_logits_of_the_forward_pass)
     }
 }
 
+TEST(a_prompt_at_once_is_the_same_bits)
+{
+    for (size_t k = 0; k < sizeof configs / sizeof *configs; k++) {
+        struct dp_err err = {0};
+        struct dp_model *m;
+        struct dp_generator *g;
+        struct dp_pool *pool;
+        int32_t tokens[12], bad[3] = {1, 50, 2};
+        float want[12][50];
+        const float *got;
+        REQUIRE_OK(dp_model_open(&m, &configs[k], 1, false, NULL, &err));
+        fill(m, tokens);
+        REQUIRE_OK(dp_generator_open_model(&g, &m->c, m->p, NULL, &err));
+        for (int t = 0; t < 12; t++) {
+            REQUIRE_OK(dp_generator_feed(g, tokens[t], &got, &err));
+            memcpy(want[t], got, sizeof want[t]);
+        }
+        dp_generator_close(g);
+        REQUIRE_OK(dp_pool_open(&pool, 3, &err));
+        REQUIRE_OK(dp_generator_open_model(&g, &m->c, m->p, pool, &err));
+        for (int n = 1; n <= 12; n++) {
+            dp_generator_reset(g);
+            REQUIRE_OK(dp_generator_feed_all(g, tokens, n, &got, &err));
+            CHECK(memcmp(got, want[n - 1], sizeof want[0]) == 0);
+            CHECK_INT(dp_generator_feed_all(g, bad, 3, &got, &err), DP_CORRUPT);
+            CHECK_INT(dp_generator_feed_all(g, tokens, 13 - n, &got, &err), DP_LIMIT);
+            if (n == 12) break;
+            REQUIRE_OK(dp_generator_feed_all(g, tokens + n, 12 - n, &got, &err)); /* a failure left the context as it was */
+            CHECK(memcmp(got, want[11], sizeof want[0]) == 0);
+        }
+        dp_generator_close(g);
+        dp_pool_close(pool);
+        dp_model_close(m);
+    }
+}
+
 struct sink {
     int32_t ids[64];
     int n, stop_after;
@@ -90,24 +126,28 @@ TEST(a_checkpoint_generates_the_same)
         dp_generator_open_model(&m, dp_generator_config(a), dp_trainer_model(t)->p, NULL, &err));
     struct dp_generate_options g = {.temperature = 1, .top_p = 1, .seed = 4, .stop = -1};
     struct sink x = {0}, y = {0}, z = {0};
-    REQUIRE_OK(dp_generate(a, (int32_t[]){1, 2, 3}, 3, &g, collect, &x, &n, &err));
+    REQUIRE_OK(dp_generate(a, (int32_t[]){1, 2, 3}, 3, &g, collect, &x, &n, NULL, &err));
     CHECK_INT(n, 18); /* until the context is full: the last token needs no place in it */
-    REQUIRE_OK(dp_generate(m, (int32_t[]){1, 2, 3}, 3, &g, collect, &y, &n, &err));
+    REQUIRE_OK(dp_generate(m, (int32_t[]){1, 2, 3}, 3, &g, collect, &y, &n, NULL, &err));
     CHECK(x.n == y.n && memcmp(x.ids, y.ids, sizeof x.ids) == 0);
     g.seed = 5;
-    REQUIRE_OK(dp_generate(a, (int32_t[]){1, 2, 3}, 3, &g, collect, &z, &n, &err));
+    REQUIRE_OK(dp_generate(a, (int32_t[]){1, 2, 3}, 3, &g, collect, &z, &n, NULL, &err));
     CHECK(memcmp(x.ids, z.ids, sizeof x.ids) != 0);
+    enum dp_generate_end end;
     struct sink few = {.stop_after = 2}, limit = {0}, stop = {0};
-    REQUIRE_OK(dp_generate(a, (int32_t[]){1}, 1, &g, collect, &few, &n, &err));
+    REQUIRE_OK(dp_generate(a, (int32_t[]){1}, 1, &g, collect, &few, &n, &end, &err));
     CHECK_INT(n, 2);
+    CHECK_INT(end, DP_END_CALLER);
     g.tokens_max = 5;
-    REQUIRE_OK(dp_generate(a, (int32_t[]){1}, 1, &g, collect, &limit, &n, &err));
+    REQUIRE_OK(dp_generate(a, (int32_t[]){1}, 1, &g, collect, &limit, &n, &end, &err));
     CHECK_INT(n, 5);
+    CHECK_INT(end, DP_END_TOKENS);
     g.stop = limit.ids[1];
-    REQUIRE_OK(dp_generate(a, (int32_t[]){1}, 1, &g, collect, &stop, &n, &err));
+    REQUIRE_OK(dp_generate(a, (int32_t[]){1}, 1, &g, collect, &stop, &n, &end, &err));
+    CHECK_INT(end, DP_END_STOP);
     CHECK_INT(stop.ids[n - 1], g.stop);
     CHECK(n <= 2);
-    CHECK_INT(dp_generate(a, NULL, 0, &g, collect, &stop, &n, &err), DP_USAGE);
+    CHECK_INT(dp_generate(a, NULL, 0, &g, collect, &stop, &n, NULL, &err), DP_USAGE);
     CHECK(dp_generator_open(&b, "/nonexistent", NULL, &err) < 0);
     dp_generator_close(a);
     dp_generator_close(m);
@@ -128,21 +168,24 @@ TEST(sampling)
         double temperature, top_p;
         int64_t top_k;
         double share[5]; /* expected */
+        double min_p;
     } cases[] = {
-        {0, 1, 0, {0, 1, 0, 0, 0}},
-        {1, 1, 1, {0, 1, 0, 0, 0}},
-        {1, 1, 2, {0, 0.5, 0, 0.5, 0}},
-        {1,
-         1,
-         0,
-         {0.053987, 0.398898, 0.146747, 0.398898, 0}}, /* e^x / (1 + 2e^2 + e) within 0.01 */
-        {1, 0.5, 0, {0, 0.5, 0, 0.5, 0}},
-        {1, 0.3, 0, {0, 1, 0, 0, 0}},
-        {0.01, 1, 0, {0, 0.5, 0, 0.5, 0}},
+        {0, 1, 0, {0, 1, 0, 0, 0}, 0},
+        {1, 1, 1, {0, 1, 0, 0, 0}, 0},
+        {1, 1, 2, {0, 0.5, 0, 0.5, 0}, 0},
+        {1, 1, 0, {0.053987, 0.398898, 0.146747, 0.398898, 0}, 0}, /* e^x / (1 + 2e^2 + e) within 0.01 */
+        {1, 0.5, 0, {0, 0.5, 0, 0.5, 0}, 0},
+        {1, 0.3, 0, {0, 1, 0, 0, 0}, 0},
+        {0.01, 1, 0, {0, 0.5, 0, 0.5, 0}, 0},
+        {1, 1, 0, {0.053987, 0.398898, 0.146747, 0.398898, 0}, 0.13}, /* e^-2 = 0.135 stays */
+        {1, 1, 0, {0, 0.422319, 0.155362, 0.422319, 0}, 0.14},
+        {1, 1, 0, {0, 0.5, 0, 0.5, 0}, 0.37},
+        {1, 1, 0, {0, 0.5, 0, 0.5, 0}, 1},
+        {1, 1, 1, {0, 1, 0, 0, 0}, 0.14},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct dp_generate_options o = {
-            .temperature = cases[i].temperature, .top_p = cases[i].top_p, .top_k = cases[i].top_k};
+            .temperature = cases[i].temperature, .top_p = cases[i].top_p, .top_k = cases[i].top_k, .min_p = cases[i].min_p};
         uint64_t state = 1;
         int count[5] = {0};
         for (int n = 0; n < 20000; n++) count[dp_generator_pick(g, logits, &o, &state)]++;
@@ -151,6 +194,31 @@ TEST(sampling)
             if (cases[i].share[k] == 0) CHECK_INT(count[k], 0);
         }
     }
+    dp_generator_close(g);
+    free(weights);
+}
+
+/* Tokens of the context: 2 becomes 2 / 1.5, -1 becomes -1.5; others stay, and the next call is free of it. */
+TEST(repetition_penalty)
+{
+    struct dp_err err = {0};
+    struct dp_generator *g;
+    struct dp_model_config c = CONFIG(DP_ARCH_GPT2, 1, 4, 1, 1, 4, 4, 5, true);
+    float *weights = dp_floats_alloc(4096);
+    const float *any;
+    REQUIRE_OK(dp_generator_open_model(&g, &c, weights, NULL, &err));
+    REQUIRE_OK(dp_generator_feed_all(g, (int32_t[]){1, 3, 1}, 3, &any, &err));
+    struct dp_generate_options o = {.top_p = 1, .repetition = 1.5};
+    uint64_t state = 1;
+    CHECK_INT(dp_generator_pick(g, (float[]){1.3f, 2, 1, -1, -2}, &o, &state), 1);
+    CHECK_INT(dp_generator_pick(g, (float[]){1.4f, 2, 1, -1, -2}, &o, &state), 0);
+    CHECK_INT(dp_generator_pick(g, (float[]){-2, -1.6f, -2, -1, -2}, &o, &state), 3);
+    CHECK_INT(dp_generator_pick(g, (float[]){-1.4f, -3, -2, -1, -2}, &o, &state), 0);
+    dp_generator_reset(g);
+    CHECK_INT(dp_generator_pick(g, (float[]){1.4f, 2, 1, -1, -2}, &o, &state), 1);
+    CHECK_INT(dp_generate_check(&o, &err), DP_OK);
+    o.repetition = -1;
+    CHECK_INT(dp_generate_check(&o, &err), DP_USAGE);
     dp_generator_close(g);
     free(weights);
 }
