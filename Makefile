@@ -243,7 +243,7 @@ install: all man
 	$(PROG) help --completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/dpipe.fish
 	sed 's,@bindir@,$(PREFIX)/bin,' packaging/dpipe.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/dpipe.service
 	install -m644 packaging/recipe.yaml $(DESTDIR)$(PREFIX)/share/doc/dpipe/examples/
-	install -m644 README.md docs/daemon.md docs/metrics.md docs/c-api.md docs/tokenizer-report.md docs/train.md $(DESTDIR)$(PREFIX)/share/doc/dpipe/
+	install -m644 README.md docs/daemon.md docs/metrics.md docs/c-api.md docs/models.md docs/tokenizer-report.md docs/train.md $(DESTDIR)$(PREFIX)/share/doc/dpipe/
 
 ## uninstall: take it away again
 uninstall:
