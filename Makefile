@@ -86,7 +86,7 @@ PROBE    := $(BUILD)/tests/fault/probe
 PROG     := $(BUILD)/dpipe
 
 .SECONDARY:
-.PHONY: all lib tests benches objects help deps fault check-daemon-san check check-browser check-mpi check-clang check-fast parity lint fmt fuzz demo bench-pipeline bench-feed bench-tokenizer check-systemd deb wheel install uninstall dist compdb cov clean man completions
+.PHONY: all lib tests benches objects help deps fault check-daemon-san check check-browser check-mpi check-clang check-fast parity parity-models lint fmt fuzz demo bench-pipeline bench-feed bench-tokenizer check-systemd deb wheel install uninstall dist compdb cov clean man completions
 .DEFAULT_GOAL := all
 
 ## all: the program, build/MODE/dpipe (the default)
@@ -184,7 +184,13 @@ check-mpi:
 
 ## parity: compare with the packages of others (Hugging Face, tiktoken, Megatron, datatrove...), which tools/venv.sh installs in build/venv
 parity: all lib $(BUILD)/bench/bench_ingest $(BUILD)/tests/parity/clean_parity
-	@PYTHON=$$(tools/venv.sh) && export PYTHON PYTHONDONTWRITEBYTECODE=1 && tests/run.sh $(BUILD) $(filter-out %/lib.py,$(sort $(wildcard tests/parity/*.py)))
+	@PYTHON=$$(tools/venv.sh) && export PYTHON PYTHONDONTWRITEBYTECODE=1 && tests/run.sh $(BUILD) $(filter-out %/lib.py %/models.py,$(sort $(wildcard tests/parity/*.py)))
+
+## parity-models: models that come in and go out beside transformers, gguf and llama.cpp (build/venv-models; torch from build/venv-trainer, 6 GB)
+parity-models: all lib
+	@if [ ! -e tools/venv-trainer.txt ]; then echo "skip parity-models: no tools/venv-trainer.txt, which has torch"; exit 0; fi; \
+	TORCH=$$(tools/venv.sh trainer) && PYTHON=$$(tools/venv.sh models) && PYTHONPATH=$$($$TORCH -c 'import site; print(site.getsitepackages()[0])') && \
+	export PYTHON PYTHONPATH PYTHONDONTWRITEBYTECODE=1 && tests/run.sh $(BUILD) tests/parity/models.py
 
 ## demo: the whole road on real documents, in build/demo; CORPUS=PATH takes another folder, archive or WARC file
 demo: all

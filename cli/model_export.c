@@ -39,7 +39,7 @@ static char *default_name(const char *output)
 }
 
 /* Beside its target, so that a file of this name is whole or absent. */
-static int write_file(const struct dp_model_parts *m, const struct dp_model_export *o, const char *name, const char *path, struct dp_err *e)
+static int write_file(struct dp_model_parts *m, const struct dp_model_export *o, const char *name, const char *path, struct dp_err *e)
 {
     size_t n = strlen(path) + 16;
     char *tmp = malloc(n);
@@ -54,7 +54,7 @@ static int write_file(const struct dp_model_parts *m, const struct dp_model_expo
     return rc;
 }
 
-static int write_folder(const struct dp_model_parts *m, const struct dp_model_export *o, bool gguf, const char *name, const char *dir, struct dp_err *e)
+static int write_folder(struct dp_model_parts *m, const struct dp_model_export *o, bool gguf, const char *name, const char *dir, struct dp_err *e)
 {
     struct dp_out_folder d = DP_OUT_FOLDER_INIT;
     struct facts facts = {m, gguf ? "gguf" : "hf", type_names[o->dtype]};

@@ -4,11 +4,12 @@
 # With `feed`: PyTorch, JAX and those that feed trainers, in build/venv-feed, for bench/bench_feed.py and the Python package's tests; 7 GB (PyPI's PyTorch
 # brings CUDA along, whether there is a GPU or not), some three minutes.
 # With `tokenizer`: the tokenizers that bench/bench_tokenizer.py races, in build/venv-tokenizer; 0.2 GB.
-# usage: tools/venv.sh [feed|tokenizer]       PYTHON=python3 names the interpreter it is made with
+# With `models`: transformers, gguf and llama.cpp for tests/parity/models.py, in build/venv-models; 0.3 GB.
+# usage: tools/venv.sh [feed|tokenizer|models]     PYTHON=python3 names the interpreter it is made with
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=$PWD/build/venv${1:+-$1} list=tools/venv${1:+-$1}.txt python=${PYTHON:-python3}
-[ -e "$list" ] || { echo "usage: tools/venv.sh [feed|tokenizer]" >&2; exit 64; }
+[ -e "$list" ] || { echo "usage: tools/venv.sh [feed|tokenizer|models]" >&2; exit 64; }
 say() { echo "venv: $*" >&2; }
 if cmp -s $list "$venv/installed.txt"; then echo "$venv/bin/python"; exit 0; fi
 # ensurepip is what Debian keeps in python3-venv; python-magic loads libmagic.

@@ -205,12 +205,13 @@ static int write_data(const struct dp_weights *w, enum dp_weights_type type, str
     return dp_out_finish(out, NULL, e);
 }
 
-int dp_export_gguf(const struct dp_weights *w, enum dp_weights_type type, const struct dp_tokenizer *t, const char *name, const char *path,
+int dp_export_gguf(struct dp_weights *w, enum dp_weights_type type, const struct dp_tokenizer *t, const char *name, const char *path,
                    struct dp_err *e)
 {
     struct dp_buf header;
     struct dp_out *out = NULL;
     dp_buf_init(&header, (size_t)1 << 30);
+    dp_weights_fold_mup(w);
     int rc = build_header(w, type, t, name, &header, e);
     if (rc >= 0) rc = dp_out_open(&out, path, false, e);
     if (rc >= 0) {

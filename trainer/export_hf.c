@@ -82,12 +82,13 @@ static int write_text(const char *dir, const char *name, struct dp_buf *b, struc
     return rc;
 }
 
-int dp_export_hf(const struct dp_weights *w, enum dp_weights_type type, int64_t eot, const char *dir, struct dp_err *e)
+int dp_export_hf(struct dp_weights *w, enum dp_weights_type type, int64_t eot, const char *dir, struct dp_err *e)
 {
     struct dp_buf b;
     char *path = dp_fs_join(dir, "model.safetensors");
     if (!path) DP_FAIL(e, NOMEM, "%s", dir);
     dp_buf_init(&b, 1 << 20);
+    dp_weights_fold_mup(w);
     int rc = dp_hf_config_write(&w->c, torch_types[type], eot, &b, e);
     if (rc >= 0) rc = write_text(dir, "config.json", &b, e);
     generation_config(eot, &b);

@@ -61,6 +61,30 @@ void dp_weights_close(struct dp_weights *w)
     *w = (struct dp_weights){0};
 }
 
+static void multiply(const struct dp_weights *w, uint64_t at, int64_t n, float x)
+{
+    for (int64_t i = 0; at != DP_NO_PARAM && i < n; i++) w->p[at + (uint64_t)i] *= x;
+}
+
+void dp_weights_fold_mup(struct dp_weights *w)
+{
+    struct dp_model_config plain = w->c;
+    plain.mup_base_dim = plain.mup_base_head_dim = 0;
+    float logits = dp_model_logit_scale(&w->c), scores = dp_model_attention_scale(&w->c) / dp_model_attention_scale(&plain);
+    int64_t d = w->c.dim, q = dp_model_q_width(&w->c);
+    if (!w->c.mup_base_dim) return;
+    multiply(w, w->layout.normf_w, d, logits);
+    multiply(w, w->layout.normf_b, d, logits);
+    for (int64_t i = 0; i < w->c.layers; i++) {
+        const struct dp_layer_params *l = &w->layout.layer[i];
+        multiply(w, l->q_norm_w, dp_model_head_dim(&w->c), scores);
+        if (w->c.qk_norm) continue; /* which would undo it */
+        multiply(w, l->qkv_w, q * d, scores);
+        multiply(w, l->qkv_b, q, scores);
+    }
+    w->c = plain;
+}
+
 int dp_weights_shape(const struct dp_weights *w, int64_t vocab, int64_t seq_len, struct dp_model_config *c, struct dp_err *e)
 {
     if (vocab > w->c.vocab)

@@ -16,6 +16,9 @@ struct dp_weights {
 int dp_weights_open(struct dp_weights *w, const char *path, struct dp_err *e);
 void dp_weights_close(struct dp_weights *w);
 
+/* Put muP's factors of logits and of q k^T into the final norm and the queries, and take them out of the config: the same model, within
+ * rounding, to software that knows no muP. */
+void dp_weights_fold_mup(struct dp_weights *w);
 /* To train from these: *c becomes their config with another context. DP_CONFIG: more tokens than they have
  * rows, or a longer context than the model was made for (positions of gpt2 are weights; RoPE was trained so far). */
 int dp_weights_shape(const struct dp_weights *w, int64_t vocab, int64_t seq_len, struct dp_model_config *c, struct dp_err *e);

@@ -50,6 +50,41 @@ TEST(a_folder_gives_the_weights_back)
     }
 }
 
+TEST(mup_goes_into_the_weights)
+{
+    const struct dp_model_config all[] = {
+        CONFIG(DP_ARCH_GPT2, 2, 24, 3, 3, 40, 12, 50, true, .mup_base_dim = 8, .mup_base_head_dim = 4),
+        CONFIG(DP_ARCH_LLAMA, 2, 24, 4, 2, 40, 12, 50, false, .mup_base_dim = 12, .mup_base_head_dim = 2),
+        CONFIG(DP_ARCH_LLAMA, 2, 24, 4, 2, 40, 12, 50, true, .qk_norm = true, .mup_base_dim = 12, .mup_base_head_dim = 2),
+    };
+    for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
+        struct dp_err err = {0};
+        struct dp_weights w;
+        struct dp_model *m;
+        int32_t tokens[12];
+        float want[12 * 50], got[12 * 50], plain[12 * 50], worst = 0, changed = 0;
+        REQUIRE(make(&w, &all[k]));
+        for (uint64_t i = 0; i < w.layout.floats; i++) w.p[i] = sinf((float)(i * 7)) * 0.4f;
+        for (int i = 0; i < 12; i++) tokens[i] = i * 17 % 50;
+        for (int round = 0; round < 3; round++) {
+            struct dp_model_config c = w.c;
+            if (round == 1) c.mup_base_dim = c.mup_base_head_dim = 0; /* not folded: to see that it matters */
+            REQUIRE_OK(dp_model_open(&m, &c, 1, false, NULL, &err));
+            memcpy(m->p, w.p, w.layout.floats * sizeof *w.p);
+            dp_model_logits(m, tokens, 1, round == 0 ? want : round == 1 ? plain : got);
+            dp_model_close(m);
+            if (round == 1) dp_weights_fold_mup(&w);
+        }
+        CHECK_INT(w.c.mup_base_dim + w.c.mup_base_head_dim, 0);
+        for (int i = 0; i < 12 * 50; i++) {
+            worst = fmaxf(worst, fabsf(got[i] - want[i]));
+            changed = fmaxf(changed, fabsf(plain[i] - want[i]));
+        }
+        if (!(worst < 1e-5f && changed > 0.01f)) DP_TEST_FAIL("model %zu: %g, unfolded %g", k, (double)worst, (double)changed);
+        dp_weights_close(&w);
+    }
+}
+
 static uint64_t number(const char *p, size_t n)
 {
     uint64_t v = 0;

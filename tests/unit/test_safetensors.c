@@ -161,3 +161,29 @@ TEST(missing_file)
     CHECK(dp_safetensors_open(&s, "/nonexistent/x.safetensors", &err) < 0);
     CHECK(strstr(err.msg, "/nonexistent/x.safetensors") != NULL);
 }
+
+TEST(written_piece_by_piece)
+{
+    struct dp_err err = {0};
+    struct dp_safetensors_writer *w;
+    struct dp_safetensors *s;
+    static const struct dp_safetensors_item items[] = {{"a", "I16", 1, {3}, NULL}, {"empty", "F32", 2, {0, 4}, NULL}, {"b", "U8", 0, {0}, NULL}};
+    char *path = dp_fs_join(dp_test_tmpdir(), "x");
+    REQUIRE_OK(dp_safetensors_create(&w, path, items, 3, NULL, 0, &err));
+    CHECK_OK(dp_safetensors_add(w, "\1\0\2", 3, &err));
+    dp_safetensors_writer_close(w); /* not finished: nothing stays */
+    CHECK(!dp_fs_exists(path));
+    REQUIRE_OK(dp_safetensors_create(&w, path, items, 3, NULL, 0, &err));
+    CHECK_OK(dp_safetensors_add(w, "\1\0\2", 3, &err));
+    CHECK_OK(dp_safetensors_add(w, "\0\3\0\7", 4, &err));
+    CHECK_OK(dp_safetensors_finish(w, &err));
+    dp_safetensors_writer_close(w);
+    REQUIRE_OK(dp_safetensors_open(&s, path, &err));
+    CHECK_INT(dp_safetensors_count(s), 3);
+    CHECK(memcmp(dp_safetensors_data(s).ptr, "\1\0\2\0\3\0\7", 7) == 0);
+    dp_safetensors_close(s);
+    struct dp_safetensors_writer *again;
+    CHECK(dp_safetensors_create(&again, path, items, 3, NULL, 0, &err) < 0); /* never over another */
+    CHECK(dp_fs_exists(path));
+    free(path);
+}
