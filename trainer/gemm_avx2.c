@@ -70,75 +70,141 @@ static void tile_avx2(int rows, int cols, int64_t units, const float *a, const f
 static inline __attribute__((always_inline)) void transpose8(__m256 r[8])
 {
     __m256 t[8], u[8];
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
         t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
         t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
     }
+#pragma GCC unroll 2
     for (int h = 0; h < 2; h++) {
         u[4 * h + 0] = _mm256_shuffle_ps(t[4 * h], t[4 * h + 2], 0x44);
         u[4 * h + 1] = _mm256_shuffle_ps(t[4 * h], t[4 * h + 2], 0xee);
         u[4 * h + 2] = _mm256_shuffle_ps(t[4 * h + 1], t[4 * h + 3], 0x44);
         u[4 * h + 3] = _mm256_shuffle_ps(t[4 * h + 1], t[4 * h + 3], 0xee);
     }
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
         r[i] = _mm256_permute2f128_ps(u[i], u[4 + i], 0x20);
         r[4 + i] = _mm256_permute2f128_ps(u[i], u[4 + i], 0x31);
     }
 }
 
-/* Six rows: a stored vector of eight overlaps the next k's first two floats, which the next store
- * mends; so the last k of a panel is copied one by one. */
-static void rows_a(int64_t k, int count, const float *a, int64_t lda, float *out)
+#define ALWAYS static inline __attribute__((always_inline))
+
+/* Nearest bf16 as floats; as dp_bf16. */
+ALWAYS __m256 round_bf16(__m256 x)
 {
-    int64_t p = 0;
-    for (; p + 8 < k; p += 8) {
-        __m256 r[8];
-        for (int i = 0; i < 8; i++)
-            r[i] = i < count ? _mm256_loadu_ps(a + i * lda + p) : _mm256_setzero_ps();
-        transpose8(r);
-        for (int i = 0; i < 8; i++) _mm256_storeu_ps(out + (p + i) * MR, r[i]);
-    }
-    for (; p < k; p++)
-        for (int i = 0; i < MR; i++) out[p * MR + i] = i < count ? a[i * lda + p] : 0;
+    const __m256i bits = _mm256_castps_si256(x), exponent = _mm256_set1_epi32(0x7f800000);
+    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    __m256i r = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    r = _mm256_blendv_epi8(r, quiet, _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
+    r = _mm256_and_si256(r, _mm256_set1_epi32((int)0xffff0000));
+    __m256i small = _mm256_cmpeq_epi32(_mm256_and_si256(bits, exponent), _mm256_setzero_si256());
+    __m256i sign = _mm256_and_si256(bits, _mm256_set1_epi32((int)0x80000000));
+    return _mm256_castsi256_ps(_mm256_blendv_epi8(r, sign, small));
 }
 
-static void rows_b(int64_t k, int count, const float *b, int64_t ldb, float *out)
+ALWAYS __m256 load8(enum dp_gemm_format f, const void *src, int64_t at)
 {
-    int64_t p = 0;
-    for (; p + 8 <= k; p += 8) {
-        for (int h = 0; h < NR; h += 8) {
+    if (f == DP_GEMM_BF16) {
+        __m128i h = _mm_loadu_si128((const __m128i *)(const void *)((const uint16_t *)src + at));
+        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+    }
+    __m256 x = _mm256_loadu_ps((const float *)src + at);
+    return f == DP_GEMM_F32 ? x : round_bf16(x);
+}
+
+/* The first n floats, zeros after them. */
+ALWAYS __m256 load_part(enum dp_gemm_format f, int64_t n, const float *src)
+{
+    __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    __m256 x = _mm256_maskload_ps(src, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lanes));
+    return f == DP_GEMM_F32 ? x : round_bf16(x);
+}
+
+ALWAYS void store6(float *to, __m256 x)
+{
+    _mm_storeu_ps(to, _mm256_castps256_ps128(x));
+    _mm_storel_pi((__m64 *)(void *)(to + 4), _mm256_extractf128_ps(x, 1));
+}
+
+ALWAYS float load1(enum dp_gemm_format f, const void *src, int64_t at)
+{
+    if (f == DP_GEMM_BF16) return dp_bf16_float(((const uint16_t *)src)[at]);
+    float x = ((const float *)src)[at];
+    return f == DP_GEMM_F32 ? x : dp_bf16_float(dp_bf16(x));
+}
+
+/* For bf16 the odd k of a pair comes first. Of six rows a stored vector of eight overlaps the next
+ * k's first two floats, which the next store mends; so the last k of a panel go one by one. */
+ALWAYS void rows(enum dp_gemm_format f, int64_t k, int count, int width, const void *src,
+                 int64_t ld, float *out)
+{
+    int swap = f != DP_GEMM_F32;
+    int64_t p = 0, n = (k + swap) & ~(int64_t)swap;
+    for (; p + 8 < k + (width != MR); p += 8) {
+        for (int v = 0; v < width; v += 8) {
             __m256 r[8];
+#pragma GCC unroll 8
             for (int i = 0; i < 8; i++)
-                r[i] = h + i < count ? _mm256_loadu_ps(b + (h + i) * ldb + p)
-                                     : _mm256_setzero_ps();
+                r[i] = v + i < count ? load8(f, src, (v + i) * ld + p) : _mm256_setzero_ps();
             transpose8(r);
-            for (int i = 0; i < 8; i++) _mm256_storeu_ps(out + (p + i) * NR + h, r[i]);
+#pragma GCC unroll 8
+            for (int i = 0; i < 8; i++) _mm256_storeu_ps(out + (p + i) * width + v, r[i ^ swap]);
         }
     }
-    for (; p < k; p++)
-        for (int i = 0; i < NR; i++) out[p * NR + i] = i < count ? b[i * ldb + p] : 0;
+    for (; p < n; p++)
+        for (int v = 0; v < width; v++)
+            out[(p ^ swap) * width + v] = v < count && p < k ? load1(f, src, v * ld + p) : 0;
 }
 
-static void pack_rows(int64_t k, int count, int width, const void *src, int64_t ld, float *out)
+ALWAYS void columns(enum dp_gemm_format f, int64_t k, int panels, const int64_t *first, int width,
+                    const void *src, int64_t ld, float *out, int64_t size)
 {
-    if (width == MR) rows_a(k, count, src, ld, out);
-    else rows_b(k, count, src, ld, out);
-}
-
-static void pack_columns(int64_t k, int panels, const int64_t *first, int width, const void *src,
-                         int64_t ld, float *out, int64_t size)
-{
-    const float *from = src;
-    for (int64_t p = 0; p < k; p++, from += ld, out += width) {
+    int swap = f != DP_GEMM_F32;
+    int64_t n = (k + swap) & ~(int64_t)swap;
+    for (int64_t p = 0; p < n; p++) {
         for (int i = 0; i < panels; i++) {
-            int64_t count = first[i + 1] - first[i];
-            float *to = out + i * size;
-            if (count == NR) memcpy(to, from + first[i], NR * sizeof *to);
-            else if (count == MR && width == MR) memcpy(to, from + first[i], MR * sizeof *to);
-            else
-                for (int v = 0; v < width; v++) to[v] = v < count ? from[first[i] + v] : 0;
+            int64_t count = p < k ? first[i + 1] - first[i] : 0, at = p * ld + first[i], v = 0;
+            float *to = out + i * size + (p ^ swap) * width;
+            if (width == MR && f != DP_GEMM_BF16) {
+                store6(to, load_part(f, count, (const float *)src + at));
+                continue;
+            }
+            for (; v + 8 <= count; v += 8) _mm256_storeu_ps(to + v, load8(f, src, at + v));
+            for (; v < count; v++) to[v] = load1(f, src, at + v);
+            for (; v < width; v++) to[v] = 0;
         }
     }
+}
+
+#define PACKERS(name, format)                                                                      \
+    static void rows_##name(int64_t k, int count, int width, const void *src, int64_t ld,          \
+                            float *out)                                                            \
+    {                                                                                              \
+        if (width == MR) rows(format, k, count, MR, src, ld, out);                                 \
+        else rows(format, k, count, NR, src, ld, out);                                             \
+    }                                                                                              \
+    static void columns_##name(int64_t k, int panels, const int64_t *first, int width,             \
+                               const void *src, int64_t ld, float *out, int64_t size)              \
+    {                                                                                              \
+        columns(format, k, panels, first, width, src, ld, out, size);                              \
+    }
+PACKERS(f32, DP_GEMM_F32)
+PACKERS(to_bf16, DP_GEMM_F32_TO_BF16)
+PACKERS(bf16, DP_GEMM_BF16)
+
+static void to_bf16(int64_t n, const float *src, uint16_t *dst)
+{
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256i x = _mm256_castps_si256(round_bf16(_mm256_loadu_ps(src + i)));
+        x = _mm256_srli_epi32(x, 16);
+        x = _mm256_permute4x64_epi64(_mm256_packus_epi32(x, x), 0x08);
+        _mm_storeu_si128((__m128i *)(void *)(dst + i), _mm256_castsi256_si128(x));
+    }
+    for (; i < n; i++) dst[i] = dp_bf16(src[i]);
 }
 
 static float peak_avx2(int64_t n)
@@ -174,8 +240,9 @@ const struct dp_gemm_level dp_gemm_avx2 = {
     .aw = MR,
     .tile = tile_avx2,
     .tile_bf16 = tile_avx2,
-    .rows = {pack_rows},
-    .columns = {pack_columns},
+    .rows = {rows_f32, rows_to_bf16, rows_bf16},
+    .columns = {columns_f32, columns_to_bf16, columns_bf16},
+    .to_bf16 = to_bf16,
     .peak = peak_avx2,
     .peak_flops = 12 * 8 * 2,
     .peak_bf16 = peak_avx2,
