@@ -207,6 +207,19 @@ static int log_step(struct training *t, const struct dp_step_result *s, bool wit
     return dp_buf_check(&t->log, "loss log", e);
 }
 
+/* The log says nothing of spikes: without spike_skip a run that goes on doesn't know the losses before, and would find others. */
+static void report_spike(const struct training *t, const struct dp_step_result *s)
+{
+    const struct dp_train_options *o = &t->road->options->train;
+    const double *loss = dp_trainer_row_losses(t->trainer);
+    int64_t worst = 0;
+    for (int64_t i = 1; i < o->batch * o->accum; i++)
+        if (!(loss[i] <= loss[worst])) worst = i;
+    dp_log(WARN, "train", "step %lld: loss %.4f is %.1f deviations above the running median %.4f%s; its worst row has %.4f: `dpipe trace --step %lld --row %lld` names the documents",
+           (long long)s->step, s->loss, (s->loss - s->spike.median) / s->spike.deviation, s->spike.median, s->skipped ? ", its update is left out" : "", loss[worst],
+           (long long)s->step, (long long)worst);
+}
+
 static int train_steps(struct training *t, struct dp_err *e)
 {
     const struct dp_train_options *o = &t->road->options->train;
@@ -223,6 +236,7 @@ static int train_steps(struct training *t, struct dp_err *e)
             DP_TRY(read_row(t, t->feed, (uint64_t)t->step * rows + i, t->ids + i * (uint64_t)(o->seq_len + 1), e));
         DP_TRY(dp_trainer_step(t->trainer, t->ids, &s, e));
         t->step++;
+        if (s.spike.spike) report_spike(t, &s);
         bool last = t->step == o->steps, with_val = last || (o->eval_every && t->step % o->eval_every == 0);
         clock_gettime(CLOCK_MONOTONIC, &b);
         double dt = (double)(b.tv_sec - a.tv_sec) + 1e-9 * (double)(b.tv_nsec - a.tv_nsec);

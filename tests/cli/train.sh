@@ -64,6 +64,12 @@ for f in flat whole; do expect 0 "$DPIPE" train -q --config "$work/$f.yaml" --da
 expect 0 "$DPIPE" train -q --config "$work/flat.yaml" --steps 2 --data "$work/shards" --log -; same "$(grep -c '"loss"' "$work/out")" 2 "lines on stdout"
 echo 'layer: 2' >>"$work/flat.yaml"; expect 78 "$DPIPE" train -q --config "$work/flat.yaml" --data "$work/shards"; says "$work/err" "layers"
 expect 0 "$DPIPE" train --json "${small[@]}" --steps 3 --data "$work/shards"; says "$work/out" '"bits_per_byte":'; says "$work/out" '"mfu":'
+# a workspace: its road, its spikes, and its shards for --data
+mkdir "$work/pages"; for i in $(seq 1 12); do words "$i" 200 >"$work/pages/$i.txt"; done; "$DPIPE" init -q "$work/space"
+printf 'clean:\n  language: {enabled: false}\n  gopher_quality: {enabled: false}\n  gopher_repetition: {enabled: false}\n  c4: {enabled: false}\n  fineweb: {enabled: false}\ntrain-bpe: {vocab_size: 300}\ntrain: {layers: 1, dim: 16, heads: 2, seq_len: 32, batch: 2, steps: 30, warmup: 1, lr: 1e-6, min_lr: 0, spike: 0.01, spike_window: 16}\n' >"$work/space/recipe.yaml"
+"$DPIPE" ingest -q -w "$work/space" --register-only "$work/pages" 2>/dev/null; expect 0 "$DPIPE" run -q -w "$work/space"; says "$work/err" "deviations above the running median"
+read -r step row < <(sed -n 's/.*--step \([0-9]*\) --row \([0-9]*\).*/\1 \2/p' "$work/err"); expect 0 "$DPIPE" trace -w "$work/space" --step "$step" --row "$row" --json; says "$work/out" "pages/"
+expect 0 "$DPIPE" train -q --data "$work/space" --val-fraction 0.3 --steps 4 --log "$work/space.log" --threads 1; grep -q bits_per_byte "$work/space.log" && ok || bad "no bits per byte by the workspace's tokenizer"
 # what it would take, before it begins
 expect 0 "$DPIPE" train --json "${small[@]}" --steps 2 --data "$work/shards"; params=$(sed 's/.*"parameters":\([0-9]*\).*/\1/' "$work/out")
 expect 0 "$DPIPE" plan --json "${small[@]}" --steps 10 --accum 3 --data "$work/shards"; says "$work/out" "\"parameters\": $params,"; says "$work/out" '"tokens": 1920,'; says "$work/out" '"rate_from": "measured"'
