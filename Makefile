@@ -86,7 +86,7 @@ PROBE    := $(BUILD)/tests/fault/probe
 PROG     := $(BUILD)/dpipe
 
 .SECONDARY:
-.PHONY: all lib tests benches objects help deps fault check-daemon-san check check-browser check-mpi check-clang check-fast parity parity-models lint fmt fuzz demo bench-pipeline bench-feed bench-tokenizer check-systemd deb wheel install uninstall dist compdb cov clean man completions
+.PHONY: all lib tests benches objects help deps fault check-daemon-san check check-browser check-mpi check-clang check-fast parity parity-models lint fmt fuzz demo bench-pipeline bench-feed bench-tokenizer bench-curve check-systemd deb wheel install uninstall dist compdb cov clean man completions
 .DEFAULT_GOAL := all
 
 ## all: the program, build/MODE/dpipe (the default)
@@ -207,6 +207,10 @@ bench-feed: all $(BUILD)/bench/bench_feed $(BUILD)/bench/bench_shards
 ## bench-tokenizer: training, encoding and decoding beside tiktoken, Hugging Face, gigatoken, fastokens and rustbpe (installed in build/venv-tokenizer), and what must hold; CORPUS=FILE CODE=FILE LIMIT=BYTES RUNS=3
 bench-tokenizer: all
 	@BUILD='$(BUILD)' CORPUS='$(CORPUS)' CODE='$(CODE)' LIMIT='$(LIMIT)' RUNS='$(RUNS)' bench/tokenizer.sh
+
+## bench-curve: 200 updates of the 10M reference curve beside PyTorch's losses; CURVE=FOLDER has its data (bench/curve.sh)
+bench-curve: all
+	@BUILD='$(BUILD)' CURVE='$(CURVE)' bench/curve.sh
 
 ## check-fast: the unit tests of this MODE alone
 check-fast: all tests

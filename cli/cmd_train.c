@@ -15,6 +15,7 @@ static const struct dp_opt rows[] = {
     {.name = "vocab", .type = DP_OPT_INT, .offset = O(vocab), .preset = "0", .min = 0, .max = 1 << 22, .arg = "N", .help = "of bare ids: size of the vocabulary"},
     {.name = "draw", .type = DP_OPT_CHOICE, .offset = O(draw), .preset = "order", .choices = "order|rows|hash", .help = "of bare ids: rows that share one id with the next, rows of seq_len + 1 ids, or rows at hashed places"},
     {.name = "stop_at", .type = DP_OPT_INT, .offset = O(stop_at), .preset = "0", .min = 0, .max = 1e12, .arg = "N", .help = "with --data: stop behind update N with a checkpoint; the schedule is that of --steps"},
+    {.name = "peak", .type = DP_OPT_REAL, .offset = O(peak), .preset = "0", .min = 0, .max = 1e12, .arg = "GFLOPS", .help = "with --data: what MFU is a share of, all threads together; 0: measured for 0.2 s"},
     {.name = "sweep", .type = DP_OPT_STRING, .offset = O(sweep), .arg = "GRID", .help = "with --data: a run for each combination of \"NAME=V,V NAME=V,V\", and a table of results"},
     {.name = "verify", .type = DP_OPT_STRING, .offset = O(verify), .arg = "FILE", .help = "replay a vector file and print the largest differences as JSON"},
     DP_OPT_END,

@@ -86,7 +86,7 @@ int dp_direct_open(struct dp_direct *d, struct dp_cli *c, const struct dp_train_
         if (!(d->tokenizer = strdup(a->tokenizer))) DP_FAIL(e, NOMEM, "%s", a->tokenizer);
     }
     DP_TRY(dp_pool_open(&d->pool, (int)c->global.threads, e));
-    d->peak = dp_loop_peak(dp_pool_threads(d->pool), false);
+    d->peak = a->peak > 0 ? a->peak * 1e9 : dp_loop_peak(dp_pool_threads(d->pool), false);
     return DP_OK;
 }
 

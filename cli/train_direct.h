@@ -9,6 +9,7 @@ struct dp_train_args {
     char *verify, *config, *data, *val_data, *out, *log, *plot, *tokenizer, *sweep;
     int draw;
     int64_t vocab, stop_at;
+    double peak; /* GFLOP/s; 0: measured */
 };
 
 /* What dpipe plan has of it: data (NULL: none), config, vocab. Options (config, environment, flags) and what stays the same for all runs of a sweep. */
