@@ -155,7 +155,7 @@ static int look_at_data(struct dp_cli *c, const struct dp_direct *d, int64_t *vo
     f.world = 1;
     f.split = DP_FEED_TRAIN;
     if (dp_source_is_bare(d->data)) DP_TRY(dp_source_open_bare(&s, d->data, (uint32_t)d->a->vocab, f.seq_len, DP_DRAW_ORDER, e));
-    else DP_TRY(dp_source_open_feed(&s, d->data, &f, e));
+    else DP_TRY(dp_source_open_feed(&s, d->data, &f, false, e));
     *vocab = dp_source_vocab(s);
     *tokens = (double)dp_source_tokens(s);
     dp_source_close(s);

@@ -123,7 +123,7 @@ static int open_source(const struct dp_direct *d, const char *path, int split, s
     f.world = 1;
     f.split = split;
     if (split == DP_FEED_VAL) f.mixture = NULL;
-    return dp_source_open_feed(out, path, &f, e);
+    return dp_source_open_feed(out, path, &f, o->documents != DP_DOCUMENTS_JOINED, e);
 }
 
 static int open_data(struct one *r, struct dp_err *e)

@@ -37,10 +37,11 @@ double dp_loop_peak(int threads, bool bf16)
 
 static uint64_t bytes_of(const struct dp_loop *l, const int32_t *ids, int64_t rows, int64_t width)
 {
+    int32_t marks = l->o->documents != DP_DOCUMENTS_JOINED ? DP_TRAIN_FIRST : 0;
     uint64_t bytes = 0;
     for (int64_t r = 0; r < rows; r++)
         for (int64_t i = 1; i < width; i++)
-            if (ids[r * width + i] >= 0) bytes += l->token_bytes[ids[r * width + i]];
+            if (ids[r * width + i] >= 0) bytes += l->token_bytes[ids[r * width + i] & ~marks];
     return bytes;
 }
 

@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "trainer/train.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,7 +13,7 @@
 struct dp_source {
     char *name;
     struct dp_feed *feed; /* NULL: a bare file */
-    bool masked;
+    bool masked, documents;
     int64_t seq_len;
     struct dp_map map;
     uint64_t ids;
@@ -38,13 +39,14 @@ static int opened(struct dp_source **out, int rc)
 }
 
 int dp_source_open_feed(struct dp_source **out, const char *manifest, const struct dp_feed_options *o,
-                        struct dp_err *e)
+                        bool documents, struct dp_err *e)
 {
     int rc = make(out, manifest, o->seq_len, e);
     if (rc >= 0) rc = dp_feed_open(&(*out)->feed, manifest, o, e);
     if (rc >= 0) {
         (*out)->vocab = dp_feed_vocab_size((*out)->feed);
-        (*out)->masked = o->pack == DP_FEED_BESTFIT;
+        (*out)->masked = documents || o->pack == DP_FEED_BESTFIT;
+        (*out)->documents = documents;
     }
     return opened(out, rc);
 }
@@ -127,11 +129,13 @@ int dp_source_row(const struct dp_source *s, uint64_t row, int32_t *ids, struct 
     }
     if (!s->masked) return dp_feed_get(s->feed, row, ids, e);
     uint8_t *mask = malloc((size_t)s->seq_len);
-    if (!mask) DP_FAIL(e, NOMEM, "mask of a row");
-    int rc = dp_feed_get_meta(s->feed, row, ids, &(struct dp_feed_meta){.loss_mask = mask}, e);
-    for (int64_t i = 0; rc >= 0 && i < s->seq_len; i++)
-        if (!mask[i]) ids[i + 1] = ~ids[i + 1];
+    int32_t *positions = malloc((size_t)s->seq_len * sizeof *positions);
+    const struct dp_feed_meta m = {.loss_mask = mask, .positions = positions};
+    int rc = mask && positions ? dp_feed_get_meta(s->feed, row, ids, &m, e)
+                               : dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "mask of a row");
+    if (rc >= 0) dp_train_mark(ids, s->seq_len, s->documents ? positions : NULL, mask);
     free(mask);
+    free(positions);
     return rc;
 }
 

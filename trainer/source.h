@@ -16,8 +16,9 @@
 enum dp_source_draw { DP_DRAW_ORDER, DP_DRAW_ROWS, DP_DRAW_HASH };
 
 struct dp_source;
+/* `documents`: rows mark where documents begin (dp_train_mark), for a trainer that keeps them apart. */
 int dp_source_open_feed(struct dp_source **out, const char *manifest, const struct dp_feed_options *o,
-                        struct dp_err *e);
+                        bool documents, struct dp_err *e);
 /* Whether the name is one of a bare file. */
 bool dp_source_is_bare(const char *path);
 /* DP_CORRUPT when the file is no whole number of ids or too short for a row. Ids are not looked at:
@@ -27,7 +28,7 @@ int dp_source_open_bare(struct dp_source **out, const char *path, uint32_t vocab
 void dp_source_close(struct dp_source *s); /* NULL is fine */
 
 /* ids[seq_len + 1] of a row, as dp_trainer_step takes them: targets that the packing masks (padding
- * and joints of bestfit) are ~id. */
+ * and joints of bestfit, joints of documents that are marked) are ~id. */
 int dp_source_row(const struct dp_source *s, uint64_t row, int32_t *ids, struct dp_err *e);
 uint64_t dp_source_rows(const struct dp_source *s); /* of an epoch */
 uint64_t dp_source_tokens(const struct dp_source *s);

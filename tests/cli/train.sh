@@ -34,6 +34,11 @@ expect 0 t "${odd[@]}" --out "$work/m"; for k in 3 17 18 29; do expect 0 t "${od
 same "$(digest "$work/n/model.safetensors")" "$(digest "$work/m/model.safetensors")" "model behind four stops"
 same "$(values "$work/n/log.jsonl" | sha256sum)" "$(values "$work/m/log.jsonl" | sha256sum)" "log behind four stops"
 grep -q '"spike":{"median".*"skipped":true,"rows":\[{"sample":[0-9]*,"loss":[0-9.]*,"documents":\[{"shard":"[^"]*","document":[0-9]*,"id":"[0-9a-f]*"' "$work/m/log.jsonl" && ok || bad "no spike with documents"
+# documents apart, masks of packed rows, dropout: of the seed and the place in the data, so resuming is exact as well
+apart=(--steps 24 --documents restarted --pack bestfit --dropout-residual 0.1 --z-loss 1e-4 --mup-base-dim 8)
+expect 0 t "${apart[@]}" --out "$work/p"; for k in 5 16; do expect 0 t "${apart[@]}" --out "$work/q" --stop-at $k; done; expect 0 t "${apart[@]}" --out "$work/q"
+same "$(digest "$work/q/model.safetensors")" "$(digest "$work/p/model.safetensors")" "model with documents behind two stops"; tail -1 "$work/q/log.jsonl" | grep -q bits_per_byte && ok || bad "no bits per byte with documents"
+expect 0 t --steps 3 --documents masked --log "$work/x.log"; expect 0 t --steps 3 --log "$work/y.log"; [ "$(values "$work/x.log")" != "$(values "$work/y.log")" ] && ok || bad "documents apart change nothing"
 # SIGTERM saves and stops
 "$DPIPE" train -q "${small[@]}" --data "$work/shards" --steps 100000000 --ckpt-every 0 --out "$work/s" 2>"$work/err" & pid=$!
 for i in $(seq 100); do [ "$(wc -l 2>/dev/null <"$work/s/log.jsonl" || echo 0)" -gt 2 ] && break; sleep 0.05; done
