@@ -1,20 +1,33 @@
+/* Between two runs that follow each other closely a thread looks for the next one for some 50 microseconds before it sleeps: to wake one costs
+ * as much, and a training step has hundreds of runs. With more threads than processors nobody does, as others could use the time. */
 #include "base/thread.h"
 
+#include "base/cpu.h"
+
+#include <immintrin.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
+enum { LOOKS = 2048 };
+
+/* Of a run's tasks: next .. end are still to do. */
+struct share {
+    _Alignas(64) _Atomic size_t next;
+    size_t end;
+};
+
 struct dp_pool {
-    int threads;
+    int threads, looks;
     pthread_t *tid;
     pthread_mutex_t mu;
     pthread_cond_t start, done;
-    uint64_t generation;
-    int running;
+    _Atomic uint64_t generation; /* written under mu, like running */
+    _Atomic int running;
     bool stop;
     dp_pool_fn fn;
     void *ctx;
-    size_t n;
-    _Atomic size_t next;
+    bool near;
+    struct share *share; /* one a thread; without `near` the first is all */
 };
 
 struct pool_arg {
@@ -22,10 +35,13 @@ struct pool_arg {
     int worker;
 };
 
+/* Its own share first, then what is left of the others'. */
 static void pool_work(struct dp_pool *p, int worker)
 {
-    for (size_t i; (i = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed)) < p->n;)
-        p->fn(p->ctx, i, worker);
+    for (int k = 0; k < p->threads; k++) {
+        struct share *s = &p->share[p->near ? (worker + k) % p->threads : k];
+        for (size_t i; (i = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed)) < s->end;) p->fn(p->ctx, i, worker);
+    }
 }
 
 static void *pool_main(void *v)
@@ -36,6 +52,11 @@ static void *pool_main(void *v)
     uint64_t seen = 0;
     pthread_mutex_lock(&p->mu);
     for (;;) {
+        if (!p->stop && p->generation == seen) {
+            pthread_mutex_unlock(&p->mu);
+            for (int i = 0; i < p->looks && atomic_load_explicit(&p->generation, memory_order_relaxed) == seen; i++) _mm_pause();
+            pthread_mutex_lock(&p->mu);
+        }
         while (!p->stop && p->generation == seen) pthread_cond_wait(&p->start, &p->mu);
         if (p->stop) break;
         seen = p->generation;
@@ -54,11 +75,13 @@ int dp_pool_open(struct dp_pool **out, int threads, struct dp_err *e)
     struct dp_pool *p = calloc(1, sizeof *p);
     if (!p) DP_FAIL(e, NOMEM, "thread pool");
     p->threads = 1;
+    p->looks = threads <= dp_cpu_count() ? LOOKS : 0;
     pthread_mutex_init(&p->mu, NULL);
     pthread_cond_init(&p->start, NULL);
     pthread_cond_init(&p->done, NULL);
     p->tid = calloc(threads > 1 ? (size_t)threads : 1, sizeof *p->tid);
-    if (!p->tid) {
+    p->share = aligned_alloc(_Alignof(struct share), sizeof *p->share * (threads > 1 ? (size_t)threads : 1));
+    if (!p->tid || !p->share) {
         dp_pool_close(p);
         DP_FAIL(e, NOMEM, "thread pool");
     }
@@ -89,10 +112,16 @@ void dp_pool_close(struct dp_pool *p)
     pthread_mutex_unlock(&p->mu);
     for (int i = 1; i < p->threads; i++) pthread_join(p->tid[i - 1], NULL);
     free(p->tid);
+    free(p->share);
     pthread_mutex_destroy(&p->mu);
     pthread_cond_destroy(&p->start);
     pthread_cond_destroy(&p->done);
     free(p);
+}
+
+void dp_pool_keep_near(struct dp_pool *p)
+{
+    if (p) p->near = true;
 }
 
 int dp_pool_threads(const struct dp_pool *p)
@@ -109,13 +138,16 @@ void dp_pool_run(struct dp_pool *p, size_t n, dp_pool_fn fn, void *ctx)
     pthread_mutex_lock(&p->mu);
     p->fn = fn;
     p->ctx = ctx;
-    p->n = n;
-    atomic_store(&p->next, 0);
+    for (size_t i = 0, t = (size_t)p->threads; i < t; i++) {
+        atomic_store_explicit(&p->share[i].next, p->near ? i * n / t : 0, memory_order_relaxed);
+        p->share[i].end = p->near ? (i + 1) * n / t : i ? 0 : n;
+    }
     p->running = p->threads - 1;
     p->generation++;
     pthread_cond_broadcast(&p->start);
     pthread_mutex_unlock(&p->mu);
     pool_work(p, 0);
+    for (int i = 0; i < p->looks && atomic_load_explicit(&p->running, memory_order_relaxed); i++) _mm_pause();
     pthread_mutex_lock(&p->mu);
     while (p->running) pthread_cond_wait(&p->done, &p->mu);
     pthread_mutex_unlock(&p->mu);

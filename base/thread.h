@@ -17,6 +17,9 @@ struct dp_pool;
 int dp_pool_open(struct dp_pool **out, int threads, struct dp_err *e);
 void dp_pool_close(struct dp_pool *p);
 int dp_pool_threads(const struct dp_pool *p);
+/* From now on each worker begins with a share of [0, n) of its own, the same of every run (others take what is left of it when theirs is done): for loops
+ * one after the other over the same data, which then stay in that processor's caches. Otherwise all take the lowest i that is left. */
+void dp_pool_keep_near(struct dp_pool *p);
 /* Call fn(ctx, i, worker) for every i in [0, n), each once, in any order, on any worker in [0, threads);
  * returns when all are done. Not re-entrant; one caller at a time. A NULL pool runs all in the caller. */
 typedef void (*dp_pool_fn)(void *ctx, size_t i, int worker);

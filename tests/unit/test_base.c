@@ -260,6 +260,9 @@ TEST(pool_runs_each_index_once)
     REQUIRE_OK(dp_pool_open(&p, 4, &err));
     for (int round = 0; round < 50; round++) dp_pool_run(p, 1000, mark, NULL);
     for (int i = 0; i < 1000; i++) CHECK_INT(seen[i], 50);
+    dp_pool_keep_near(p);
+    for (int round = 0; round < 50; round++) dp_pool_run(p, 1 + (size_t)round * 20, mark, NULL);
+    for (int i = 0; i < 1000; i++) CHECK_INT(seen[i], 100 - (i + 19) / 20);
     dp_pool_close(p);
 }
 
