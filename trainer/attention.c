@@ -1,6 +1,6 @@
 /* One task is a (sequence, head) forward and a (sequence, kv head) backward, where dK and dV sum
  * over query blocks and over the group's heads in order: fixed order, no locks. Products are
- * dp_gemm_serial on strided views of qkv; a block of 64 rows needs keys only up to its last row, so
+ * dp_gemm_serial on strided views of qkv; a block of rows needs keys only up to its last row, so
  * about half of the T x T products of an unmasked version are done. Documents of a sequence are taken
  * one after the other, each with its own blocks. A document of one token has a constant for its
  * softmax: its q and k get a gradient of exactly 0, as they would not from rounded exponentials. */
@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { ROWS = DP_ATTENTION_ROWS };
+enum { ROWS = 64, ROWS_LONG = 128, LONG = 512, KEYS = 512 };
 
 struct job {
     const struct dp_attention *a;
@@ -16,10 +16,16 @@ struct job {
     float *to, *to_lse;
 };
 
+/* Query rows of a block: more of them use a packed key more often, and fewer see less of the future. */
+static int64_t most_rows(int64_t n)
+{
+    return n <= LONG ? ROWS : ROWS_LONG;
+}
+
 uint64_t dp_attention_scratch(int64_t seq)
 {
-    uint64_t n = DP_GEMM_SCRATCH + 2 * (uint64_t)ROWS * (uint64_t)seq;
-    return (n + 15) / 16 * 16;
+    int64_t rows = most_rows(seq), keys = seq < KEYS ? seq : KEYS, forward = rows * seq, backward = 2 * rows * keys;
+    return (DP_GEMM_SCRATCH + (uint64_t)(forward > backward ? forward : backward) + 15) / 16 * 16;
 }
 
 static int64_t qkv_width(const struct dp_attention *a)
@@ -42,14 +48,22 @@ static int64_t document_length(const struct dp_attention *a, int64_t b, int64_t 
 
 static int64_t block_rows(const struct part *p, int64_t r0)
 {
-    return p->n - r0 < ROWS ? p->n - r0 : ROWS;
+    int64_t most = most_rows(p->n);
+    return p->n - r0 < most ? p->n - r0 : most;
 }
 
-static void zero_future(float *s, int64_t rows, int64_t cols, int64_t r0)
+/* Columns that row i may see, where row 0 sees `first` and there are `cols`. */
+static int64_t seen(int64_t first, int64_t i, int64_t cols)
 {
-    for (int64_t i = 0; i < rows; i++)
-        if (r0 + i + 1 < cols)
-            memset(s + i * cols + r0 + i + 1, 0, (size_t)(cols - (r0 + i + 1)) * sizeof *s);
+    return first + i < cols ? first + i : cols;
+}
+
+static void zero_future(float *s, int64_t rows, int64_t cols, int64_t first)
+{
+    for (int64_t i = 0; i < rows; i++) {
+        int64_t n = seen(first, i, cols);
+        memset(s + i * cols + n, 0, (size_t)(cols - n) * sizeof *s);
+    }
 }
 
 /* to[rows][cols] = x y^T, rows of x ldx apart, those of y as in qkv. */
@@ -57,7 +71,8 @@ static void row_products(const struct dp_attention *a, float *pack, int64_t rows
                          const float *x, int64_t ldx, const float *y, float *to)
 {
     dp_gemm_serial(a->gemm, pack,
-                   &(struct dp_gemm_args){.m = rows,
+                   &(struct dp_gemm_args){.bf16 = a->bf16,
+                                          .m = rows,
                                           .n = cols,
                                           .k = a->head_dim,
                                           .a = x,
@@ -75,7 +90,8 @@ static void add_transposed(const struct dp_attention *a, float *pack, int64_t ro
 {
     int64_t w = qkv_width(a);
     dp_gemm_serial(a->gemm, pack,
-                   &(struct dp_gemm_args){.m = cols,
+                   &(struct dp_gemm_args){.bf16 = a->bf16,
+                                          .m = cols,
                                           .n = a->head_dim,
                                           .k = rows,
                                           .a = s,
@@ -104,14 +120,16 @@ static void forward_document(const struct job *j, const struct part *p, float *p
         memcpy(out, v, (size_t)hd * sizeof *out);
         return;
     }
-    for (int64_t r0 = 0; r0 < p->n; r0 += ROWS) {
-        int64_t rows = block_rows(p, r0), cols = r0 + rows;
+    for (int64_t r0 = 0, rows; r0 < p->n; r0 += rows) {
+        rows = block_rows(p, r0);
+        int64_t cols = r0 + rows;
         row_products(a, pack, rows, cols, q + r0 * w, w, k, s);
         for (int64_t i = 0; i < rows; i++)
             lse[r0 + i] = a->ops->softmax(r0 + i + 1, a->scale, s + i * cols);
-        zero_future(s, rows, cols, r0);
+        zero_future(s, rows, cols, r0 + 1);
         dp_gemm_serial(a->gemm, pack,
-                       &(struct dp_gemm_args){.m = rows,
+                       &(struct dp_gemm_args){.bf16 = a->bf16,
+                                              .m = rows,
                                               .n = hd,
                                               .k = cols,
                                               .a = s,
@@ -141,36 +159,35 @@ void dp_attention_forward(const struct dp_attention *a, const float *qkv, float 
     dp_pool_run(a->pool, (size_t)(a->batch * a->heads), forward_task, &j);
 }
 
-/* Query rows [r0, r0+rows) of a document: their dQ, and their part of dK and dV. */
-static void backward_block(const struct job *j, const struct part *p, int64_t r0, float *pack)
+/* Query rows [r0, r0+rows) of a document with keys [c0, c0+cols), KEYS at most: their parts of dQ, dK and dV. A tile of
+ * scores and one of their gradients stay in the processor's second cache, however long the document is. KEYS is a
+ * multiple of both blocks of k in gemm.h, so dQ's bits are those of one product over all keys. */
+struct tile {
+    int64_t r0, rows, c0, cols;
+    float delta[ROWS_LONG];
+};
+
+static void backward_tile(const struct job *j, const struct part *p, const struct tile *t, float *pack)
 {
     const struct dp_attention *a = j->a;
-    int64_t hd = a->head_dim, w = qkv_width(a), d = a->heads * hd,
-            kvh = p->h / (a->heads / a->kv_heads);
-    int64_t rows = block_rows(p, r0), cols = r0 + rows, first = p->b * a->seq + p->start;
-    int64_t qo = (first + r0) * w + p->h * hd, ko = first * w + (a->heads + kvh) * hd,
+    int64_t hd = a->head_dim, w = qkv_width(a), d = a->heads * hd, rows = t->rows, cols = t->cols,
+            kvh = p->h / (a->heads / a->kv_heads), first = p->b * a->seq + p->start;
+    int64_t qo = (first + t->r0) * w + p->h * hd, ko = (first + t->c0) * w + (a->heads + kvh) * hd,
             vo = ko + a->kv_heads * hd;
     const float *q = j->qkv + qo, *k = j->qkv + ko, *v = j->qkv + vo;
-    const float *o = j->out + (first + r0) * d + p->h * hd,
-                *dout = j->dout + (first + r0) * d + p->h * hd;
-    const float *lse = j->lse + (p->b * a->heads + p->h) * a->seq + p->start + r0;
-    float *dq = j->to + qo, *dk = j->to + ko, *dv = j->to + vo;
-    if (p->n == 1) {
-        memset(dq, 0, (size_t)hd * sizeof *dq);
-        a->ops->axpy(hd, 1.0f, dout, dv);
-        return;
-    }
-    float *s = pack + DP_GEMM_SCRATCH, *ds = s + (uint64_t)ROWS * (uint64_t)a->seq;
+    const float *dout = j->dout + (first + t->r0) * d + p->h * hd;
+    const float *lse = j->lse + (p->b * a->heads + p->h) * a->seq + p->start + t->r0;
+    float *dq = j->to + qo, *s = pack + DP_GEMM_SCRATCH, *ds = s + rows * cols;
     row_products(a, pack, rows, cols, q, w, k, s);
     row_products(a, pack, rows, cols, dout, d, v, ds);
-    for (int64_t i = 0; i < rows; i++) {
-        float delta = a->ops->dot(hd, dout + i * d, o + i * d);
-        a->ops->softmax_bwd(r0 + i + 1, a->scale, lse[i], delta, s + i * cols, ds + i * cols);
-    }
-    zero_future(s, rows, cols, r0);
-    zero_future(ds, rows, cols, r0);
+    int64_t sees = t->r0 - t->c0 + 1;
+    for (int64_t i = 0; i < rows; i++)
+        a->ops->softmax_bwd(seen(sees, i, cols), a->scale, lse[i], t->delta[i], s + i * cols, ds + i * cols);
+    zero_future(s, rows, cols, sees);
+    zero_future(ds, rows, cols, sees);
     dp_gemm_serial(a->gemm, pack,
-                   &(struct dp_gemm_args){.m = rows,
+                   &(struct dp_gemm_args){.bf16 = a->bf16,
+                                          .m = rows,
                                           .n = hd,
                                           .k = cols,
                                           .a = ds,
@@ -178,9 +195,36 @@ static void backward_block(const struct job *j, const struct part *p, int64_t r0
                                           .b = k,
                                           .ldb = w,
                                           .c = dq,
-                                          .ldc = w});
-    add_transposed(a, pack, rows, cols, ds, q, w, dk);
-    add_transposed(a, pack, rows, cols, s, dout, d, dv);
+                                          .ldc = w,
+                                          .base = t->c0 ? dq : NULL,
+                                          .ldbase = w});
+    add_transposed(a, pack, rows, cols, ds, q, w, j->to + ko);
+    add_transposed(a, pack, rows, cols, s, dout, d, j->to + vo);
+}
+
+/* One document, one query head. */
+static void backward_document(const struct job *j, const struct part *p, float *pack)
+{
+    const struct dp_attention *a = j->a;
+    int64_t hd = a->head_dim, w = qkv_width(a), d = a->heads * hd, first = p->b * a->seq + p->start;
+    if (p->n == 1) {
+        int64_t v = first * w + (a->heads + a->kv_heads + p->h / (a->heads / a->kv_heads)) * hd;
+        memset(j->to + first * w + p->h * hd, 0, (size_t)hd * sizeof *j->to);
+        a->ops->axpy(hd, 1.0f, j->dout + first * d + p->h * hd, j->to + v);
+        return;
+    }
+    for (struct tile t = {0}; t.r0 < p->n; t.r0 += t.rows) {
+        t.rows = block_rows(p, t.r0);
+        for (int64_t i = 0; i < t.rows; i++) {
+            int64_t at = (first + t.r0 + i) * d + p->h * hd;
+            t.delta[i] = a->ops->dot(hd, j->dout + at, j->out + at);
+        }
+        int64_t end = t.r0 + t.rows;
+        for (t.c0 = 0; t.c0 < end; t.c0 += KEYS) {
+            t.cols = end - t.c0 < KEYS ? end - t.c0 : KEYS;
+            backward_tile(j, p, &t, pack);
+        }
+    }
 }
 
 static void backward_task(void *ctx, size_t task, int worker)
@@ -198,8 +242,7 @@ static void backward_task(void *ctx, size_t task, int worker)
     }
     for (struct part p = {.b = b}; p.start < a->seq; p.start += p.n) {
         p.n = document_length(a, b, p.start);
-        for (p.h = kvh * group; p.h < (kvh + 1) * group; p.h++)
-            for (int64_t r0 = 0; r0 < p.n; r0 += ROWS) backward_block(j, &p, r0, pack);
+        for (p.h = kvh * group; p.h < (kvh + 1) * group; p.h++) backward_document(j, &p, pack);
     }
 }
 

@@ -2,9 +2,9 @@
  * backward.
  *
  * Rows of `qkv` are tokens: heads*head_dim of q, then kv_heads*head_dim of k, then of v; query head
- * h uses kv head h / (heads/kv_heads). No T x T storage: scores exist for DP_ATTENTION_ROWS query
- * rows at a time, and the backward pass computes them again from the log-sum-exp of each row
- * (FlashAttention's bookkeeping, Dao et al. 2022, without its tiling over keys). Memory:
+ * h uses kv head h / (heads/kv_heads). No T x T storage: scores exist for 64 query rows at a
+ * time (128 of long documents), and the backward pass computes them again, 512 keys at a time, from
+ * the log-sum-exp of each row (FlashAttention's bookkeeping, Dao et al. 2022). Memory:
  * dp_attention_scratch() floats a worker, the caller's. Bits: as gemm.h promises.
  *
  * Documents: with `positions`, a sequence is cut where they are 0, and each stretch is attended as
@@ -17,8 +17,6 @@
 #include "trainer/gemm.h"
 #include "trainer/tensor_kernels.h"
 
-enum { DP_ATTENTION_ROWS = 64 };
-
 struct dp_attention {
     int64_t batch, seq, heads, kv_heads, head_dim;
     const struct dp_gemm_level *gemm;
@@ -28,6 +26,7 @@ struct dp_attention {
     float scale;    /* of q k^T; usually 1/sqrt(head_dim) */
     /* [batch][seq]: of each token in its document, 0 at its first; NULL: a sequence is one. */
     const int32_t *positions;
+    int bf16; /* products, not softmax */
 };
 
 uint64_t dp_attention_scratch(int64_t seq);
