@@ -10,11 +10,36 @@
  * double-precision model in tests/unit/test_model.c, which shares no code with this one. */
 #include "trainer/model.h"
 
+#include "base/clock.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { ROWS_A_TASK = 8, COLS_A_TASK = 64, CHUNK_FLOATS = 4 << 20 };
+
+static const char *const part_names[] = {
+#define PART_NAME(id, name) #name,
+    DP_MODEL_PARTS(PART_NAME)
+#undef PART_NAME
+};
+
+const char *dp_model_part_name(enum dp_model_part part)
+{
+    return part_names[part];
+}
+
+void dp_model_lap_start(struct dp_model *m)
+{
+    m->lap = dp_clock_seconds(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+void dp_model_lap(struct dp_model *m, enum dp_model_part part)
+{
+    double now = dp_clock_seconds(CLOCK_PROCESS_CPUTIME_ID);
+    m->seconds[part] += now - m->lap;
+    m->lap = now;
+}
 
 /* One elementwise or reducing job over rows or columns; each function reads the members it knows.
  */
@@ -273,53 +298,62 @@ static float *grad(const struct dp_model *m, uint64_t offset)
     return offset == DP_NO_PARAM ? NULL : m->g + offset;
 }
 
+static void product(struct dp_model *m, struct dp_gemm_args args)
+{
+    args.bf16 = m->c.dtype == DP_BF16;
+    dp_gemm_run(&m->gemm, &args);
+}
+
 /* y[rows,out] = x[rows,in] W^T + b (+ residual) */
 static void linear(struct dp_model *m, const float *x, int64_t in, uint64_t w, uint64_t b,
                    const float *residual, float *y, int64_t out)
 {
-    dp_gemm_run(&m->gemm, &(struct dp_gemm_args){.m = m->rows,
-                                                 .n = out,
-                                                 .k = in,
-                                                 .a = x,
-                                                 .lda = in,
-                                                 .b = m->p + w,
-                                                 .ldb = in,
-                                                 .tb = 1,
-                                                 .c = y,
-                                                 .ldc = out,
-                                                 .base = residual,
-                                                 .ldbase = out,
-                                                 .bias = param(m, b)});
+    product(m, (struct dp_gemm_args){.m = m->rows,
+                                     .n = out,
+                                     .k = in,
+                                     .a = x,
+                                     .lda = in,
+                                     .b = m->p + w,
+                                     .ldb = in,
+                                     .tb = 1,
+                                     .c = y,
+                                     .ldc = out,
+                                     .base = residual,
+                                     .ldbase = out,
+                                     .bias = param(m, b)});
+    dp_model_lap(m, DP_PART_PRODUCTS);
 }
 
-/* dx = dy W; dW += dy^T x; db += column sums of dy */
-static void linear_bwd(struct dp_model *m, const float *x, int64_t in, uint64_t w, uint64_t b,
-                       const float *dy, int64_t out, float *dx)
+/* dW += dy^T x, or = in the first pass of an update */
+static void add_weight_gradient(struct dp_model *m, const float *x, int64_t in, uint64_t w, const float *dy,
+                                int64_t out)
 {
     float *dw = m->g + w;
-    dp_gemm_run(&m->gemm, &(struct dp_gemm_args){.m = m->rows,
-                                                 .n = in,
-                                                 .k = out,
-                                                 .a = dy,
-                                                 .lda = out,
-                                                 .b = m->p + w,
-                                                 .ldb = in,
-                                                 .c = dx,
-                                                 .ldc = in});
-    dp_gemm_run(&m->gemm, &(struct dp_gemm_args){.m = out,
-                                                 .n = in,
-                                                 .k = m->rows,
-                                                 .a = dy,
-                                                 .lda = out,
-                                                 .ta = 1,
-                                                 .b = x,
-                                                 .ldb = in,
-                                                 .c = dw,
-                                                 .ldc = in,
-                                                 .base = dw,
-                                                 .ldbase = in});
+    product(m, (struct dp_gemm_args){.m = out,
+                                     .n = in,
+                                     .k = m->rows,
+                                     .a = dy,
+                                     .lda = out,
+                                     .ta = 1,
+                                     .b = x,
+                                     .ldb = in,
+                                     .c = dw,
+                                     .ldc = in,
+                                     .base = m->fresh ? NULL : dw,
+                                     .ldbase = in});
+}
+
+/* dW += dy^T x; db += column sums of dy; dx = dy W, which may take x's place. */
+static void linear_bwd(struct dp_model *m, const float *x, int64_t in, uint64_t w, uint64_t b, const float *dy,
+                       int64_t out, float *dx)
+{
+    add_weight_gradient(m, x, in, w, dy, out);
+    product(m, (struct dp_gemm_args){
+                   .m = m->rows, .n = in, .k = out, .a = dy, .lda = out, .b = m->p + w, .ldb = in, .c = dx, .ldc = in});
+    dp_model_lap(m, DP_PART_PRODUCTS_BWD);
     struct job j = {.m = m, .rows = m->rows, .width = out, .x = dy, .dw = grad(m, b)};
     if (j.dw) run_cols(&j, col_sum_task);
+    dp_model_lap(m, DP_PART_SUMS);
 }
 
 /* y = residual + (x W^T + b), the product through a dropout when there is one. */
@@ -344,6 +378,7 @@ static void norm(struct dp_model *m, const float *x, uint64_t w, uint64_t b, flo
                     .stat_out = stat,
                     .scale = dp_model_norm_eps(&m->c)};
     run_rows(&j, norm_task);
+    dp_model_lap(m, DP_PART_NORM);
 }
 
 /* dx += gradient through the norm */
@@ -363,6 +398,7 @@ static void norm_backward(struct dp_model *m, const float *x, uint64_t w, uint64
                     .db = grad(m, b)};
     run_rows(&j, norm_bwd_task);
     run_cols(&j, norm_weights_task);
+    dp_model_lap(m, DP_PART_NORM);
 }
 
 static int64_t in_width(const struct dp_model_config *c)
@@ -406,8 +442,8 @@ static void qk_norm_backward(struct dp_model *m, const struct dp_layer_params *p
                     .w = m->p + p->q_norm_w,
                     .b = m->p + p->k_norm_w,
                     .stat = a->qk_stat,
-                    .dout = m->dbig,
-                    .dx = m->dbig,
+                    .dout = m->wide,
+                    .dx = m->wide,
                     .dw = m->g + p->q_norm_w,
                     .db = m->g + p->k_norm_w};
     run_cols(&j, qk_norm_weights_task);
@@ -415,42 +451,53 @@ static void qk_norm_backward(struct dp_model *m, const struct dp_layer_params *p
     run_rows(&j, qk_norm_bwd_task);
 }
 
+static void activate(struct dp_model *m, const struct dp_layer_acts *a)
+{
+    struct job j = {.m = m, .rows = m->rows, .width = m->c.ffn, .x = a->pre, .out = m->wide};
+    run_rows(&j, act_task);
+    dp_model_lap(m, DP_PART_ACT);
+}
+
 static void forward_layer(struct dp_model *m, const struct dp_layer_params *p,
                           const struct dp_layer_acts *a, float *out)
 {
     int64_t d = m->c.dim, f = m->c.ffn;
-    norm(m, a->x, p->norm1_w, p->norm1_b, a->norm1, a->stat1);
-    linear(m, a->norm1, d, p->qkv_w, p->qkv_b, NULL, m->c.qk_norm ? a->qkv_raw : a->qkv,
-           dp_model_qkv_width(&m->c));
+    norm(m, a->x, p->norm1_w, p->norm1_b, m->narrow, a->stat1);
+    linear(m, m->narrow, d, p->qkv_w, p->qkv_b, NULL, m->c.qk_norm ? a->qkv_raw : a->qkv, dp_model_qkv_width(&m->c));
     qk_norm(m, p, a);
     rotate(m, a->qkv, 1);
     dp_attention_forward(&m->attention, a->qkv, a->att, a->lse);
-    add_linear(m, a->att, dp_model_q_width(&m->c), p->proj_w, p->proj_b, a->x, a->x2,
-               site_attention(m, p));
-    norm(m, a->x2, p->norm2_w, p->norm2_b, a->norm2, a->stat2);
-    linear(m, a->norm2, d, p->in_w, p->in_b, NULL, a->pre, in_width(&m->c));
-    struct job j = {.m = m, .rows = m->rows, .width = f, .x = a->pre, .out = a->act};
-    run_rows(&j, act_task);
-    add_linear(m, a->act, f, p->out_w, p->out_b, a->x2, out, site_ffn(m, p));
+    dp_model_lap(m, DP_PART_ATTENTION);
+    add_linear(m, a->att, dp_model_q_width(&m->c), p->proj_w, p->proj_b, a->x, a->x2, site_attention(m, p));
+    norm(m, a->x2, p->norm2_w, p->norm2_b, m->narrow, a->stat2);
+    linear(m, m->narrow, d, p->in_w, p->in_b, NULL, a->pre, in_width(&m->c));
+    activate(m, a);
+    add_linear(m, m->wide, f, p->out_w, p->out_b, a->x2, out, site_ffn(m, p));
 }
 
-/* m->dx: gradient of the layer's output on entry, of its input on return. */
+/* m->dx: gradient of the layer's output on entry, of its input on return. What norms and the
+ * activation gave is computed again: it's cheap, and a third of the memory. a->pre becomes its own
+ * gradient. */
 static void backward_layer(struct dp_model *m, const struct dp_layer_params *p,
                            const struct dp_layer_acts *a)
 {
     int64_t d = m->c.dim, f = m->c.ffn;
-    float *dpre = m->c.arch == DP_ARCH_LLAMA ? m->dbig : m->dact;
-    linear_bwd(m, a->act, f, p->out_w, p->out_b, before_dropout(m, site_ffn(m, p)), d, m->dact);
-    struct job j = {.m = m, .rows = m->rows, .width = f, .x = a->pre, .dout = m->dact, .dx = dpre};
+    activate(m, a);
+    linear_bwd(m, m->wide, f, p->out_w, p->out_b, before_dropout(m, site_ffn(m, p)), d, m->wide);
+    struct job j = {.m = m, .rows = m->rows, .width = f, .x = a->pre, .dout = m->wide, .dx = a->pre};
     run_rows(&j, act_bwd_task);
-    linear_bwd(m, a->norm2, d, p->in_w, p->in_b, dpre, in_width(&m->c), m->dsmall);
+    dp_model_lap(m, DP_PART_ACT);
+    norm(m, a->x2, p->norm2_w, p->norm2_b, m->narrow, a->stat2);
+    linear_bwd(m, m->narrow, d, p->in_w, p->in_b, a->pre, in_width(&m->c), m->dsmall);
     norm_backward(m, a->x2, p->norm2_w, p->norm2_b, a->stat2, m->dsmall, m->dx);
     linear_bwd(m, a->att, dp_model_q_width(&m->c), p->proj_w, p->proj_b,
                before_dropout(m, site_attention(m, p)), d, m->dsmall);
-    dp_attention_backward(&m->attention, a->qkv, a->att, a->lse, m->dsmall, m->dbig);
-    rotate(m, m->dbig, -1);
+    dp_attention_backward(&m->attention, a->qkv, a->att, a->lse, m->dsmall, m->wide);
+    rotate(m, m->wide, -1);
     qk_norm_backward(m, p, a);
-    linear_bwd(m, a->norm1, d, p->qkv_w, p->qkv_b, m->dbig, dp_model_qkv_width(&m->c), m->dsmall);
+    dp_model_lap(m, DP_PART_ATTENTION_BWD);
+    norm(m, a->x, p->norm1_w, p->norm1_b, m->narrow, a->stat1);
+    linear_bwd(m, m->narrow, d, p->qkv_w, p->qkv_b, m->wide, dp_model_qkv_width(&m->c), m->dsmall);
     norm_backward(m, a->x, p->norm1_w, p->norm1_b, a->stat1, m->dsmall, m->dx);
 }
 
@@ -480,6 +527,7 @@ static void forward_body(struct dp_model *m, const int32_t *tokens, int64_t sequ
     m->rows = sequences * m->c.seq_len;
     m->attention.batch = sequences;
     m->attention.positions = m->positions;
+    dp_model_lap_start(m);
     struct job j = {.m = m,
                     .rows = m->rows,
                     .width = m->c.dim,
@@ -489,6 +537,7 @@ static void forward_body(struct dp_model *m, const int32_t *tokens, int64_t sequ
     run_rows(&j, embed_task);
     if (drops(m, m->regime.dropout_embed))
         dropout(m, SITE_EMBED, NULL, m->acts[0].x, m->acts[0].x);
+    dp_model_lap(m, DP_PART_EMBED);
     for (int64_t i = 0; i < m->c.layers; i++)
         forward_layer(m, &m->layout.layer[i], &m->acts[i],
                       i + 1 < m->c.layers ? m->acts[i + 1].x : m->xf);
@@ -500,16 +549,17 @@ static void forward_body(struct dp_model *m, const int32_t *tokens, int64_t sequ
 static void head(struct dp_model *m, int64_t r0, int64_t rows, float *logits)
 {
     int64_t d = m->c.dim, v = m->c.vocab;
-    dp_gemm_run(&m->gemm, &(struct dp_gemm_args){.m = rows,
-                                                 .n = v,
-                                                 .k = d,
-                                                 .a = m->normf + r0 * d,
-                                                 .lda = d,
-                                                 .b = m->p + m->layout.head,
-                                                 .ldb = d,
-                                                 .tb = 1,
-                                                 .c = logits,
-                                                 .ldc = v});
+    product(m, (struct dp_gemm_args){.m = rows,
+                                     .n = v,
+                                     .k = d,
+                                     .a = m->normf + r0 * d,
+                                     .lda = d,
+                                     .b = m->p + m->layout.head,
+                                     .ldb = d,
+                                     .tb = 1,
+                                     .c = logits,
+                                     .ldc = v});
+    dp_model_lap(m, DP_PART_HEAD);
 }
 
 /* Losses of all rows; with scale, also the head's gradient and dsmall = gradient of the normed
@@ -523,29 +573,31 @@ static void classify(struct dp_model *m, float scale)
         struct job j = {
             .m = m, .rows = rows, .width = v, .ld = r0, .out = m->logits, .scale = scale};
         run_rows(&j, loss_task);
+        dp_model_lap(m, DP_PART_LOSS);
         if (scale == 0) continue;
         float *dw = m->g + m->layout.head;
-        dp_gemm_run(&m->gemm, &(struct dp_gemm_args){.m = rows,
-                                                     .n = d,
-                                                     .k = v,
-                                                     .a = m->logits,
-                                                     .lda = v,
-                                                     .b = m->p + m->layout.head,
-                                                     .ldb = d,
-                                                     .c = m->dsmall + r0 * d,
-                                                     .ldc = d});
-        dp_gemm_run(&m->gemm, &(struct dp_gemm_args){.m = v,
-                                                     .n = d,
-                                                     .k = rows,
-                                                     .a = m->logits,
-                                                     .lda = v,
-                                                     .ta = 1,
-                                                     .b = m->normf + r0 * d,
-                                                     .ldb = d,
-                                                     .c = dw,
-                                                     .ldc = d,
-                                                     .base = dw,
-                                                     .ldbase = d});
+        product(m, (struct dp_gemm_args){.m = rows,
+                                         .n = d,
+                                         .k = v,
+                                         .a = m->logits,
+                                         .lda = v,
+                                         .b = m->p + m->layout.head,
+                                         .ldb = d,
+                                         .c = m->dsmall + r0 * d,
+                                         .ldc = d});
+        product(m, (struct dp_gemm_args){.m = v,
+                                         .n = d,
+                                         .k = rows,
+                                         .a = m->logits,
+                                         .lda = v,
+                                         .ta = 1,
+                                         .b = m->normf + r0 * d,
+                                         .ldb = d,
+                                         .c = dw,
+                                         .ldc = d,
+                                         .base = m->fresh && r0 == 0 ? NULL : dw,
+                                         .ldbase = d});
+        dp_model_lap(m, DP_PART_HEAD);
     }
 }
 
@@ -565,6 +617,7 @@ static void backward_body(struct dp_model *m)
                     .dw = m->g + m->layout.wte,
                     .db = grad(m, m->layout.wpe)};
     run_cols(&j, embed_bwd_task);
+    dp_model_lap(m, DP_PART_EMBED);
 }
 
 int dp_model_regime(struct dp_model *m, const struct dp_regime *r, struct dp_err *e)
@@ -589,6 +642,18 @@ void dp_model_documents(struct dp_model *m, const int32_t *positions, bool resta
     m->restart = positions && restart;
 }
 
+void dp_model_fresh_gradients(struct dp_model *m)
+{
+    for (size_t i = 0; i < m->layout.count; i++) {
+        const struct dp_param *p = &m->layout.params[i];
+        bool product =
+            p->cols && p->offset != m->layout.wpe && (p->offset != m->layout.wte || m->layout.wte == m->layout.head);
+        if (!product) memset(m->g + p->offset, 0, dp_param_count(p) * sizeof *m->g);
+    }
+    m->fresh = true;
+    dp_model_lap(m, DP_PART_CLIP);
+}
+
 void dp_model_run(struct dp_model *m, const int32_t *tokens, const int32_t *targets,
                   int64_t sequences, float scale, double *loss_sum, int64_t *count)
 {
@@ -605,7 +670,9 @@ void dp_model_run(struct dp_model *m, const int32_t *tokens, const int32_t *targ
         m->z_sum += (double)m->z_losses[r];
         *count += targets[r] >= 0;
     }
-    if (scale != 0) backward_body(m);
+    if (scale == 0) return;
+    backward_body(m);
+    m->fresh = false;
 }
 
 void dp_model_logits(struct dp_model *m, const int32_t *tokens, int64_t sequences, float *logits)
@@ -655,16 +722,13 @@ static void carve_all(struct dp_model *m, struct carver *k, bool training)
         }
         *a = (struct dp_layer_acts){
             .x = carve(k, n, d),
-            .norm1 = carve(k, n, d),
             .stat1 = carve(k, n, 2),
             .qkv = carve(k, n, w),
             .att = carve(k, n, q),
             .lse = carve(k, n, c->heads),
             .x2 = carve(k, n, d),
-            .norm2 = carve(k, n, d),
             .stat2 = carve(k, n, 2),
             .pre = carve(k, n, in),
-            .act = carve(k, n, f),
             .qkv_raw = c->qk_norm ? carve(k, n, w) : NULL,
             .qk_stat = c->qk_norm ? carve(k, 2 * n, c->heads + c->kv_heads) : NULL,
         };
@@ -678,12 +742,12 @@ static void carve_all(struct dp_model *m, struct carver *k, bool training)
     m->rope_cos = carve(k, c->seq_len, dp_model_head_dim(c));
     m->rope_sin = carve(k, c->seq_len, dp_model_head_dim(c));
     m->scratch = carve(k, dp_pool_threads(m->pool), (int64_t)dp_attention_scratch(c->seq_len));
+    m->wide = carve(k, n, w > f ? w : f);
+    m->narrow = carve(k, n, d);
     if (!training) return;
     if (c->qk_norm) m->head_scratch = carve(k, dp_pool_threads(m->pool), dp_model_head_dim(c));
     m->dx = carve(k, n, d);
     m->dsmall = carve(k, n, d > q ? d : q);
-    m->dact = carve(k, n, f);
-    m->dbig = carve(k, n, w > in ? w : in);
 }
 
 static int64_t chunk_rows(const struct dp_model_config *c, int64_t rows)
@@ -746,6 +810,7 @@ int dp_model_open(struct dp_model **out, const struct dp_model_config *c, int64_
     m->c = *c;
     m->batch = batch;
     m->pool = pool;
+    dp_pool_keep_near(pool);
     m->ops = dp_tensor_level();
     int rc = dp_layout_init(&m->layout, c, e);
     if (rc >= 0) {
@@ -765,7 +830,8 @@ int dp_model_open(struct dp_model **out, const struct dp_model_config *c, int64_
                                          .ops = m->ops,
                                          .pool = pool,
                                          .scratch = m->scratch,
-                                         .scale = dp_model_attention_scale(c)};
+                                         .scale = dp_model_attention_scale(c),
+                                         .bf16 = c->dtype == DP_BF16};
     if (c->arch == DP_ARCH_LLAMA)
         dp_rope_tables(c->seq_len, dp_model_head_dim(c), dp_model_rope_theta(c), m->rope_cos,
                        m->rope_sin);

@@ -7,7 +7,7 @@
  * so they are one product like GPT-2's c_attn.
  *
  * Memory: parameters and gradients in one block of floats each, activations in one arena sized at
- * open: about batch*seq*(5 dim + qkv + 2..3 ffn) floats a layer, plus one chunk of logits (never
+ * open: about batch*seq*(3 dim + qkv + 1..2 ffn) floats a layer, plus one chunk of logits (never
  * batch*seq*vocab). Thread-safety: one caller; work is spread over the pool. Bits: as gemm.h
  * promises. */
 #ifndef DP_TRAINER_MODEL_H
@@ -24,6 +24,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* What products multiply; sums, weights, norms, softmax and loss are fp32 in both. */
+enum dp_dtype { DP_FP32, DP_BF16 };
 enum dp_arch { DP_ARCH_GPT2, DP_ARCH_LLAMA };
 enum { DP_MODEL_NAME_MAX = 80 };
 
@@ -40,6 +42,7 @@ struct dp_model_config {
      * 1/m of the rate, logits are multiplied by 1/m, q k^T by sqrt(mup_base_head_dim) / head_dim.
      * ffn must grow with dim. 0: off; mup_base_head_dim 0: head_dim (heads grow in number). */
     int64_t mup_base_dim, mup_base_head_dim;
+    int dtype;         /* enum dp_dtype */
 };
 /* What the config says once its zeros are filled in. */
 int64_t dp_model_head_dim(const struct dp_model_config *c);
@@ -110,8 +113,31 @@ struct dp_regime {
     uint64_t seed;           /* of dropout */
 };
 
+/* What a step's time goes into: CPU seconds of the process, added up since the caller last zeroed
+ * them. */
+#define DP_MODEL_PARTS(X)                                                                          \
+    X(PRODUCTS, products)       /* of layers, forward */                                           \
+    X(PRODUCTS_BWD, products_backward)                                                             \
+    X(HEAD, head)               /* the classifier's three products */                              \
+    X(LOSS, loss)               /* softmax and cross-entropy */                                    \
+    X(ATTENTION, attention)                                                                        \
+    X(ATTENTION_BWD, attention_backward)                                                           \
+    X(NORM, norms)                                                                                 \
+    X(ACT, activations)                                                                            \
+    X(SUMS, bias_sums)                                                                             \
+    X(EMBED, embedding)                                                                            \
+    X(CLIP, gradient_norm)      /* of the trainer: zeroing, measuring */                           \
+    X(UPDATE, update)
+enum dp_model_part {
+#define DP_MODEL_PART(id, name) DP_PART_##id,
+    DP_MODEL_PARTS(DP_MODEL_PART)
+#undef DP_MODEL_PART
+    DP_PARTS
+};
+const char *dp_model_part_name(enum dp_model_part part);
+
 struct dp_layer_acts {
-    float *x, *norm1, *stat1, *qkv, *att, *lse, *x2, *norm2, *stat2, *pre, *act;
+    float *x, *stat1, *qkv, *att, *lse, *x2, *stat2, *pre;
     float *qkv_raw, *qk_stat; /* with qk_norm: as the product gave them; [heads+kv_heads][rows][2] */
 };
 struct dp_model {
@@ -125,8 +151,9 @@ struct dp_model {
     struct dp_pool *pool;
     float *arena;
     struct dp_layer_acts *acts;
-    float *xf, *normf, *statf, *logits, *losses, *z_losses, *dx, *dsmall, *dact, *dbig, *rope_cos, *rope_sin,
-        *scratch, *head_scratch;
+    float *xf, *normf, *statf, *logits, *losses, *z_losses, *dx, *dsmall, *rope_cos, *rope_sin, *scratch, *head_scratch;
+    float *wide, *narrow;            /* of one layer: act, then its gradient or dqkv; a norm's output */
+    bool fresh;                      /* the next run with a scale sets gradients */
     int64_t chunk;                   /* rows of logits held */
     const int32_t *tokens, *targets; /* of the call that runs */
     int64_t rows;                    /* tokens of the call that runs */
@@ -141,7 +168,12 @@ struct dp_model {
      * beginning of training over all passes of all ranks. It is what dropout's numbers depend on. */
     uint64_t sequence;
     double z_sum; /* of z-losses in the last call; not in its loss_sum */
+    double seconds[DP_PARTS];
+    double lap; /* when the part that runs began */
 };
+/* All time since the last lap, or dp_model_lap_start, is `part`'s. */
+void dp_model_lap_start(struct dp_model *m);
+void dp_model_lap(struct dp_model *m, enum dp_model_part part);
 
 /* Room for `batch` sequences of seq_len. Parameters are zero until set. The pool is not owned. */
 int dp_model_open(struct dp_model **out, const struct dp_model_config *c, int64_t batch,
@@ -166,6 +198,9 @@ int dp_model_regime(struct dp_model *m, const struct dp_regime *r, struct dp_err
  * are set. Tokens must be in [0, vocab), targets in [-1, vocab). */
 void dp_model_run(struct dp_model *m, const int32_t *tokens, const int32_t *targets,
                   int64_t sequences, float scale, double *loss_sum, int64_t *count);
+/* Forget the gradients: the next run with a scale sets them instead of adding. Cheaper than zeroing
+ * them, as products then needn't read them. */
+void dp_model_fresh_gradients(struct dp_model *m);
 /* logits [sequences*seq_len][vocab]; for tests and export. */
 void dp_model_logits(struct dp_model *m, const int32_t *tokens, int64_t sequences, float *logits);
 /* Fill cos/sin [seq_len][head_dim/2] of RoPE. */

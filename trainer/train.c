@@ -25,6 +25,8 @@
 
 const struct dp_opt dp_train_opts[] = {
     {ROW(arch, DP_OPT_CHOICE, "gpt2", 0, 0, NULL, "architecture"), .choices = "gpt2|llama"},
+    {ROW(dtype, DP_OPT_CHOICE, "fp32", 0, 0, NULL, "what products multiply; weights, sums, norms and loss stay fp32"),
+     .choices = "fp32|bf16"},
     INT(layers, "6", 1, 1024, "transformer blocks"),
     INT(dim, "384", 1, 131072, "width of the residual stream"),
     INT(heads, "6", 1, 4096, "attention heads; must divide dim"),
@@ -80,8 +82,7 @@ const struct dp_opt dp_train_opts[] = {
          "Muon's rate by a matrix's shape, or (rms) as large as AdamW's updates, for muon_lr = lr"),
     PICK(schedule, "cosine", "cosine|linear|wsd|constant",
          "behind the warm-up; wsd: stay at lr, then fall linearly over the last decay_steps"),
-    {ROW(decay_steps, DP_OPT_INT, "0", 0, 1e12, "N", "wsd: updates that fall; 0: a fifth of steps"),
-     LATER},
+    {ROW(decay_steps, DP_OPT_INT, "0", 0, 1e12, "N", "wsd: updates that fall; 0: a fifth of steps"), LATER},
     PICK(decay, "matrices", "matrices|hidden|all",
          "what weight_decay is for: matrices, those that are neither embedding nor head, or all"),
     {ROW(lr_scale, DP_OPT_LIST, NULL, 0, 0, "PART=X,...",
@@ -91,9 +92,7 @@ const struct dp_opt dp_train_opts[] = {
          "a loss so many deviations above the running median is a spike: it is reported with the "
          "batch's documents; 0: none is"),
      LATER},
-    {ROW(spike_window, DP_OPT_INT, "64", 16, DP_SPIKE_WINDOW_MAX, "N",
-         "losses that the median is of"),
-     LATER},
+    {ROW(spike_window, DP_OPT_INT, "64", 16, DP_SPIKE_WINDOW_MAX, "N", "losses that the median is of"), LATER},
     {ROW(spike_skip, DP_OPT_BOOL, "false", 0, 0, NULL, "leave out the update of a spike"), LATER},
     {ROW(init_from, DP_OPT_STRING, NULL, 0, 0, "PATH",
          "begin with the weights of a Hugging Face folder or a checkpoint, whose shape replaces arch to ffn"),
@@ -139,7 +138,8 @@ struct dp_model_config dp_train_config(const struct dp_train_options *o, int64_t
                                     .norm_eps = o->norm_eps,
                                     .rope_theta = o->rope_theta,
                                     .mup_base_dim = o->mup_base_dim,
-                                    .mup_base_head_dim = o->mup_base_head_dim};
+                                    .mup_base_head_dim = o->mup_base_head_dim,
+                                    .dtype = o->dtype};
 }
 
 int dp_train_check(const struct dp_train_options *o, struct dp_err *e)
@@ -334,7 +334,8 @@ int dp_trainer_step(struct dp_trainer *t, const int32_t *ids, struct dp_step_res
                 "step %lld: no token of the batch counts in the loss: check the label mask",
                 (long long)t->step);
     double sum = 0;
-    memset(m->g, 0, (size_t)m->layout.floats * sizeof *m->g);
+    dp_model_lap_start(m);
+    dp_model_fresh_gradients(m);
     for (int64_t a = 0; a < t->o.accum; a++) {
         double part;
         int64_t n;
@@ -344,7 +345,9 @@ int dp_trainer_step(struct dp_trainer *t, const int32_t *ids, struct dp_step_res
         keep_row_losses(t, t->row_loss + a * t->o.batch);
         sum += part;
     }
+    dp_model_lap_start(m);
     double norm = dp_optim_norm(&t->optim, t->pool, m->g);
+    dp_model_lap(m, DP_PART_CLIP);
     if (!isfinite(sum) || !isfinite(norm))
         DP_FAIL(e, CORRUPT,
                 "step %lld: loss %g, gradient norm %g: training has diverged; resume from a "
@@ -356,6 +359,7 @@ int dp_trainer_step(struct dp_trainer *t, const int32_t *ids, struct dp_step_res
     dp_spike_add(&t->spike, loss);
     t->step++;
     if (!skip) update(t, norm, lr);
+    dp_model_lap(m, DP_PART_UPDATE);
     *r = (struct dp_step_result){loss, norm, lr, count, t->step, spike, skip};
     return DP_OK;
 }

@@ -23,7 +23,8 @@ enum dp_documents { DP_DOCUMENTS_JOINED, DP_DOCUMENTS_MASKED, DP_DOCUMENTS_RESTA
 void dp_train_mark(int32_t *ids, int64_t seq_len, const int32_t *positions, const uint8_t *loss_mask);
 
 struct dp_train_options {
-    int arch; /* enum dp_arch */
+    int arch;  /* enum dp_arch */
+    int dtype; /* enum dp_dtype */
     int64_t layers, dim, heads;
     int64_t kv_heads; /* 0: heads */
     int64_t ffn;      /* 0: 4 dim (gpt2), 8/3 dim rounded up to 32 (llama) */

@@ -327,6 +327,34 @@ TEST(gradient_is_the_slope_of_an_independent_model)
         for (int mode = 0; mode < 3; mode++) check_slopes(k, mode, mode ? 1 : 4);
 }
 
+TEST(fresh_gradients_forget_the_old_ones)
+{
+    for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
+        struct dp_err err = {0};
+        struct dp_model *m;
+        REQUIRE_OK(dp_model_open(&m, &shapes[k], 2, true, NULL, &err));
+        int64_t count;
+        int32_t tokens[2 * T_MAX], targets[2 * T_MAX];
+        double loss;
+        fill(m, tokens, targets, 2 * m->c.seq_len);
+        dp_model_run(m, tokens, targets, 2, 1.0f, &loss, &count);
+        dp_model_run(m, tokens, targets, 1, 0.5f, &loss, &count);
+        float *want = malloc((size_t)m->layout.floats * 4);
+        memcpy(want, m->g, (size_t)m->layout.floats * 4);
+        for (uint64_t i = 0; i < m->layout.floats; i++) m->g[i] = 77;
+        dp_model_fresh_gradients(m);
+        dp_model_run(m, tokens, targets, 2, 1.0f, &loss, &count);
+        dp_model_run(m, tokens, targets, 1, 0.5f, &loss, &count);
+        for (size_t i = 0; i < m->layout.count; i++) {
+            const struct dp_param *p = &m->layout.params[i];
+            for (uint64_t at = p->offset; at < p->offset + dp_param_count(p); at++)
+                if (!(m->g[at] == want[at])) DP_TEST_FAIL("shape %zu, %s", k, p->name);
+        }
+        free(want);
+        dp_model_close(m);
+    }
+}
+
 TEST(reference_vectors)
 {
     static const char *const files[] = {"gpt2.safetensors", "llama.safetensors"};
@@ -362,7 +390,7 @@ TEST(verify_refuses_what_is_no_vector_file)
 
 static uint64_t run_hash(const struct dp_model_config *c, int threads, int level, int64_t batch)
 {
-    static const char *const names[] = {"scalar", "avx2", "avx512"};
+    static const char *const names[] = {"scalar", "avx2", "avx512", "avx512bf16"};
     struct dp_err err = {0};
     struct dp_pool *pool;
     struct dp_model *m;
@@ -397,8 +425,48 @@ TEST(same_bits_for_threads_and_levels)
         for (int level = 0; level <= 2 && level <= (int)dp_cpu_detected(); level++)
             for (int threads = level ? 1 : 3; threads <= 3; threads++)
                 CHECK(run_hash(&big[k], threads, level, 6) == want);
+        struct dp_model_config bf16 = big[k];
+        bf16.dtype = DP_BF16;
+        uint64_t rounded = run_hash(&bf16, 1, 0, 6);
+        CHECK(rounded != want);
+        for (int level = 1; level <= 3 && level <= (int)dp_cpu_detected(); level++)
+            for (int threads = 1; threads <= 3; threads += 2) CHECK(run_hash(&bf16, threads, level, 6) == rounded);
     }
     CHECK_OK(dp_cpu_force(dp_cpu_name(dp_cpu_detected()), &err));
+}
+
+/* Rounded operands keep 8 bits: a gradient differs by some of their steps from fp32's, no more. */
+TEST(bf16_is_fp32_but_for_rounding)
+{
+    for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
+        struct dp_err err = {0};
+        struct dp_model *m[2];
+        int32_t tokens[2 * T_MAX], targets[2 * T_MAX];
+        double loss[2];
+        int64_t count;
+        for (int i = 0; i < 2; i++) {
+            struct dp_model_config c = shapes[k];
+            c.dtype = i ? DP_BF16 : DP_FP32;
+            REQUIRE_OK(dp_model_open(&m[i], &c, 2, true, NULL, &err));
+            fill(m[i], tokens, targets, 2 * c.seq_len);
+            dp_model_run(m[i], tokens, targets, 2, 1.0f, &loss[i], &count);
+        }
+        CHECK_NEAR(loss[1], loss[0], 0.02 * loss[0]);
+        for (size_t i = 0; i < m[0]->layout.count; i++) {
+            const struct dp_param *p = &m[0]->layout.params[i];
+            double norm = 0, apart = 0;
+            for (uint64_t at = p->offset; at < p->offset + dp_param_count(p); at++) {
+                double x = (double)m[0]->g[at], y = (double)m[1]->g[at];
+                norm += x * x;
+                apart += (x - y) * (x - y);
+            }
+            if (!(apart > 0 && apart < 0.05 * 0.05 * norm + 1e-4))
+                DP_TEST_FAIL("shape %zu, %s: gradient of norm %g is %g from fp32's", k, p->name, sqrt(norm),
+                             sqrt(apart));
+        }
+        dp_model_close(m[0]);
+        dp_model_close(m[1]);
+    }
 }
 
 TEST(editing_the_future_leaves_the_past)
