@@ -86,7 +86,7 @@ PROBE    := $(BUILD)/tests/fault/probe
 PROG     := $(BUILD)/dpipe
 
 .SECONDARY:
-.PHONY: all lib tests benches objects help deps fault check-daemon-san check check-browser check-mpi check-clang check-fast parity parity-models lint fmt fuzz demo bench-pipeline bench-feed bench-tokenizer bench-curve check-systemd deb wheel install uninstall dist compdb cov clean man completions
+.PHONY: all lib tests benches objects help deps fault check-daemon-san check check-browser check-mpi check-clang check-fast parity parity-models lint fmt fuzz demo bench-pipeline bench-feed bench-tokenizer bench-curve bench-trainer check-systemd deb wheel install uninstall dist compdb cov clean man completions
 .DEFAULT_GOAL := all
 
 ## all: the program, build/MODE/dpipe (the default)
@@ -211,6 +211,10 @@ bench-tokenizer: all
 ## bench-curve: 200 updates of the 10M reference curve beside PyTorch's losses; CURVE=FOLDER has its data (bench/curve.sh)
 bench-curve: all
 	@BUILD='$(BUILD)' CURVE='$(CURVE)' bench/curve.sh
+
+## bench-trainer: training steps beside PyTorch's (installed in build/venv-trainer, 6 GB; TORCH=PYTHON names an interpreter that has it), and what must hold; RUNS=3 STEPS=5 ARGS="--shapes 10m"
+bench-trainer: all
+	@BUILD='$(BUILD)' TORCH='$(TORCH)' RUNS='$(RUNS)' STEPS='$(STEPS)' bench/trainer.sh $(ARGS)
 
 ## check-fast: the unit tests of this MODE alone
 check-fast: all tests

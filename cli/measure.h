@@ -17,12 +17,14 @@ struct dp_measure_args {
     int64_t train;
     uint64_t doc_bytes, limit;
     bool jsonl, keep_ids;
+    int shape, dtype; /* trainer */
+    int64_t context;
 };
 
 /* args[0 .. n) are what stands behind the name. */
 int dp_measure_feed(struct dp_cli *c, const struct dp_measure_args *o, const char **args, size_t n, struct dp_err *e);
 int dp_measure_tokenizer(struct dp_cli *c, const struct dp_measure_args *o, const char **args, size_t n, struct dp_err *e);
-
+int dp_measure_trainer(struct dp_cli *c, const struct dp_measure_args *o, const char **args, size_t n, struct dp_err *e);
 /* VmRSS, VmHWM, RssAnon ... of this process. */
 double dp_measure_status_mib(const char *name);
 /* For qsort of doubles, ascending. */

@@ -5,11 +5,12 @@
 # brings CUDA along, whether there is a GPU or not), some three minutes.
 # With `tokenizer`: the tokenizers that bench/bench_tokenizer.py races, in build/venv-tokenizer; 0.2 GB.
 # With `models`: transformers, gguf and llama.cpp for tests/parity/models.py, in build/venv-models; 0.3 GB.
-# usage: tools/venv.sh [feed|tokenizer|models]     PYTHON=python3 names the interpreter it is made with
+# With `trainer`: PyTorch alone, for bench/bench_trainer.py, in build/venv-trainer; 6 GB, for the same reason.
+# usage: tools/venv.sh [feed|tokenizer|models|trainer]     PYTHON=python3 names the interpreter it is made with
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=$PWD/build/venv${1:+-$1} list=tools/venv${1:+-$1}.txt python=${PYTHON:-python3}
-[ -e "$list" ] || { echo "usage: tools/venv.sh [feed|tokenizer|models]" >&2; exit 64; }
+[ -e "$list" ] || { echo "usage: tools/venv.sh [feed|tokenizer|models|trainer]" >&2; exit 64; }
 say() { echo "venv: $*" >&2; }
 if cmp -s $list "$venv/installed.txt"; then echo "$venv/bin/python"; exit 0; fi
 # ensurepip is what Debian keeps in python3-venv; python-magic loads libmagic.

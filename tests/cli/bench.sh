@@ -26,4 +26,10 @@ printf '{"text":"%s"}\n' "$(words 6 50)" "$(words 7 50)" >"$work/t.jsonl"
 expect 0 t -t "$work/tok/tokenizer.json" --threads 2,1 --jsonl "$work/t.jsonl"; rates; says "$work/out" '"documents": 2'; says "$work/out" '"fresh_process": true'
 expect 0 t -t "$work/tok/tokenizer.json" --limit 9000 --threads 1 "$work/t.txt"; says "$work/out" '"bytes": 9000'
 expect 64 t; expect 64 t --threads 1,x "$work/t.txt"; says "$work/err" "numbers from 1"; : >"$work/empty"; expect 64 t "$work/empty"; says "$work/err" "no text"
+# dpipe bench trainer: parts add up to the step; a figure for all that is asked.
+expect 0 "$DPIPE" bench trainer --rounds 1 --threads 1 --context 64
+for key in bench cpu level shape parameters batch seq_len threads peak_gflops tokens_per_s tokens_per_cpu_s mfu step_ms cpu_ms products attention loss update peak_rss_mib; do says "$work/out" "\"$key\":"; done
+says "$work/out" '"parameters": 13817856'; says "$work/out" '"batch": 16'; grep -qE '"(tokens_per_(cpu_)?s|mfu)": (0,|0$|-|[^0-9])' "$work/out" && bad "no rate" || ok
+awk '/"step_cpu_ms"/ { gsub(/[^0-9.]/, "", $2); step = $2 } /"cpu_ms"/ { parts = 1; next } /}/ { parts = 0 } parts { gsub(/[^0-9.]/, "", $2); sum += $2 } END { exit !(sum > 0.9 * step && sum < 1.02 * step) }' "$work/out" && ok || bad "parts don't add up to the step"
+expect 64 "$DPIPE" bench trainer --threads 0; says "$work/err" "a number from 1"; expect 64 "$DPIPE" bench trainer x
 finish
