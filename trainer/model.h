@@ -98,10 +98,10 @@ struct dp_init {
  * config, the seed and each matrix's place in parameter order. */
 void dp_layout_init_as(const struct dp_layout *l, const struct dp_model_config *c,
                        const struct dp_init *how, uint64_t seed, float *p);
-/* Uniform weights of standard deviation 0.02 (0.02/sqrt(2 layers) for residual projections), norms
- * 1, biases 0, which is dp_layout_init_as with zeros. The i-th number, counted over matrices in parameter order, is splitmix64's first
- * output from state mix(seed) + i: seed 0 gives the weights of the reference curve in
- * ../data/trainer. */
+/* The same with zeros: uniform weights of standard deviation 0.02 (0.02/sqrt(2 layers) for residual
+ * projections), norms 1, biases 0. The i-th number, counted over matrices in parameter order, is
+ * splitmix64's first output from state mix(seed) + i: seed 0 gives the weights of the reference curve
+ * in ../data/trainer. */
 void dp_layout_init_weights(const struct dp_layout *l, const struct dp_model_config *c,
                             uint64_t seed, float *p);
 
