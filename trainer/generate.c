@@ -50,13 +50,20 @@ static void rows_task(void *ctx, size_t task, int worker)
 {
     (void)worker;
     const struct job *j = ctx;
-    int64_t r = (int64_t)task * ROWS_A_TASK,
-            end = r + ROWS_A_TASK < j->out ? r + ROWS_A_TASK : j->out;
-    for (; r < end; r++) {
+    int64_t begin = (int64_t)task * ROWS_A_TASK,
+            end = begin + ROWS_A_TASK < j->out ? begin + ROWS_A_TASK : j->out;
+    for (int64_t r = begin, n; r < end; r += n) {
+        const float *w = j->w + r * j->in;
+        n = j->tokens == 1 || end - r < 4 ? 1 : 4; /* a single token waits for memory, which four rows at once read slower */
         for (int64_t t = 0; t < j->tokens; t++) {
-            float s = j->g->ops->dot(j->in, j->x + t * j->in, j->w + r * j->in), *y = j->y + t * j->out + r;
-            if (j->b) s = j->b[r] + s;
-            *y = j->add ? *y + s : s;
+            float s[4], *y = j->y + t * j->out + r;
+            const float *x = j->x + t * j->in;
+            if (n == 4) j->g->ops->dot4(j->in, x, w, j->in, s);
+            else s[0] = j->g->ops->dot(j->in, x, w);
+            for (int64_t k = 0; k < n; k++) {
+                float v = j->b ? j->b[r + k] + s[k] : s[k];
+                y[k] = j->add ? y[k] + v : v;
+            }
         }
     }
 }
@@ -110,9 +117,11 @@ static void attend_task(void *ctx, size_t task, int worker)
     const float *q = g->qkv + b * dp_model_qkv_width(c) + h * hd;
     float *scores = g->scores + worker * c->seq_len, *out = g->att + b * dp_model_q_width(c) + h * hd;
     memset(out, 0, (size_t)hd * sizeof *out);
-    for (int64_t i = 0; i < n; i++) scores[i] = g->ops->dot(hd, q, k + i * 2 * kv);
+    int64_t i = 0;
+    for (; i + 4 <= n; i += 4) g->ops->dot4(hd, q, k + i * 2 * kv, 2 * kv, scores + i);
+    for (; i < n; i++) scores[i] = g->ops->dot(hd, q, k + i * 2 * kv);
     g->ops->softmax(n, dp_model_attention_scale(c), scores);
-    for (int64_t i = 0; i < n; i++) g->ops->axpy(hd, scores[i], v + i * 2 * kv, out);
+    for (i = 0; i < n; i++) g->ops->axpy(hd, scores[i], v + i * 2 * kv, out);
 }
 
 static void run_layer(struct dp_generator *g, int64_t layer, int64_t n)

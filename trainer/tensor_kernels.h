@@ -61,6 +61,8 @@ struct dp_tensor_level {
     void (*axpy)(int64_t n, float a, const float *y, float *x);
     void (*adamw)(int64_t n, const struct dp_adamw *o, const float *g, float *p, float *m,
                   float *v);
+    /* out[k] = dot(n, a, b + k * ldb), k < 4: the same bits in less time. */
+    void (*dot4)(int64_t n, const float *a, const float *b, int64_t ldb, float *out);
 };
 extern const struct dp_tensor_level dp_tensor_scalar, dp_tensor_avx2, dp_tensor_avx512;
 /* The level that dp_cpu() says. */
