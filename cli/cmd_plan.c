@@ -175,7 +175,7 @@ static int run(struct dp_cli *c, struct dp_err *e)
     dp_buf_init(&b, 1 << 20);
     int rc = dp_direct_open(&d, c, &o->in, e);
     if (rc >= 0 && o->in.data) rc = look_at_data(c, &d, &vocab, &data, e);
-    if (rc >= 0) rc = dp_plan_make(&p, &c->options.train, vocab, d.pool, d.peak, o->measure, e);
+    if (rc >= 0) rc = dp_plan_make(&p, &c->options.train, vocab, d.pool, dp_direct_peak(&d), o->measure, e);
     if (rc >= 0) {
         double epochs = p.tokens / data;
         think(&a, &p, &c->options.train, epochs);

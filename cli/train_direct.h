@@ -18,9 +18,10 @@ struct dp_direct {
     const struct dp_train_args *a;
     struct dp_pool *pool;
     char *data, *tokenizer; /* resolved paths; tokenizer NULL: none */
-    double peak;
 };
 int dp_direct_open(struct dp_direct *d, struct dp_cli *c, const struct dp_train_args *a, struct dp_err *e);
+/* What MFU is a share of: as given, or of this machine at the products that c->options ask for. */
+double dp_direct_peak(const struct dp_direct *d);
 void dp_direct_close(struct dp_direct *d);
 
 struct dp_direct_result {
