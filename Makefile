@@ -1,7 +1,7 @@
 # dpipe - one non-recursive Makefile. `make help` lists the targets.
 #
 #   MODE=release|debug|asan|tsan|fuzz|cov   what to build; each in build/MODE (default release)
-#   MPI=1 (train-bpe over many machines; needs mpicc; in build/MODE-mpi)  CC=gcc|clang  V=1 (show commands)  WERROR=1  PREFIX=/usr/local  DESTDIR=
+#   MPI=1 (train-bpe and train over many machines; needs mpicc; in build/MODE-mpi)  CC=gcc|clang  V=1 (show commands)  WERROR=1  PREFIX=/usr/local  DESTDIR=
 
 MODE    ?= release
 PREFIX  ?= /usr/local
@@ -178,9 +178,9 @@ check-clang:
 	@if command -v clang >/dev/null && command -v clang++ >/dev/null; then echo "clang:" && $(MAKE) --no-print-directory $(jobs) BUILD=build/clang OPT=-O0 CC=clang CXX=clang++ WERROR=1 objects >build/check-clang.log && echo "  ok    no warning"; \
 	else echo "skip check-clang: clang isn't installed"; fi
 
-## check-mpi: train-bpe over several processes (needs mpicc and mpirun)
+## check-mpi: train-bpe and train over several processes (needs mpicc and mpirun)
 check-mpi:
-	@if command -v mpicc >/dev/null && command -v mpirun >/dev/null; then $(MAKE) $(jobs) --no-print-directory MPI=1 all && tests/run.sh build/$(MODE)-mpi tests/cli/train_bpe_mpi.sh; else echo "skip check-mpi: no mpicc or mpirun"; fi
+	@if command -v mpicc >/dev/null && command -v mpirun >/dev/null; then $(MAKE) $(jobs) --no-print-directory MPI=1 all && tests/run.sh build/$(MODE)-mpi tests/cli/train_bpe_mpi.sh tests/cli/train_mpi.sh; else echo "skip check-mpi: no mpicc or mpirun"; fi
 
 ## parity: compare with the packages of others (Hugging Face, tiktoken, Megatron, datatrove...), which tools/venv.sh installs in build/venv
 parity: all lib $(BUILD)/bench/bench_ingest $(BUILD)/tests/parity/clean_parity
@@ -221,7 +221,7 @@ check-fast: all tests
 	@tests/run.sh $(BUILD) $(UNIT) $(FUZZ)
 
 # Programs whose code runs on several threads.
-TSAN_TESTS := $(filter test_abi test_encode_threads test_tokenizer_abi test_base test_log test_stop test_catalog test_pipeline test_ordered test_dedup test_manifest test_shard test_shard_packed test_feed test_feed_server test_feed_tcp test_channel test_control test_sandbox test_serve_process test_worker test_openapi test_http_stream test_history test_dedup_growth,$(notdir $(UNIT)))
+TSAN_TESTS := $(filter test_abi test_encode_threads test_tokenizer_abi test_base test_log test_stop test_catalog test_pipeline test_ordered test_dedup test_manifest test_shard test_shard_packed test_feed test_feed_server test_feed_tcp test_channel test_control test_sandbox test_serve_process test_worker test_openapi test_http_stream test_history test_dedup_growth test_parallel,$(notdir $(UNIT)))
 
 ## lint: folder layers, style
 lint:

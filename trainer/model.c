@@ -601,13 +601,21 @@ static void classify(struct dp_model *m, float scale)
     }
 }
 
+static void finished(const struct dp_model *m, uint64_t from)
+{
+    if (m->finished) m->finished(m->finished_ctx, from);
+}
+
 static void backward_body(struct dp_model *m)
 {
     memset(m->dx, 0, (size_t)(m->rows * m->c.dim) * sizeof *m->dx);
     scale_logits(m, m->dsmall);
     norm_backward(m, m->xf, m->layout.normf_w, m->layout.normf_b, m->statf, m->dsmall, m->dx);
-    for (int64_t i = m->c.layers - 1; i >= 0; i--)
+    finished(m, m->layout.normf_w);
+    for (int64_t i = m->c.layers - 1; i >= 0; i--) {
         backward_layer(m, &m->layout.layer[i], &m->acts[i]);
+        finished(m, m->layout.layer[i].norm1_w);
+    }
     if (drops(m, m->regime.dropout_embed))
         dropout(m, SITE_EMBED, NULL, m->dx, m->dx);
     struct job j = {.m = m,
@@ -618,6 +626,7 @@ static void backward_body(struct dp_model *m)
                     .db = grad(m, m->layout.wpe)};
     run_cols(&j, embed_bwd_task);
     dp_model_lap(m, DP_PART_EMBED);
+    finished(m, 0);
 }
 
 int dp_model_regime(struct dp_model *m, const struct dp_regime *r, struct dp_err *e)

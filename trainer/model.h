@@ -170,6 +170,10 @@ struct dp_model {
     double z_sum; /* of z-losses in the last call; not in its loss_sum */
     double seconds[DP_PARTS];
     double lap; /* when the part that runs began */
+    /* NULL, or called on the caller's thread between parts of the backward pass: gradients of parameters from float `from` of
+     * the layout on are finished (parallel.h). */
+    void (*finished)(void *ctx, uint64_t from);
+    void *finished_ctx;
 };
 /* All time since the last lap, or dp_model_lap_start, is `part`'s. */
 void dp_model_lap_start(struct dp_model *m);

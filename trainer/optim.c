@@ -41,10 +41,10 @@ static void add_param(struct dp_optim *o, const struct dp_layout *l, const struc
     bool muon = how->kind == DP_MUON && p->cols && !outside(l, p);
     for (uint64_t at = 0; at < n; at += TILE)
         o->tiles[o->count++] = (struct dp_optim_tile){
-            p->offset + at, (int64_t)(n - at < TILE ? n - at : TILE), decay, muon, p->rate};
+            p->offset + at, (int64_t)(n - at < TILE ? n - at : TILE), decay, muon, p->rate, false};
     if (muon)
         o->matrices[o->matrix_count++] =
-            (struct dp_optim_matrix){p->offset, p->rows, p->cols, decay, 1};
+            (struct dp_optim_matrix){p->offset, p->rows, p->cols, decay, 1, false};
 }
 
 void dp_optim_scale(struct dp_optim *o, const struct dp_layout *l, size_t param, double x)
@@ -142,16 +142,27 @@ static void norm_task(void *ctx, size_t i, int worker)
 {
     (void)worker;
     struct job *j = ctx;
-    j->o->sums[i] = dp_tensor_sum_squares(j->o->tiles[i].n, j->g + j->o->tiles[i].offset);
+    const struct dp_optim_tile *t = &j->o->tiles[i];
+    j->o->sums[i] = t->other ? 0 : dp_tensor_sum_squares(t->n, j->g + t->offset);
+}
+
+void dp_optim_squares(struct dp_optim *o, struct dp_pool *pool, const float *g)
+{
+    struct job j = {.o = o, .g = g};
+    dp_pool_run(pool, o->count, norm_task, &j);
+}
+
+double dp_optim_squares_norm(const struct dp_optim *o)
+{
+    double sum = 0;
+    for (size_t i = 0; i < o->count; i++) sum += o->sums[i];
+    return sqrt(sum);
 }
 
 double dp_optim_norm(struct dp_optim *o, struct dp_pool *pool, const float *g)
 {
-    struct job j = {.o = o, .g = g};
-    dp_pool_run(pool, o->count, norm_task, &j);
-    double sum = 0;
-    for (size_t i = 0; i < o->count; i++) sum += o->sums[i];
-    return sqrt(sum);
+    dp_optim_squares(o, pool, g);
+    return dp_optim_squares_norm(o);
 }
 
 static void step_task(void *ctx, size_t i, int worker)
@@ -159,7 +170,7 @@ static void step_task(void *ctx, size_t i, int worker)
     (void)worker;
     struct job *j = ctx;
     const struct dp_optim_tile *t = &j->o->tiles[i];
-    if (t->muon) return;
+    if (t->muon || t->other) return;
     struct dp_adamw w = j->w;
     double lr = j->r->lr * t->scale;
     w.rate = (float)(lr / j->fix1);
@@ -186,6 +197,7 @@ void dp_optim_step(struct dp_optim *o, struct dp_pool *pool, const struct dp_opt
     dp_pool_run(pool, o->count, step_task, &j);
     for (size_t i = 0; i < o->matrix_count; i++) {
         const struct dp_optim_matrix *x = &o->matrices[i];
+        if (x->other) continue;
         struct dp_muon_rates mr = {r->muon_lr * x->scale, x->decay ? r->weight_decay : 0,
                                    o->muon_momentum,      j.w.grad_scale,
                                    o->nesterov,           o->muon_rms};

@@ -31,12 +31,14 @@ struct dp_optim_tile {
     int64_t n;
     bool decay, muon; /* muon: no part of AdamW's update, only of the norm */
     double scale;     /* of the learning rate */
+    bool other; /* another rank's (parallel.h): its moments and its update are there */
 };
 struct dp_optim_matrix {
     uint64_t offset;
     int64_t rows, cols;
     bool decay;
     double scale;
+    bool other;
 };
 struct dp_muon;
 struct dp_optim {
@@ -65,6 +67,9 @@ void dp_optim_close(struct dp_optim *o);
 void dp_optim_scale(struct dp_optim *o, const struct dp_layout *l, size_t param, double x);
 /* The Euclidean norm of the gradient: squares in double, tiles added in order. */
 double dp_optim_norm(struct dp_optim *o, struct dp_pool *pool, const float *g);
+/* Its two halves: the sums of squares of this rank's tiles, 0 for the others'; the root of all of them. */
+void dp_optim_squares(struct dp_optim *o, struct dp_pool *pool, const float *g);
+double dp_optim_squares_norm(const struct dp_optim *o);
 /* One update; `step` counts from 1. The gradient is scaled by min(1, clip / (norm + 1e-6)), as
  * torch does. */
 void dp_optim_step(struct dp_optim *o, struct dp_pool *pool, const struct dp_optim_rates *r,

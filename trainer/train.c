@@ -7,6 +7,7 @@
 #include "trainer/ckpt.h"
 #include "trainer/optim.h"
 #include "trainer/lr_schedule.h"
+#include "trainer/parallel.h"
 #include "trainer/weights.h"
 
 #include <math.h>
@@ -110,6 +111,8 @@ struct dp_trainer {
     struct dp_optim optim;
     struct dp_weights start; /* of init_from, while opening */
     struct dp_pool *pool;
+    struct dp_parallel *ranks; /* NULL: alone */
+    int64_t batch;             /* sequences a forward pass here: o.batch, or less with ranks */
     int32_t *tokens, *targets; /* one micro-batch */
     int32_t *places;           /* of its tokens in their documents; NULL: rows are one */
     double *row_loss;          /* of the last step */
@@ -164,7 +167,31 @@ int dp_train_check(const struct dp_train_options *o, struct dp_err *e)
     return DP_OK;
 }
 
-static int open_parts(struct dp_trainer *t, int64_t vocab, struct dp_err *e)
+/* Options that say by themselves what o and init_from's weights say together: what ranks without its files open. */
+static struct dp_train_options with_shape(const struct dp_train_options *o, const struct dp_model_config *c)
+{
+    struct dp_train_options s = *o;
+    if (!o->init_from) return s;
+    s.init_from = NULL;
+    s.arch = c->arch;
+    s.dtype = c->dtype;
+    s.layers = c->layers;
+    s.dim = c->dim;
+    s.heads = c->heads;
+    s.kv_heads = c->kv_heads;
+    s.ffn = c->ffn;
+    s.tied = c->tied;
+    s.untied = !c->tied && c->arch == DP_ARCH_GPT2;
+    s.qk_norm = c->qk_norm;
+    s.head_dim = c->head_dim;
+    s.norm_eps = (double)dp_model_norm_eps(c);
+    s.rope_theta = dp_model_rope_theta(c);
+    s.mup_base_dim = c->mup_base_dim;
+    s.mup_base_head_dim = c->mup_base_head_dim;
+    return s;
+}
+
+static int open_parts(struct dp_trainer *t, int64_t vocab, struct dp_dist *d, struct dp_err *e)
 {
     DP_TRY(dp_train_check(&t->o, e));
     if (t->o.dim < 1 || t->o.dim > 1 << 17)
@@ -174,13 +201,15 @@ static int open_parts(struct dp_trainer *t, int64_t vocab, struct dp_err *e)
         DP_TRY(dp_weights_open(&t->start, t->o.init_from, e));
         DP_TRY(dp_weights_shape(&t->start, vocab, c.seq_len, &c, e));
     }
-    DP_TRY(dp_model_open(&t->model, &c, t->o.batch, true, t->pool, e));
+    DP_TRY(dp_parallel_batch(d, &t->o, &t->batch, e));
+    DP_TRY(dp_model_open(&t->model, &c, t->batch, true, t->pool, e));
     const struct dp_regime regime = {t->o.dropout_embed, t->o.dropout_residual, t->o.z_loss, t->seed};
     DP_TRY(dp_model_regime(t->model, &regime, e));
     const struct dp_optim_options how = {t->o.optimizer, t->o.decay,           t->o.lr_scale,
                                          t->o.nesterov,  t->o.muon_scale == 1, t->o.muon_momentum};
     DP_TRY(dp_optim_open_with(&t->optim, &t->model->layout, &how, e));
-    size_t n = (size_t)t->o.batch * (size_t)c.seq_len;
+    DP_TRY(dp_parallel_open(&t->ranks, d, t->model, &t->optim, &t->step, &t->seed, e));
+    size_t n = (size_t)t->batch * (size_t)c.seq_len;
     t->tokens = calloc(n, sizeof *t->tokens);
     t->targets = calloc(n, sizeof *t->targets);
     t->row_loss = calloc((size_t)(t->o.batch * t->o.accum), sizeof *t->row_loss);
@@ -194,11 +223,18 @@ static int open_parts(struct dp_trainer *t, int64_t vocab, struct dp_err *e)
     if (t->o.init_from) dp_weights_copy(&t->start, &t->model->layout, t->model->p);
     else dp_layout_init_as(&t->model->layout, &c, &init, t->seed, t->model->p);
     dp_weights_close(&t->start);
-    return DP_OK;
+    struct dp_train_options same = with_shape(&t->o, &c);
+    return dp_parallel_opened(t->ranks, &same, c.vocab, e);
 }
 
 int dp_trainer_open(struct dp_trainer **out, const struct dp_train_options *o, int64_t vocab_size,
                     struct dp_pool *pool, struct dp_err *e)
+{
+    return dp_trainer_open_ranks(out, o, vocab_size, pool, NULL, e);
+}
+
+int dp_trainer_open_ranks(struct dp_trainer **out, const struct dp_train_options *o, int64_t vocab_size,
+                          struct dp_pool *pool, struct dp_dist *d, struct dp_err *e)
 {
     *out = NULL;
     struct dp_trainer *t = calloc(1, sizeof *t);
@@ -210,7 +246,7 @@ int dp_trainer_open(struct dp_trainer **out, const struct dp_train_options *o, i
                                        o->warmup,   o->steps, o->decay_steps};
     bool fits = o->spike_window >= 1 && o->spike_window <= DP_SPIKE_WINDOW_MAX;
     t->spike = (struct dp_spike){.window = fits ? o->spike_window : 1, .limit = fits ? o->spike : 0};
-    int rc = open_parts(t, vocab_size, e);
+    int rc = open_parts(t, vocab_size, d, e);
     if (rc < 0) {
         dp_trainer_close(t);
         return rc;
@@ -223,6 +259,7 @@ void dp_trainer_close(struct dp_trainer *t)
 {
     if (!t) return;
     dp_weights_close(&t->start);
+    dp_parallel_close(t->ranks);
     dp_model_close(t->model);
     dp_optim_close(&t->optim);
     free(t->tokens);
@@ -282,10 +319,10 @@ void dp_train_mark(int32_t *ids, int64_t seq_len, const int32_t *positions, cons
 }
 
 /* Of the micro-batch that ran last, from its first row's place among the step's rows. */
-static void keep_row_losses(struct dp_trainer *t, double *out)
+static void keep_row_losses(struct dp_trainer *t, int64_t rows, double *out)
 {
     int64_t n = t->model->c.seq_len;
-    for (int64_t r = 0; r < t->o.batch; r++) {
+    for (int64_t r = 0; r < rows; r++) {
         double sum = 0;
         int64_t targets = 0;
         for (int64_t i = 0; i < n; i++) {
@@ -323,62 +360,80 @@ static void update(struct dp_trainer *t, double norm, double lr)
     dp_optim_step(&t->optim, t->pool, &rates, t->step, norm, t->model->g, t->model->p);
 }
 
-int dp_trainer_step(struct dp_trainer *t, const int32_t *ids, struct dp_step_result *r,
-                    struct dp_err *e)
+/* Sum of losses of this rank's rows, and their gradient scaled by 1/count. */
+static double accumulate(struct dp_trainer *t, const struct dp_parallel_rows *rows)
 {
     struct dp_model *m = t->model;
-    int64_t count, width = m->c.seq_len + 1;
-    DP_TRY(check_ids(t, ids, t->o.batch * t->o.accum, &count, e));
-    if (!count)
-        DP_FAIL(e, CORRUPT,
-                "step %lld: no token of the batch counts in the loss: check the label mask",
-                (long long)t->step);
     double sum = 0;
     dp_model_lap_start(m);
-    dp_model_fresh_gradients(m);
-    for (int64_t a = 0; a < t->o.accum; a++) {
+    dp_model_fresh_gradients(m); /* a rank has a row at least */
+    memset(t->row_loss, 0, (size_t)(t->o.batch * t->o.accum) * sizeof *t->row_loss);
+    for (int64_t at = 0; at < rows->rows; at += t->batch) {
+        int64_t now = rows->rows - at < t->batch ? rows->rows - at : t->batch, n;
         double part;
-        int64_t n;
-        split(t, ids + a * t->o.batch * width, t->o.batch);
-        m->sequence = (uint64_t)((t->step * t->o.accum + a) * t->o.batch);
-        dp_model_run(m, t->tokens, t->targets, t->o.batch, (float)(1.0 / (double)count), &part, &n);
-        keep_row_losses(t, t->row_loss + a * t->o.batch);
+        if (at + now == rows->rows) dp_parallel_overlap(t->ranks);
+        split(t, rows->ids + at * (m->c.seq_len + 1), now);
+        m->sequence = (uint64_t)(t->step * t->o.batch * t->o.accum + rows->first + at);
+        dp_model_run(m, t->tokens, t->targets, now, (float)(1.0 / (double)rows->count), &part, &n);
+        keep_row_losses(t, now, t->row_loss + rows->first + at);
         sum += part;
     }
     dp_model_lap_start(m);
-    double norm = dp_optim_norm(&t->optim, t->pool, m->g);
-    dp_model_lap(m, DP_PART_CLIP);
+    return sum;
+}
+
+int dp_trainer_step(struct dp_trainer *t, const int32_t *ids, struct dp_step_result *r,
+                    struct dp_err *e)
+{
+    struct dp_parallel_rows rows = {ids, ids ? t->o.batch * t->o.accum : 0, 0, 0};
+    DP_TRY(check_ids(t, ids, rows.rows, &rows.count, e));
+    if (ids && !rows.count)
+        DP_FAIL(e, CORRUPT,
+                "step %lld: no token of the batch counts in the loss: check the label mask",
+                (long long)t->step);
+    DP_TRY(dp_parallel_begin(t->ranks, DP_PARALLEL_STEP, &rows, e));
+    double sum = accumulate(t, &rows), count = (double)rows.count;
+    double norm = t->ranks ? dp_parallel_norm(t->ranks, &sum, t->row_loss)
+                           : dp_optim_norm(&t->optim, t->pool, t->model->g);
+    dp_model_lap(t->model, DP_PART_CLIP);
     if (!isfinite(sum) || !isfinite(norm))
         DP_FAIL(e, CORRUPT,
                 "step %lld: loss %g, gradient norm %g: training has diverged; resume from a "
                 "checkpoint with a lower lr or more warmup",
-                (long long)t->step, sum / (double)count, norm);
-    double loss = sum / (double)count, lr = dp_schedule_rate(&t->schedule, t->step);
+                (long long)t->step, sum / count, norm);
+    double loss = sum / count, lr = dp_schedule_rate(&t->schedule, t->step);
     struct dp_spike_judgement spike = dp_spike_judge(&t->spike, loss);
     bool skip = spike.spike && t->o.spike_skip;
     dp_spike_add(&t->spike, loss);
     t->step++;
-    if (!skip) update(t, norm, lr);
-    dp_model_lap(m, DP_PART_UPDATE);
-    *r = (struct dp_step_result){loss, norm, lr, count, t->step, spike, skip};
+    dp_parallel_decide(t->ranks, &lr, &skip);
+    if (!skip) {
+        update(t, norm, lr);
+        dp_parallel_gather(t->ranks);
+    }
+    dp_model_lap(t->model, DP_PART_UPDATE);
+    *r = (struct dp_step_result){loss, norm, lr, rows.count, t->step, spike, skip};
     return DP_OK;
 }
 
 int dp_trainer_eval(struct dp_trainer *t, const int32_t *ids, int64_t rows, double *loss_sum,
                     int64_t *count, struct dp_err *e)
 {
-    int64_t width = t->model->c.seq_len + 1, all;
-    DP_TRY(check_ids(t, ids, rows, &all, e));
-    *loss_sum = 0;
-    *count = 0;
-    for (int64_t r = 0; r < rows; r += t->o.batch) {
-        int64_t now = rows - r < t->o.batch ? rows - r : t->o.batch, n;
+    struct dp_parallel_rows mine = {ids, rows, 0, 0};
+    double sums[2] = {0, 0};
+    DP_TRY(check_ids(t, ids, rows, &mine.count, e));
+    DP_TRY(dp_parallel_begin(t->ranks, DP_PARALLEL_EVAL, &mine, e));
+    for (int64_t at = 0; at < mine.rows; at += t->batch) {
+        int64_t now = mine.rows - at < t->batch ? mine.rows - at : t->batch, n;
         double part;
-        split(t, ids + r * width, now);
+        split(t, mine.ids + at * (t->model->c.seq_len + 1), now);
         dp_model_run(t->model, t->tokens, t->targets, now, 0, &part, &n);
-        *loss_sum += part;
-        *count += n;
+        sums[0] += part;
+        sums[1] += (double)n;
     }
+    dp_parallel_sum(t->ranks, sums, 2);
+    *loss_sum = sums[0];
+    *count = (int64_t)sums[1];
     if (!isfinite(*loss_sum))
         DP_FAIL(e, CORRUPT,
                 "step %lld: validation loss is not finite: resume from an earlier checkpoint",
@@ -394,8 +449,8 @@ static struct dp_ckpt_state state_of(struct dp_trainer *t)
                                   t->optim.v,   t->step,           t->seed};
 }
 
-int dp_trainer_save(struct dp_trainer *t, const char *path, const struct dp_safetensors_kv *extra,
-                    size_t extra_count, struct dp_err *e)
+static int write_state(struct dp_trainer *t, const char *path, const struct dp_safetensors_kv *extra,
+                       size_t extra_count, struct dp_err *e)
 {
     struct dp_ckpt_state s = state_of(t);
     struct dp_safetensors_kv all[DP_CKPT_EXTRA_MAX];
@@ -417,6 +472,15 @@ int dp_trainer_save(struct dp_trainer *t, const char *path, const struct dp_safe
     return rc;
 }
 
+int dp_trainer_save(struct dp_trainer *t, const char *path, const struct dp_safetensors_kv *extra,
+                    size_t extra_count, struct dp_err *e)
+{
+    bool writes = dp_parallel_collect(t->ranks);
+    int rc = writes ? write_state(t, path, extra, extra_count, e) : DP_OK;
+    dp_parallel_collected(t->ranks, writes && rc >= 0);
+    return rc;
+}
+
 int dp_trainer_load(struct dp_trainer *t, const char *path, struct dp_err *e)
 {
     struct dp_ckpt *c;
@@ -431,6 +495,7 @@ int dp_trainer_load(struct dp_trainer *t, const char *path, struct dp_err *e)
         t->step = s.step;
         t->seed = t->model->regime.seed = s.seed;
         t->spike = spike;
+        dp_parallel_changed(t->ranks);
     }
     dp_ckpt_close(c);
     return rc;

@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/opt.h"
 #include "base/thread.h"
+#include "trainer/dist.h"
 #include "trainer/model.h"
 #include "trainer/safetensors.h"
 #include "trainer/spike.h"
@@ -69,6 +70,14 @@ struct dp_trainer;
  * pool is not owned. */
 int dp_trainer_open(struct dp_trainer **out, const struct dp_train_options *o, int64_t vocab_size,
                     struct dp_pool *pool, struct dp_err *e);
+/* The same with the ranks of d (NULL: none): rank 0 calls it and what follows as if it were alone, batch * accum rows being those of all
+ * ranks; the others are in dp_trainer_follow. d is not owned. docs/train-mpi.md. */
+int dp_trainer_open_ranks(struct dp_trainer **out, const struct dp_train_options *o, int64_t vocab_size,
+                          struct dp_pool *pool, struct dp_dist *d, struct dp_err *e);
+/* Ranks but 0: do what rank 0's trainers do, until it dismisses them. */
+int dp_trainer_follow(struct dp_dist *d, struct dp_pool *pool, struct dp_err *e);
+/* Rank 0, behind its last trainer. */
+void dp_trainer_dismiss(struct dp_dist *d);
 void dp_trainer_close(struct dp_trainer *t);
 /* One update from ids[batch*accum][seq_len+1]. DP_CORRUPT: an id outside the vocabulary, or a loss
  * or gradient that is not finite; then parameters and moments are as before. */
