@@ -13,6 +13,7 @@
 struct dp_global {
     char *workspace;
     int64_t threads;
+    bool threads_given;
     uint64_t memory;
     bool json, quiet, help, version, verbose;
     int64_t seed; /* -1: not given */
@@ -38,6 +39,7 @@ struct dp_cli {
     struct dp_options options;
     struct dp_road road;
     bool road_open;
+    struct dp_dist *ranks; /* train: the processes that mpirun started together; NULL: one */
     atomic_bool *stop;
     int status; /* exit status of a command that succeeds: an answer, as diff gives it */
 };

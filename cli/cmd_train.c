@@ -1,4 +1,5 @@
 #include "base/json.h"
+#include "base/log.h"
 #include "cli/cli.h"
 #include "cli/train_direct.h"
 
@@ -58,14 +59,48 @@ static int verify(struct dp_cli *c, const char *path, struct dp_err *e)
     return rc;
 }
 
+static int follow(struct dp_cli *c, struct dp_err *e)
+{
+    struct dp_pool *pool;
+    DP_TRY(dp_pool_open(&pool, (int)c->global.threads, e));
+    int rc = dp_trainer_follow(c->ranks, pool, e);
+    dp_pool_close(pool);
+    return rc;
+}
+
+static int lead(struct dp_cli *c, struct dp_err *e)
+{
+    const struct dp_train_args *a = c->own;
+    return a->data ? dp_train_direct(c, a, e) : dp_cli_train(c, e);
+}
+
+/* Under mpirun, rank 0 is `dpipe train`; the others do what it tells them, and know nothing of workspace, logs and checkpoints. */
+static int train(struct dp_cli *c, struct dp_err *e)
+{
+    DP_TRY(dp_dist_open(&c->ranks, e));
+    if (!c->ranks) return lead(c, e);
+    int threads = dp_dist_threads(c->ranks), rc;
+    if (!c->global.threads_given) c->global.threads = threads;
+    c->ranks->stop = c->stop;
+    if (c->ranks->rank) rc = follow(c, e);
+    else {
+        dp_log(INFO, "train", "%d ranks, %lld threads each", c->ranks->world, (long long)c->global.threads);
+        rc = lead(c, e);
+        dp_trainer_dismiss(c->ranks);
+    }
+    if (rc < 0 && c->ranks->rank) dp_dist_abort(c->ranks, e, dp_code_exit(rc));
+    c->road.ranks = NULL;
+    dp_dist_close(c->ranks);
+    return rc;
+}
+
 static int run(struct dp_cli *c, struct dp_err *e)
 {
     const struct dp_train_args *a = c->own;
     if (a->verify) return verify(c, a->verify, e);
-    if (a->data) return dp_train_direct(c, a, e);
-    if (a->config || a->out || a->log || a->plot || a->val_data || a->sweep || a->stop_at)
+    if (!a->data && (a->config || a->out || a->log || a->plot || a->val_data || a->sweep || a->stop_at))
         DP_FAIL(e, USAGE, "train: --config, --out, --log, --plot, --val-data, --stop-at and --sweep are for --data; a workspace has its recipe and its store");
-    return dp_cli_train(c, e);
+    return train(c, e);
 }
 
 extern const struct dp_command dp_cmd_train;
@@ -73,6 +108,7 @@ const struct dp_command dp_cmd_train = {.name = "train", .summary = "train a sma
     .own_size = sizeof(struct dp_train_args), .sections = "train feed", .first = "train", .run = run,
     .about = "In a workspace: the model of its recipe. With --data: on any shards, without a workspace.\n\n"
              "Stopped (SIGTERM, Ctrl-C) or killed, it goes on from its last checkpoint, bit for bit, when it is started again as before. --verify checks the arithmetic\n"
-             "against vectors made with PyTorch. docs/train.md has the log's members, what is in the folder, and examples.\n\n"
+             "against vectors made with PyTorch. docs/train.md has the log's members, what is in the folder, and examples. Built with\n"
+             "`make MPI=1`, `mpirun -n N dpipe train ...` (or srun) trains with N ranks, to the result of one within rounding: docs/train-mpi.md.\n\n"
              "  dpipe train --data shards/ --layers 6 --dim 384 --steps 2000 --out run1\n"
              "  dpipe train --data shards/ --steps 300 --sweep \"lr=1e-3,3e-4 dim=256,384\""};

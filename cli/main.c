@@ -230,6 +230,7 @@ int dp_cli_road(struct dp_cli *c, bool write, struct dp_err *e)
 {
     DP_TRY(dp_road_open(&c->road, c->global.workspace, &c->options, (int)c->global.threads, c->global.memory, write, dp_cli_apply, c, e));
     c->road.stop = c->stop;
+    c->road.ranks = c->ranks;
     c->road_open = true;
     return DP_OK;
 }
@@ -328,6 +329,7 @@ static int set_up(struct dp_cli *c, struct dp_err *e)
     dp_progress_init(g->quiet ? DP_PROGRESS_QUIET : g->json ? DP_PROGRESS_JSON : DP_PROGRESS_AUTO);
     DP_TRY(dp_cpu_init(e));
     if (g->cpu) DP_TRY(dp_cpu_force(g->cpu, e));
+    g->threads_given = g->threads != 0;
     if (g->threads == 0) g->threads = dp_cpu_count();
     const struct dp_command *cmd = c->command;
     if (!cmd) DP_FAIL(e, USAGE, "which command? `dpipe --help` lists them");

@@ -91,7 +91,8 @@ int dp_direct_open(struct dp_direct *d, struct dp_cli *c, const struct dp_train_
 
 double dp_direct_peak(const struct dp_direct *d)
 {
-    return d->a->peak > 0 ? d->a->peak * 1e9 : dp_loop_peak(dp_pool_threads(d->pool), d->c->options.train.dtype == DP_BF16);
+    double rank = d->a->peak > 0 ? d->a->peak * 1e9 : dp_loop_peak(dp_pool_threads(d->pool), d->c->options.train.dtype == DP_BF16);
+    return d->c->ranks ? rank * d->c->ranks->world : rank;
 }
 
 void dp_direct_close(struct dp_direct *d)
@@ -252,7 +253,7 @@ static int open_run(struct one *r, const char *out, struct dp_err *e)
     struct dp_cli *c = r->d->c;
     DP_TRY(open_data(r, e));
     DP_TRY(count_bytes(r, e));
-    DP_TRY(dp_trainer_open(&r->trainer, &c->options.train, dp_source_vocab(r->train), r->d->pool, e));
+    DP_TRY(dp_trainer_open_ranks(&r->trainer, &c->options.train, dp_source_vocab(r->train), r->d->pool, c->ranks, e));
     r->loop = (struct dp_loop){.o = &c->options.train, .trainer = r->trainer, .train = r->train, .val = r->val, .timed = true, .save_last = true, .peak = dp_direct_peak(r->d),
                                .token_bytes = r->token_bytes, .stop_at = r->d->a->stop_at, .hooks = {r, on_line, out ? on_save : NULL, on_stop}};
     dp_loop_init(&r->loop);

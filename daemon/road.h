@@ -103,6 +103,7 @@ struct dp_left {
 
 struct dp_isolate; /* daemon/isolate.h */
 struct dp_rounds;  /* daemon/quarantine.h */
+struct dp_dist;    /* trainer/dist.h */
 
 struct dp_road {
     struct dp_workspace ws;
@@ -113,6 +114,7 @@ struct dp_road {
     int threads;
     uint64_t memory;
     atomic_bool *stop; /* set by a signal; may be NULL */
+    struct dp_dist *ranks; /* that train together (trainer/dist.h); NULL: this process alone */
 
     bool append; /* new sources are a new generation of the catalog's lineage (daemon/lineage.h); else the plan is all of them as one */
 

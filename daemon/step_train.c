@@ -302,7 +302,7 @@ static int open_training(struct training *t, struct dp_err *e)
         t->loss_mask = calloc((size_t)o->seq_len, sizeof *t->loss_mask);
         if (!t->positions || !t->loss_mask) rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "a row of %lld tokens", (long long)o->seq_len);
     }
-    if (rc >= 0) rc = dp_trainer_open(&t->trainer, o, dp_feed_vocab_size(t->feed), r->pool, e);
+    if (rc >= 0) rc = dp_trainer_open_ranks(&t->trainer, o, dp_feed_vocab_size(t->feed), r->pool, r->ranks, e);
     if (rc >= 0) rc = resume(t, e);
     return rc;
 }
