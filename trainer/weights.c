@@ -92,7 +92,9 @@ int dp_weights_shape(const struct dp_weights *w, int64_t vocab, int64_t seq_len,
                 (long long)w->c.vocab, (long long)vocab);
     if (seq_len > w->c.seq_len)
         DP_FAIL(e, CONFIG, "init_from: seq_len is %lld, its model was made for %lld: use at most that", (long long)seq_len, (long long)w->c.seq_len);
+    const int dtype = c->dtype; /* of this run, not of the model */
     *c = w->c;
+    c->dtype = dtype;
     c->seq_len = seq_len;
     return DP_OK;
 }

@@ -44,6 +44,9 @@ last=$(grep -o '"val_loss":[0-9.]*' "$work"/w/store/loss-*.jsonl | tail -1)
 expect 0 "$DPIPE" train -q -w "$work/w" --init-from "$work/f32" --steps 3 --warmup 1 --layers 7 --arch llama
 new=$(ls -t "$work"/w/store/loss-*.jsonl | head -1); same "$(grep -o '"val_loss":[0-9.]*' "$new" | head -1)" "$last" "loss before the first step"
 expect 0 "$DPIPE" train -q -w "$work/w" --init-from "$model" --steps 3 --warmup 1 --train.seq-len 24 --eval-every 0
+for type in fp32 bf16; do expect 0 "$DPIPE" train -q --data "$work/w" --init-from "$work/f32" --steps 3 --warmup 1 --train.seq-len 24 --dtype $type --log "$work/$type.jsonl"; done
+losses() { grep -o '"loss":[0-9.]*' "$work/$1.jsonl"; } # dtype is the run's, not the model's
+same "$(losses fp32 | wc -l)" 3 "losses"; [ "$(losses fp32)" != "$(losses bf16)" ] && ok || bad "--init-from with --dtype bf16 trains in fp32"
 expect 78 "$DPIPE" train -q -w "$work/w" --init-from "$work/f32" --steps 3 --warmup 1 --train.seq-len 33; says "$work/err" "seq_len is 33"
 sed -i 's/"n_layer": 1/"n_layer": 2/' "$work/again/config.json"; expect 65 "$DPIPE" train -q -w "$work/w" --init-from "$work/again" --steps 3 --warmup 1; says "$work/err" "transformer.h.1."
 finish
