@@ -20,12 +20,10 @@ ROOT = os.path.dirname(HERE)
 BUILD = os.environ.get('BUILD', os.path.join(ROOT, 'build/release'))
 sys.path.insert(0, HERE)
 import feed_ways
+from race import say
 
 C_WAYS = {'dpipe C, rows': ('rows', 'u16 shards to int32 [B, T + 1]'), 'dpipe C, pairs': ('pairs', 'u16 shards to two int64 [B, T]'),
           'dpipe C, bestfit rows': ('bestfit', 'documents packed whole; int32 [B, T + 1]')}
-
-
-def say(what): print(what, file=sys.stderr, flush=True)
 
 
 def data(a):

@@ -6,11 +6,14 @@ Writes OUT/runs.jsonl (every run) and OUT/tokenizer.json (medians, ratios, what 
 
 Every measurement is a process of its own, pinned to one processor (two for two threads); tools take turns, so that a busy machine is busy for all, and figures
 are medians of the runs. MB is 10^6 bytes of text. Documents are 64 KB of whole lines. cold: the first pass of a fresh process, the vocabulary loaded and "warm up"
-encoded; warm: the better of two passes after it. cpu: per CPU-second of the process. Peers get bytes where they take bytes. Slow peers get the first
+encoded; warm: the better of two passes after it. cpu: per CPU-second of the process. Peers return the ids of all documents, dpipe has them one document
+after another in one buffer (`dpipe bench tokenizer --keep-ids` keeps them all). Peers get bytes where they take bytes. Slow peers get the first
 20 MB (tiktoken) or 4 MB (Hugging Face). Training: the whole process, start and reading too. files: `dpipe tokenize --whole-file -o`, reading, writing and fsync
 too, less what the same command takes for one word.
 """
-import argparse, base64, json, os, shutil, statistics, subprocess, sys, time
+import argparse, base64, json, os, shutil, subprocess, sys, time
+
+from race import print_musts, race, say
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
@@ -18,9 +21,6 @@ DPIPE = os.path.join(os.environ.get('BUILD', os.path.join(ROOT, 'build/release')
 SPLIT = {'gpt2': 'gpt2', 'cl100k_base': 'cl100k', 'o200k_base': 'o200k'}
 MOST = {'tiktoken': 20_000_000, 'hf': 4_000_000}
 VOCAB = 32000
-
-
-def say(what): print(what, file=sys.stderr, flush=True)
 
 
 # --- one measurement, in a process of its own ---
@@ -214,25 +214,6 @@ def prepare(a):
         if len(text) < mb * 1_000_000 * 0.95: say(f'note: "{mb} MB" are {len(text) / 1e6:.0f} MB here')
 
 
-def race(a):
-    results, gone = {}, {}
-    with open(f'{a.out}/runs.jsonl', 'w') as log:
-        for k in range(a.runs):
-            for case, tools in cases(a):
-                for tool in tools:
-                    if (case, tool) in gone: continue
-                    r, why = measure(a, case, tool)
-                    if not r:
-                        gone[case, tool] = why
-                        say(f'skip {tool} {" ".join(str(x) for x in case if x)}: {why[:200]}')
-                        continue
-                    results.setdefault((case, tool), []).append(r)
-                    log.write(json.dumps(dict(run=k, kind=case[0], text=case[1], encoding=case[2], threads=case[3], tool=tool, **r)) + '\n')
-                    log.flush()
-            say(f'run {k + 1} of {a.runs} is done')
-    return {k: {m: statistics.median(r[m] for r in v) for m in v[0]} for k, v in results.items()}
-
-
 class Musts:
     """The issue's table: what must hold, as ratios or figures."""
     def __init__(self, m): self.m, self.rows = m, []
@@ -301,8 +282,7 @@ def report(a, m):
         v = {k: f'{x:.2f}' if k == 'cpu_s' else f'{x:.1f}' for k, x in r.items()}
         what = f'{case[0]} {case[1]} {case[2] or ""}' + (' 2 threads' if case[3] > 1 else '')
         print(f'{tool:<10} {what:<36}', *(f'{v.get(k, ""):>9}' for k in ('cpu_s' if case[0] == 'train' else 'cold_cpu', 'cold_wall', 'warm_cpu', 'warm_wall', 'decode_cpu', 'rss_mib')))
-    print(f'\n{"must":<62} {"dpipe":>9} {"ratio":>7} {"must":>6}        beside')
-    for r in t.rows: print(f'{r["what"]:<62} {r["dpipe"]:>9} {r["ratio"]:>7} {r["must"]:>6}  {"holds" if r["holds"] else "FAILS"}  {r["beside"]}')
+    print_musts(t.rows, 62)
     counts(m, print)
     held = sum(r['holds'] for r in t.rows)
     print(f'{held} of {len(t.rows)} hold; load {os.getloadavg()[0]:.1f}')
@@ -322,7 +302,7 @@ def main():
     a.cpus = sorted(os.sched_getaffinity(0))[:2]
     if len(a.cpus) < 2: say('note: one processor only: nothing with two threads')
     prepare(a)
-    report(a, race(a))
+    report(a, race(cases(a), ('kind', 'text', 'encoding', 'threads'), lambda case, tool: measure(a, case, tool), a.runs, a.out))
 
 
 if __name__ == '__main__':

@@ -12,6 +12,8 @@ processor will do, which is the fair comparison there. bf16 is torch.autocast; "
 """
 import argparse, json, os, statistics, subprocess, sys, time
 
+from race import print_musts, race, say
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 DPIPE = os.path.join(os.environ.get('BUILD', os.path.join(ROOT, 'build/release')), 'dpipe')
@@ -21,9 +23,6 @@ MUSTS = { # (dtype, peer): ratio that must hold, by shape
     ('fp32', 'torch tuned'): {'10m': 1.15, '124m': 1.15}, ('fp32', 'torch'): {'10m': 2.2, '124m': 2.2},
     ('bf16', 'torch'): {'10m': 1.4, '124m': 1.2}, ('bf16', 'torch compiled'): {'10m': 1.28},
 }
-
-
-def say(what): print(what, file=sys.stderr, flush=True)
 
 
 # --- PyTorch, in a process of its own ---
@@ -119,25 +118,6 @@ def cases(a):
                 for seq in (1024, 4096): yield (shape, dtype, 1, seq), ['dpipe']
 
 
-def race(a):
-    results, gone = {}, {}
-    with open(f'{a.out}/runs.jsonl', 'w') as log:
-        for k in range(a.runs):
-            for case, tools in cases(a):
-                for tool in tools:
-                    if (case, tool) in gone: continue
-                    r, why = measure(a, case, tool)
-                    if not r:
-                        gone[case, tool] = why
-                        say(f'skip {tool} {case}: {why[:200]}')
-                        continue
-                    results.setdefault((case, tool), []).append(r)
-                    log.write(json.dumps(dict(run=k, shape=case[0], dtype=case[1], threads=case[2], seq=case[3], tool=tool, **r)) + '\n')
-                    log.flush()
-            say(f'run {k + 1} of {a.runs} is done')
-    return {k: {m: statistics.median(r[m] for r in v) for m in v[0] if m != 'cpu_ms'} for k, v in results.items()}
-
-
 def musts(a, m):
     """Rows of the issue's table: (what, dpipe's figure, beside, ratio, must)."""
     for shape in a.shapes:
@@ -158,9 +138,8 @@ def report(a, m):
     for (case, tool), r in sorted(m.items(), key=lambda x: ([str(v) for v in x[0][0]], x[0][1])):
         what = f'{case[0]} {case[1]} {case[2]} thread{"s" * (case[2] > 1)}' + (f' T={case[3]}' if case[3] != SEQ else '')
         print(f'{tool:<16} {what:<26} {r["cpu"]:>10.0f} {r["wall"]:>8.0f} {r.get("mfu", 0):>6.1%} {r["mib"]:>7.0f}')
-    print(f'\n{"must":<48} {"dpipe":>9} {"ratio":>7} {"must":>6}        beside')
     rows = [dict(what=w, dpipe=round(o, 2), beside=b, ratio=round(r, 3), must=t, holds=r >= t) for w, o, b, r, t in musts(a, m)]
-    for r in rows: print(f'{r["what"]:<48} {r["dpipe"]:>9} {r["ratio"]:>7} {r["must"]:>6}  {"holds" if r["holds"] else "FAILS"}  {r["beside"]}')
+    print_musts(rows, 48)
     print(f'{sum(r["holds"] for r in rows)} of {len(rows)} hold; load {os.getloadavg()[0]:.1f}')
     with open(f'{a.out}/trainer.json', 'w') as f:
         json.dump(dict(runs=a.runs, steps=a.steps, load=os.getloadavg()[0], musts=rows, medians=[dict(shape=c[0], dtype=c[1], threads=c[2], seq=c[3], tool=tool, **r) for (c, tool), r in m.items()]), f, indent=1)
@@ -179,7 +158,7 @@ def main():
     a.cpus = sorted(os.sched_getaffinity(0))[:2]
     a.amd = 'AuthenticAMD' in open('/proc/cpuinfo').read()
     if len(a.cpus) < 2: say('note: one processor only: nothing with two threads')
-    report(a, race(a))
+    report(a, race(list(cases(a)), ('shape', 'dtype', 'threads', 'seq'), lambda case, tool: measure(a, case, tool), a.runs, a.out))
 
 
 if __name__ == '__main__':
