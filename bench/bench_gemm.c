@@ -9,6 +9,8 @@
  * rate. "packed": weights were packed before (dp_gemm_pack), which is not counted. The peak is
  * measured anew before each product, since clocks move. With more threads "speedup" is the median of
  * wall times against one thread's, run in turn. */
+#include "base/ascending.h"
+#include "base/clock.h"
 #include "base/cpu.h"
 #include "base/hash.h"
 #include "base/json.h"
@@ -17,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { RUNS = 5, ROWS = 1024 };
 
@@ -34,22 +35,9 @@ struct bench {
     double weighted, flops; /* sums over the shapes: seconds at peak rate, seconds */
 };
 
-static double now(clockid_t clock)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double median(double *v, int n)
 {
-    qsort(v, (size_t)n, sizeof *v, compare);
+    qsort(v, (size_t)n, sizeof *v, dp_ascending_doubles);
     return v[n / 2];
 }
 
@@ -59,32 +47,21 @@ static void timed(struct dp_gemm *g, const struct dp_gemm_args *args, double flo
                   double *wall)
 {
     int n = 1 + (int)(8e9 / flops);
-    double c0 = now(CLOCK_PROCESS_CPUTIME_ID), w0 = now(CLOCK_MONOTONIC);
+    double c0 = dp_clock_seconds(CLOCK_PROCESS_CPUTIME_ID), w0 = dp_now();
     for (int i = 0; i < n; i++) dp_gemm_run(g, args);
-    *cpu = (now(CLOCK_PROCESS_CPUTIME_ID) - c0) / n;
-    *wall = (now(CLOCK_MONOTONIC) - w0) / n;
-}
-
-static void real(struct dp_jsonw *w, const char *key, double v)
-{
-    dp_jsonw_key(w, key);
-    dp_jsonw_real(w, v);
+    *cpu = (dp_clock_seconds(CLOCK_PROCESS_CPUTIME_ID) - c0) / n;
+    *wall = (dp_now() - w0) / n;
 }
 
 static void report(struct dp_jsonw *w, const struct shape *s, double rate, double peak)
 {
-    dp_jsonw_key(w, "shape");
-    dp_jsonw_cstr(w, s->what);
-    dp_jsonw_key(w, "order");
-    dp_jsonw_cstr(w, s->ta ? "TN" : s->tb ? "NT" : "NN");
-    dp_jsonw_key(w, "m");
-    dp_jsonw_int(w, s->m);
-    dp_jsonw_key(w, "n");
-    dp_jsonw_int(w, s->n);
-    dp_jsonw_key(w, "k");
-    dp_jsonw_int(w, s->k);
-    real(w, "gflops_per_cpu_s", rate / 1e9);
-    real(w, "of_peak", rate / peak);
+    dp_jsonw_member(w, "shape", s->what);
+    dp_jsonw_member(w, "order", s->ta ? "TN" : s->tb ? "NT" : "NN");
+    dp_jsonw_member_int(w, "m", s->m);
+    dp_jsonw_member_int(w, "n", s->n);
+    dp_jsonw_member_int(w, "k", s->k);
+    dp_jsonw_member_real(w, "gflops_per_cpu_s", rate / 1e9);
+    dp_jsonw_member_real(w, "of_peak", rate / peak);
 }
 
 static int bench_shape(struct bench *b, struct dp_jsonw *w, const struct shape *s, struct dp_err *e)
@@ -123,8 +100,8 @@ static int bench_shape(struct bench *b, struct dp_jsonw *w, const struct shape *
     b->flops += seconds;
     dp_jsonw_begin(w, '{');
     report(w, s, flops / seconds, peak);
-    if (!s->ta) real(w, "of_peak_packed", flops / median(packed, RUNS) / peak);
-    if (b->threads > 1) real(w, "speedup", median(single, RUNS) / median(wall, RUNS));
+    if (!s->ta) dp_jsonw_member_real(w, "of_peak_packed", flops / median(packed, RUNS) / peak);
+    if (b->threads > 1) dp_jsonw_member_real(w, "speedup", median(single, RUNS) / median(wall, RUNS));
     dp_jsonw_end(w, '}');
     return DP_OK;
 }
@@ -189,18 +166,15 @@ int main(int argc, char **argv)
         dp_gemm_open(&b.one, NULL, &err) < 0 || dp_gemm_open(&b.all, pool, &err) < 0)
         goto fail;
     dp_jsonw_begin(&w, '{');
-    dp_jsonw_key(&w, "cpu");
-    dp_jsonw_cstr(&w, dp_cpu_name(dp_cpu()));
-    dp_jsonw_key(&w, "dtype");
-    dp_jsonw_cstr(&w, type);
-    dp_jsonw_key(&w, "threads");
-    dp_jsonw_int(&w, b.threads);
-    real(&w, "peak_gflops_one_thread", dp_gemm_peak(b.one.level, b.bf16) / 1e9);
+    dp_jsonw_member(&w, "cpu", dp_cpu_name(dp_cpu()));
+    dp_jsonw_member(&w, "dtype", type);
+    dp_jsonw_member_int(&w, "threads", b.threads);
+    dp_jsonw_member_real(&w, "peak_gflops_one_thread", dp_gemm_peak(b.one.level, b.bf16) / 1e9);
     dp_jsonw_key(&w, "products");
     dp_jsonw_begin(&w, '[');
     if (run(&b, &w, what, &err) < 0) goto fail;
     dp_jsonw_end(&w, ']');
-    real(&w, "of_peak_all", b.weighted / b.flops);
+    dp_jsonw_member_real(&w, "of_peak_all", b.weighted / b.flops);
     dp_jsonw_end(&w, '}');
     if (dp_buf_check(&out, "report", &err) < 0) goto fail;
     printf("%s\n", out.ptr);

@@ -1,5 +1,7 @@
 /* Training steps by ranks: mpirun -n 2 bench_ranks THREADS BATCH STEPS [SHAPE] beside bench_ranks 2 BATCH STEPS, which is one rank with two
  * threads and the same global batch. SHAPE is 10m (the default) or 124m. Prints the median and the best step as JSON. */
+#include "base/ascending.h"
+#include "base/clock.h"
 #include "base/cpu.h"
 #include "base/hash.h"
 #include "base/thread.h"
@@ -8,20 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    const double *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
 
 /* Seconds of the median and the fastest step, the first one left out. */
 static int measure(struct dp_trainer *t, const struct dp_train_options *o, int64_t vocab, int steps, double *median, double *best, struct dp_err *e)
@@ -34,12 +22,12 @@ static int measure(struct dp_trainer *t, const struct dp_train_options *o, int64
     for (size_t i = 0; rc >= 0 && i < n; i++) ids[i] = (int32_t)(dp_splitmix64(&state) % (uint64_t)vocab);
     for (int s = -1; rc >= 0 && s < steps; s++) {
         struct dp_step_result r;
-        double from = now();
+        double from = dp_now();
         rc = dp_trainer_step(t, ids, &r, e);
-        if (s >= 0) took[s] = now() - from;
+        if (s >= 0) took[s] = dp_now() - from;
     }
     if (rc >= 0) {
-        qsort(took, (size_t)steps, sizeof *took, by_value);
+        qsort(took, (size_t)steps, sizeof *took, dp_ascending_doubles);
         *median = took[steps / 2];
         *best = took[0];
     }

@@ -54,10 +54,13 @@ double dp_measure_status_mib(const char *name)
     return kib / 1024;
 }
 
-int dp_measure_by_value(const void *x, const void *y)
+int dp_measure_end(struct dp_jsonw *w, struct dp_buf *out, struct dp_err *e)
 {
-    double a = *(const double *)x, b = *(const double *)y;
-    return a < b ? -1 : a > b;
+    dp_jsonw_end(w, '}');
+    dp_buf_add_char(out, '\n');
+    int rc = dp_cli_print(out, e);
+    dp_buf_release(out);
+    return rc;
 }
 
 void dp_measure_member(struct dp_jsonw *w, const char *key, double v, double per)

@@ -27,10 +27,10 @@ int dp_measure_tokenizer(struct dp_cli *c, const struct dp_measure_args *o, cons
 int dp_measure_trainer(struct dp_cli *c, const struct dp_measure_args *o, const char **args, size_t n, struct dp_err *e);
 /* VmRSS, VmHWM, RssAnon ... of this process. */
 double dp_measure_status_mib(const char *name);
-/* For qsort of doubles, ascending. */
-int dp_measure_by_value(const void *x, const void *y);
 /* A member with a rate, rounded to 1/per. */
 void dp_measure_member(struct dp_jsonw *w, const char *key, double v, double per);
+/* The end of the object, printed; out is released. */
+int dp_measure_end(struct dp_jsonw *w, struct dp_buf *out, struct dp_err *e);
 /* Members bench, version, cpu, cpus, level, load. */
 void dp_measure_machine(struct dp_jsonw *w, const char *bench);
 

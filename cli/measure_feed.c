@@ -2,6 +2,7 @@
  *
  * Ways take turns, round after round, so that a busy machine is busy for all of them; what is printed are medians. Of two processes the one that takes
  * more CPU seconds for an id is the slower side when each has a core of its own: on a busy machine that says more than the time does. */
+#include "base/ascending.h"
 #include "base/clock.h"
 #include "base/fs.h"
 #include "cli/bench_data.h"
@@ -248,9 +249,9 @@ static void print_way(struct bench *b, enum way k, struct dp_jsonw *w)
 {
     size_t n = (size_t)b->o->rounds;
     if (!measured(b, k)) return;
-    qsort(b->wall[k], n, sizeof **b->wall, dp_measure_by_value);
-    qsort(b->cpu[k], n, sizeof **b->cpu, dp_measure_by_value);
-    qsort(b->served[k], n, sizeof **b->served, dp_measure_by_value);
+    qsort(b->wall[k], n, sizeof **b->wall, dp_ascending_doubles);
+    qsort(b->cpu[k], n, sizeof **b->cpu, dp_ascending_doubles);
+    qsort(b->served[k], n, sizeof **b->served, dp_ascending_doubles);
     dp_jsonw_begin(w, '{');
     dp_jsonw_member(w, "way", way_name[k]);
     dp_measure_member(w, "million_ids_per_s", b->wall[k][n / 2], 10);
@@ -301,11 +302,7 @@ static int print(struct bench *b, struct dp_err *e)
     for (enum way k = 0; k < WAYS; k++) print_way(b, k, &w);
     dp_jsonw_end(&w, ']');
     dp_jsonw_member_int(&w, "check", (int64_t)(b->check & INT64_MAX)); /* so that nothing is read in vain */
-    dp_jsonw_end(&w, '}');
-    dp_buf_add_char(&out, '\n');
-    int rc = dp_cli_print(&out, e);
-    dp_buf_release(&out);
-    return rc;
+    return dp_measure_end(&w, &out, e);
 }
 
 /* --- */

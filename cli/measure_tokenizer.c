@@ -3,6 +3,7 @@
  * Whatever is first in a process pays for page faults and cold tables, so the order is: training when it is asked for (its figures are then those of a fresh
  * process), encoding with the first number of threads, all the rest. Documents are taken by threads one after the other. Each thread's ids go to
  * one buffer, document after document, as dpipe's own writers have them; with --keep-ids all stay in memory, whose pages are then touched for the first time too. */
+#include "base/ascending.h"
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/thread.h"
@@ -285,8 +286,8 @@ static void print_rates(struct dp_jsonw *w, const struct bench *b, const struct 
     }
     if (first) dp_measure_member(w, "first_mb_per_cpu_s", cpu[0], 1000);
     if (first) dp_measure_member(w, "first_mb_per_s", wall[0], 1000);
-    qsort(wall, t->n, sizeof *wall, dp_measure_by_value);
-    qsort(cpu, t->n, sizeof *cpu, dp_measure_by_value);
+    qsort(wall, t->n, sizeof *wall, dp_ascending_doubles);
+    qsort(cpu, t->n, sizeof *cpu, dp_ascending_doubles);
     dp_measure_member(w, "mb_per_cpu_s", cpu[t->n / 2], 1000);
     dp_measure_member(w, "mb_per_s", wall[t->n / 2], 1000);
     dp_measure_member(w, "best_mb_per_cpu_s", cpu[t->n - 1], 1000);
@@ -379,11 +380,7 @@ static int print(struct bench *b, const struct results *r, struct dp_err *e)
     dp_measure_member(&w, "rss_mib", dp_measure_status_mib("VmRSS"), 10);
     dp_measure_member(&w, "rss_anon_mib", dp_measure_status_mib("RssAnon"), 10);
     dp_measure_member(&w, "peak_rss_mib", dp_measure_status_mib("VmHWM"), 10);
-    dp_jsonw_end(&w, '}');
-    dp_buf_add_char(&out, '\n');
-    int rc = dp_cli_print(&out, e);
-    dp_buf_release(&out);
-    return rc;
+    return dp_measure_end(&w, &out, e);
 }
 
 /* --- */

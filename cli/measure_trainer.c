@@ -2,6 +2,7 @@
  *
  * The first step warms up and isn't counted. MFU is of dp_trainer_flops, which counts what the model needs once (nothing that is computed twice), over the peak
  * of one thread as measured here, per CPU-second: it says the same of one thread and of many. */
+#include "base/ascending.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "cli/measure.h"
@@ -73,7 +74,7 @@ static int steps(struct bench *b, struct dp_err *e)
 
 static double median(const struct bench *b, double *v)
 {
-    qsort(v, (size_t)b->o->rounds, sizeof *v, dp_measure_by_value);
+    qsort(v, (size_t)b->o->rounds, sizeof *v, dp_ascending_doubles);
     return v[b->o->rounds / 2];
 }
 
@@ -105,11 +106,7 @@ static int print(struct bench *b, struct dp_err *e)
     dp_jsonw_end(&w, '}');
     dp_measure_member(&w, "loss", b->loss, 1000000);
     dp_measure_member(&w, "peak_rss_mib", dp_measure_status_mib("VmHWM"), 10);
-    dp_jsonw_end(&w, '}');
-    dp_buf_add_char(&out, '\n');
-    int rc = dp_cli_print(&out, e);
-    dp_buf_release(&out);
-    return rc;
+    return dp_measure_end(&w, &out, e);
 }
 
 int dp_measure_trainer(struct dp_cli *c, const struct dp_measure_args *o, const char **args, size_t n, struct dp_err *e)
