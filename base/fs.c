@@ -106,6 +106,12 @@ int dp_fs_mkdirs(const char *path, struct dp_err *e)
     return rc;
 }
 
+bool dp_fs_is_folder(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 bool dp_fs_exists(const char *path)
 {
     return access(path, F_OK) == 0;

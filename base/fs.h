@@ -24,6 +24,7 @@ int dp_fs_fsync_dir(const char *dir, struct dp_err *e);
 /* mkdir -p; existing folders are fine. */
 int dp_fs_mkdirs(const char *path, struct dp_err *e);
 bool dp_fs_exists(const char *path);
+bool dp_fs_is_folder(const char *path); /* a link to one too */
 /* Write `content` to path: a temporary file beside it, fsync, rename, fsync of the folder. */
 int dp_fs_write_atomic(const char *path, struct dp_span content, struct dp_err *e);
 /* fsync fd, rename tmp_path to path, fsync path's folder. Doesn't close fd. */

@@ -1,10 +1,10 @@
 #include "cli/file_list.h"
 
+#include "base/fs.h"
 #include "ingest/reader.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 struct folder {
     int (*fn)(void *ctx, const char *path, const char *given, struct dp_err *e);
@@ -23,9 +23,8 @@ static int walked(void *ctx, const char *path, const char *relative, uint64_t si
 int dp_each_file(const char *const *args, size_t n, int (*fn)(void *ctx, const char *path, const char *given, struct dp_err *e), void *ctx, struct dp_err *e)
 {
     for (size_t i = 0; i < n; i++) {
-        struct stat st;
         struct folder f = {fn, ctx, args[i], e};
-        bool folder = strcmp(args[i], "-") != 0 && stat(args[i], &st) == 0 && S_ISDIR(st.st_mode);
+        bool folder = strcmp(args[i], "-") != 0 && dp_fs_is_folder(args[i]);
         DP_TRY(folder ? dp_walk(args[i], walked, NULL, &f, e) : fn(ctx, args[i], args[i], e));
     }
     return DP_OK;

@@ -3,7 +3,6 @@
 #include "base/fs.h"
 
 #include <stdlib.h>
-#include <sys/stat.h>
 
 int dp_model_input_open(struct dp_loaded_model *m, struct dp_cli *c, const struct dp_model_input *in, struct dp_err *e)
 {
@@ -43,12 +42,6 @@ static int from_workspace(struct dp_cli *c, char **model, char **tokenizer, stru
     return DP_OK;
 }
 
-static bool is_folder(const char *path)
-{
-    struct stat st;
-    return path && stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
 static int load_parts(struct dp_model_parts *m, const char *tokenizer, struct dp_err *e)
 {
     DP_TRY(dp_tokenizer_load_file(&m->tokenizer, tokenizer, NULL, e));
@@ -62,7 +55,7 @@ static int load_parts(struct dp_model_parts *m, const char *tokenizer, struct dp
 int dp_model_parts_open(struct dp_model_parts *m, struct dp_cli *c, const struct dp_model_files *f, struct dp_err *e)
 {
     *m = (struct dp_model_parts){0};
-    char *tokenizer = f->tokenizer ? strdup(f->tokenizer) : is_folder(f->model) ? strdup(f->model) : NULL;
+    char *tokenizer = f->tokenizer ? strdup(f->tokenizer) : f->model && dp_fs_is_folder(f->model) ? strdup(f->model) : NULL;
     m->path = f->model ? strdup(f->model) : NULL;
     int rc = m->path && tokenizer ? DP_OK : from_workspace(c, &m->path, &tokenizer, e);
     if (rc >= 0) rc = load_parts(m, tokenizer, e);

@@ -5,7 +5,6 @@
 #include "tokenizer/tokenizer.h"
 
 #include <stdlib.h>
-#include <sys/stat.h>
 
 enum format { FORMAT_AUTO, FORMAT_HF, FORMAT_TIKTOKEN, FORMAT_VOCAB, FORMAT_GGUF, FORMAT_SP };
 
@@ -165,8 +164,7 @@ int dp_tokenizer_write_folder(const struct dp_tokenizer *t, const char *dir, str
 
 static int write_hf(const struct dp_tokenizer *t, const char *path, struct dp_err *e)
 {
-    struct stat st;
-    if (!ends_with(path, "/") && (stat(path, &st) != 0 || !S_ISDIR(st.st_mode))) return write_saved(t, dp_tokenizer_save_hf, "", path, e);
+    if (!ends_with(path, "/") && !dp_fs_is_folder(path)) return write_saved(t, dp_tokenizer_save_hf, "", path, e);
     return dp_tokenizer_write_folder(t, path, e);
 }
 

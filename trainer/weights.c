@@ -8,7 +8,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static int reserve(struct dp_weights *w, const struct dp_model_config *c, const char *path, struct dp_err *e)
 {
@@ -40,16 +39,10 @@ static int from_checkpoint(struct dp_weights *w, const char *path, struct dp_err
     return rc;
 }
 
-static bool is_folder(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
 int dp_weights_open(struct dp_weights *w, const char *path, struct dp_err *e)
 {
     *w = (struct dp_weights){0};
-    int rc = is_folder(path) ? from_folder(w, path, e) : from_checkpoint(w, path, e);
+    int rc = dp_fs_is_folder(path) ? from_folder(w, path, e) : from_checkpoint(w, path, e);
     if (rc < 0) dp_weights_close(w);
     return rc;
 }
@@ -112,7 +105,7 @@ void dp_weights_copy(const struct dp_weights *w, const struct dp_layout *l, floa
 int dp_weights_digest(const char *path, char hex[65], struct dp_err *e)
 {
     struct dp_hf *h;
-    if (!is_folder(path)) return dp_fs_sha256(path, hex, e);
+    if (!dp_fs_is_folder(path)) return dp_fs_sha256(path, hex, e);
     DP_TRY(dp_hf_open(&h, path, e));
     int rc = dp_hf_digest(h, hex, e);
     dp_hf_close(h);
