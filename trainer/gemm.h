@@ -28,6 +28,7 @@
 
 #include "base/err.h"
 #include "base/thread.h"
+#include "trainer/half.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -47,19 +48,8 @@ enum {
  */
 static inline uint16_t dp_bf16(float f)
 {
-    uint32_t u;
-    memcpy(&u, &f, sizeof u);
-    if ((u & 0x7fffffff) > 0x7f800000) return (uint16_t)(u >> 16 | 0x40);
-    if ((u & 0x7f800000) == 0) return (uint16_t)(u >> 16 & 0x8000);
-    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
-}
-
-static inline float dp_bf16_float(uint16_t h)
-{
-    uint32_t u = (uint32_t)h << 16;
-    float f;
-    memcpy(&f, &u, sizeof f);
-    return f;
+    uint32_t u = dp_float_bits(f);
+    return (u & 0x7f800000) == 0 ? (uint16_t)(u >> 16 & 0x8000) : dp_to_bf16(f);
 }
 
 /* B of a product in packed form, for weights that several products read between two updates. */

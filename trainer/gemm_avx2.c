@@ -131,9 +131,9 @@ ALWAYS void store6(float *to, __m256 x)
 
 ALWAYS float load1(enum dp_gemm_format f, const void *src, int64_t at)
 {
-    if (f == DP_GEMM_BF16) return dp_bf16_float(((const uint16_t *)src)[at]);
+    if (f == DP_GEMM_BF16) return dp_from_bf16(((const uint16_t *)src)[at]);
     float x = ((const float *)src)[at];
-    return f == DP_GEMM_F32 ? x : dp_bf16_float(dp_bf16(x));
+    return f == DP_GEMM_F32 ? x : dp_from_bf16(dp_bf16(x));
 }
 
 /* For bf16 the odd k of a pair comes first. Of six rows a stored vector of eight overlaps the next

@@ -8,7 +8,7 @@
 
 static float element(const struct dp_gemm_operand *x, int64_t v, int64_t k)
 {
-    return x->f ? x->f[v * x->vs + k * x->ks] : dp_bf16_float(x->h[v * x->vs + k * x->ks]);
+    return x->f ? x->f[v * x->vs + k * x->ks] : dp_from_bf16(x->h[v * x->vs + k * x->ks]);
 }
 
 static uint16_t element_bf16(const struct dp_gemm_operand *x, int64_t v, int64_t k)
@@ -32,8 +32,8 @@ static void pack_plain(const struct dp_gemm_level *l, const struct dp_gemm_opera
                 uint32_t pair = even | (uint32_t)odd << 16;
                 memcpy(out + v, &pair, sizeof pair);
             } else {
-                out[v] = dp_bf16_float(odd);
-                out[width + v] = dp_bf16_float(even);
+                out[v] = dp_from_bf16(odd);
+                out[width + v] = dp_from_bf16(even);
             }
         }
         out += l->pairs ? width : 2 * width;

@@ -1,7 +1,7 @@
-/* trainer/half.h - the 16-bit floating-point formats of files: IEEE binary16 ("F16") and bfloat16 ("BF16").
+/* trainer/half.h - the 16-bit floating-point formats: IEEE binary16 ("F16") and bfloat16 ("BF16").
  *
  * To 16 bits: round to nearest, ties to even; too large becomes infinity, NaN stays NaN (quiet).
- * From 16 bits: exact. For files, one number at a time: no kernels here. */
+ * From 16 bits: exact. One number at a time: no kernels here. */
 #ifndef DP_TRAINER_HALF_H
 #define DP_TRAINER_HALF_H
 

@@ -69,13 +69,13 @@ enum {
 static float value_a(const struct dp_gemm_args *g, int64_t i, int64_t k)
 {
     int64_t at = g->ta ? k * g->lda + i : i * g->lda + k;
-    return !g->a ? dp_bf16_float(g->a16[at]) : g->bf16 ? dp_bf16_float(dp_bf16(g->a[at])) : g->a[at];
+    return !g->a ? dp_from_bf16(g->a16[at]) : g->bf16 ? dp_from_bf16(dp_bf16(g->a[at])) : g->a[at];
 }
 
 static float value_b(const struct dp_gemm_args *g, int64_t k, int64_t j)
 {
     int64_t at = g->tb ? j * g->ldb + k : k * g->ldb + j;
-    return !g->b ? dp_bf16_float(g->b16[at]) : g->bf16 ? dp_bf16_float(dp_bf16(g->b[at])) : g->b[at];
+    return !g->b ? dp_from_bf16(g->b16[at]) : g->bf16 ? dp_from_bf16(dp_bf16(g->b[at])) : g->b[at];
 }
 
 /* The sum of a block. The processor flushes denormals here, where the scalar level has code for it:
