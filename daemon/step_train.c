@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "trainer/source.h"
 #include "trainer/train.h"
 #include "trainer/weights.h"
 
@@ -23,9 +24,8 @@ enum { TRAIN_VERSION = 1 }; /* part of the key: raise it when the same options g
 struct training {
     struct dp_road *road;
     struct dp_trainer *trainer;
-    struct dp_feed *feed, *val;
-    int32_t *ids, *positions; /* of a batch; of a row */
-    uint8_t *loss_mask;
+    struct dp_source *rows, *val;
+    int32_t *ids; /* of a batch */
     struct dp_buf log;
     int64_t step; /* steps done */
     double val_loss;
@@ -150,29 +150,17 @@ static int checkpoint(struct training *t, struct dp_err *e)
     return rc < 0 ? rc : DP_OK;
 }
 
-/* Row of a sample, with what the trainer is to know of its documents. */
-static int read_row(struct training *t, const struct dp_feed *f, uint64_t sample, int32_t *ids, struct dp_err *e)
-{
-    const struct dp_options *o = t->road->options;
-    bool masks = o->train.documents != DP_DOCUMENTS_JOINED;
-    if (!masks && o->feed.pack == DP_FEED_CONCAT) return dp_feed_get(f, sample, ids, e);
-    const struct dp_feed_meta m = {.positions = t->positions, .loss_mask = t->loss_mask};
-    DP_TRY(dp_feed_get_meta(f, sample, ids, &m, e));
-    dp_train_mark(ids, o->train.seq_len, masks ? t->positions : NULL, t->loss_mask);
-    return DP_OK;
-}
-
 static int validate(struct training *t, struct dp_err *e)
 {
     const struct dp_train_options *o = &t->road->options->train;
     if (!t->val) return DP_OK;
     double loss = 0;
     int64_t count = 0;
-    uint64_t n = dp_feed_samples(t->val), rows = (uint64_t)(o->eval_batches * o->batch);
+    uint64_t n = dp_source_rows(t->val), rows = (uint64_t)(o->eval_batches * o->batch);
     if (rows > n) rows = n;
     for (uint64_t at = 0; at < rows; at += (uint64_t)o->batch) {
         int64_t k = 0;
-        for (; k < o->batch && at + (uint64_t)k < rows; k++) DP_TRY(read_row(t, t->val, at + (uint64_t)k, t->ids + k * (o->seq_len + 1), e));
+        for (; k < o->batch && at + (uint64_t)k < rows; k++) DP_TRY(dp_source_row(t->val, at + (uint64_t)k, t->ids + k * (o->seq_len + 1), e));
         double part;
         int64_t targets;
         DP_TRY(dp_trainer_eval(t->trainer, t->ids, k, &part, &targets, e));
@@ -233,7 +221,7 @@ static int train_steps(struct training *t, struct dp_err *e)
         struct timespec a, b;
         clock_gettime(CLOCK_MONOTONIC, &a);
         for (uint64_t i = 0; i < rows; i++)
-            DP_TRY(read_row(t, t->feed, (uint64_t)t->step * rows + i, t->ids + i * (uint64_t)(o->seq_len + 1), e));
+            DP_TRY(dp_source_row(t->rows, (uint64_t)t->step * rows + i, t->ids + i * (uint64_t)(o->seq_len + 1), e));
         DP_TRY(dp_trainer_step(t->trainer, t->ids, &s, e));
         t->step++;
         if (s.spike.spike) report_spike(t, &s);
@@ -284,11 +272,12 @@ static int open_training(struct training *t, struct dp_err *e)
     f.rank = 0;
     f.world = 1;
     f.split = DP_FEED_TRAIN;
-    int rc = dp_feed_open(&t->feed, manifest, &f, e);
+    const bool documents = o->documents != DP_DOCUMENTS_JOINED;
+    int rc = dp_source_open_feed(&t->rows, manifest, &f, documents, e);
     if (rc >= 0 && f.val_fraction > 0) {
         struct dp_err no_val = {0};
         f.split = DP_FEED_VAL;
-        rc = dp_feed_open(&t->val, manifest, &f, &no_val);
+        rc = dp_source_open_feed(&t->val, manifest, &f, documents, &no_val);
         if (rc == DP_CONFIG) {
             dp_log(WARN, "train", "no validation: %s", no_val.msg);
             rc = DP_OK;
@@ -297,12 +286,7 @@ static int open_training(struct training *t, struct dp_err *e)
     free(manifest);
     size_t rows = (size_t)(o->batch * o->accum);
     if (rc >= 0 && !(t->ids = calloc(rows, (size_t)(o->seq_len + 1) * sizeof *t->ids))) rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "batch of %zu rows", rows);
-    if (rc >= 0) {
-        t->positions = calloc((size_t)o->seq_len, sizeof *t->positions);
-        t->loss_mask = calloc((size_t)o->seq_len, sizeof *t->loss_mask);
-        if (!t->positions || !t->loss_mask) rc = dp_err_set(e, DP_NOMEM, 0, __FILE__, __LINE__, "a row of %lld tokens", (long long)o->seq_len);
-    }
-    if (rc >= 0) rc = dp_trainer_open_ranks(&t->trainer, o, dp_feed_vocab_size(t->feed), r->pool, r->ranks, e);
+    if (rc >= 0) rc = dp_trainer_open_ranks(&t->trainer, o, dp_source_vocab(t->rows), r->pool, r->ranks, e);
     if (rc >= 0) rc = resume(t, e);
     return rc;
 }
@@ -335,11 +319,9 @@ int dp_road_train(struct dp_road *r, struct dp_err *e)
         }
     }
     dp_trainer_close(t.trainer);
-    dp_feed_close(t.feed);
-    dp_feed_close(t.val);
+    dp_source_close(t.rows);
+    dp_source_close(t.val);
     free(t.ids);
-    free(t.positions);
-    free(t.loss_mask);
     dp_buf_release(&t.log);
     free(p);
     return rc < 0 ? rc : DP_OK;
