@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "base/hash.h"
 #include "tests/test.h"
+#include "tests/unit/trainer_data.h"
 #include "trainer/ckpt.h"
 #include "trainer/optim.h"
 #include "trainer/lr_schedule.h"
@@ -13,33 +14,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { VOCAB = 61, WIDTH = 17, ROWS = 4 };
-
-static struct dp_train_options options(int arch)
-{
-    struct dp_train_options o = {0};
-    struct dp_err err = {0};
-    if (dp_opt_defaults(dp_train_opts, &o, &err) < 0) abort();
-    o.arch = arch;
-    o.layers = 2;
-    o.dim = 24;
-    o.heads = 4;
-    o.kv_heads = arch == DP_ARCH_LLAMA ? 2 : 0;
-    o.seq_len = WIDTH - 1;
-    o.batch = 2;
-    o.accum = 2;
-    o.steps = 20;
-    o.warmup = 3;
-    return o;
-}
+enum { ROWS = 4 };
 
 static void batch_of(int64_t step, int32_t *ids)
 {
-    uint64_t s = 1000 + (uint64_t)step;
-    for (int i = 0; i < ROWS * WIDTH; i++) {
-        ids[i] = (int32_t)(dp_splitmix64(&s) % VOCAB);
-        if (i % 11 == 4) ids[i] = ~ids[i]; /* no loss here */
-    }
+    small_batch(step, ROWS, ids);
 }
 
 /* The same with documents, where the trainer wants to know. */
@@ -75,7 +54,7 @@ TEST(steps_equal_steps_and_resume)
 {
     for (int variant = 0; variant < 4; variant++) {
         struct dp_err err = {0};
-        struct dp_train_options o = options(variant % 2);
+        struct dp_train_options o = small_run(variant % 2);
         if (variant >= 2) {
             o.dropout_embed = 0.1, o.dropout_residual = 0.2, o.z_loss = 1e-3, o.qk_norm = true;
             o.documents = DP_DOCUMENTS_RESTARTED, o.mup_base_dim = 12, o.init = DP_INIT_NORMAL;
@@ -123,7 +102,7 @@ TEST(dropout_is_of_the_seed_and_the_sequence)
     struct dp_err err = {0};
     struct dp_step_result r[3] = {0};
     for (int i = 0; i < 3; i++) {
-        struct dp_train_options o = options(DP_ARCH_GPT2);
+        struct dp_train_options o = small_run(DP_ARCH_GPT2);
         struct dp_trainer *t;
         int32_t ids[ROWS * WIDTH];
         o.dropout_residual = 0.3;
@@ -141,7 +120,7 @@ TEST(dropout_is_of_the_seed_and_the_sequence)
 TEST(rows_with_documents)
 {
     struct dp_err err = {0};
-    struct dp_train_options o = options(DP_ARCH_LLAMA);
+    struct dp_train_options o = small_run(DP_ARCH_LLAMA);
     struct dp_trainer *t;
     int32_t ids[WIDTH], positions[WIDTH - 1];
     uint8_t mask[WIDTH - 1];
@@ -178,7 +157,7 @@ TEST(rows_with_documents)
 TEST(training_learns)
 {
     struct dp_err err = {0};
-    struct dp_train_options o = options(DP_ARCH_GPT2);
+    struct dp_train_options o = small_run(DP_ARCH_GPT2);
     struct dp_trainer *t;
     struct dp_step_result r;
     int32_t ids[ROWS * WIDTH];
@@ -207,7 +186,7 @@ TEST(training_learns)
 TEST(resume_with_muon_and_skipped_spikes)
 {
     struct dp_err err = {0};
-    struct dp_train_options o = options(DP_ARCH_GPT2);
+    struct dp_train_options o = small_run(DP_ARCH_GPT2);
     struct dp_step_result r = {0};
     struct dp_trainer *t;
     char *dir = dp_test_tmpdir(), *whole = dp_fs_join(dir, "mwhole"), *part = dp_fs_join(dir, "mpart"), *again = dp_fs_join(dir, "magain");
@@ -242,7 +221,7 @@ TEST(resume_with_muon_and_skipped_spikes)
 TEST(bad_batches)
 {
     struct dp_err err = {0};
-    struct dp_train_options o = options(DP_ARCH_LLAMA);
+    struct dp_train_options o = small_run(DP_ARCH_LLAMA);
     struct dp_trainer *t;
     struct dp_step_result r;
     int32_t ids[ROWS * WIDTH];
@@ -283,7 +262,7 @@ static void damage(const char *from, const char *to, int64_t flip, size_t size)
 TEST(bad_checkpoints)
 {
     struct dp_err err = {0};
-    struct dp_train_options o = options(DP_ARCH_GPT2);
+    struct dp_train_options o = small_run(DP_ARCH_GPT2);
     struct dp_trainer *t, *other;
     struct dp_step_result r;
     char *dir = dp_test_tmpdir(), *good = dp_fs_join(dir, "good"), *bad = dp_fs_join(dir, "bad"),
@@ -322,7 +301,7 @@ TEST(bad_checkpoints)
 TEST(what_the_model_is_stands_in_the_checkpoint)
 {
     struct dp_err err = {0};
-    struct dp_train_options plain = options(DP_ARCH_LLAMA), o = plain;
+    struct dp_train_options plain = small_run(DP_ARCH_LLAMA), o = plain;
     struct dp_trainer *t, *other;
     struct dp_ckpt *c;
     char *dir = dp_test_tmpdir(), *path = dp_fs_join(dir, "qk"), *usual = dp_fs_join(dir, "usual");
@@ -362,7 +341,7 @@ TEST(what_the_model_is_stands_in_the_checkpoint)
 TEST(full_disk_and_wrong_keys)
 {
     struct dp_err err = {0};
-    struct dp_train_options o = options(DP_ARCH_GPT2);
+    struct dp_train_options o = small_run(DP_ARCH_GPT2);
     struct dp_trainer *t;
     char *dir = dp_test_tmpdir(), *path = dp_fs_join(dir, "full");
     REQUIRE_OK(dp_trainer_open(&t, &o, VOCAB, NULL, &err));
@@ -390,7 +369,7 @@ TEST(bad_options)
 {
     struct dp_err err = {0};
     struct dp_trainer *t;
-    struct dp_train_options o = options(DP_ARCH_GPT2), good = o;
+    struct dp_train_options o = small_run(DP_ARCH_GPT2), good = o;
     o.warmup = 21;
     CHECK_INT(dp_trainer_open(&t, &o, VOCAB, NULL, &err), DP_CONFIG);
     o = good, o.min_lr = 1;

@@ -3,27 +3,19 @@
 #include "base/fs.h"
 #include "base/hash.h"
 #include "tests/test.h"
+#include "tests/unit/trainer_data.h"
 #include "trainer/ckpt.h"
 #include "trainer/parallel.h"
 
 #include <pthread.h>
 
-enum { VOCAB = 61, WIDTH = 17, ROWS = 6, MOST = 4 };
+enum { ROWS = 6, MOST = 4 };
 
 static struct dp_train_options options(int arch)
 {
-    struct dp_train_options o = {0};
-    struct dp_err err = {0};
-    if (dp_opt_defaults(dp_train_opts, &o, &err) < 0) abort();
-    o.arch = arch;
+    struct dp_train_options o = small_run(arch);
     o.layers = 3;
-    o.dim = 24;
-    o.heads = 4;
-    o.kv_heads = arch == DP_ARCH_LLAMA ? 2 : 0;
-    o.seq_len = WIDTH - 1;
-    o.batch = 2;
     o.accum = ROWS / 2;
-    o.steps = 20;
     o.warmup = 0;
     o.lr = 0.5;
     o.eps = 1; /* an update nearly linear in the gradient, so that rounding stays rounding */
@@ -33,11 +25,9 @@ static struct dp_train_options options(int arch)
 
 static void batch_of(int64_t step, int32_t *ids)
 {
-    uint64_t s = 1000 + (uint64_t)step;
-    for (int i = 0; i < ROWS * WIDTH; i++) {
-        ids[i] = (int32_t)(dp_splitmix64(&s) % VOCAB);
-        if (i % 11 == 4 || i < WIDTH) ids[i] = ~ids[i]; /* no loss here: a rank whose slice is the first row counts no target */
-    }
+    small_batch(step, ROWS, ids);
+    for (int i = 0; i < WIDTH; i++)
+        if (ids[i] >= 0) ids[i] = ~ids[i]; /* no loss here: a rank whose slice is the first row counts no target */
 }
 
 /* The same with documents that begin here and there. */
